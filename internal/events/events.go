@@ -1,0 +1,118 @@
+// Package events holds the facts that travel between Kindling's processes: their wire form, its versions,
+// and the subjects they are published under.
+//
+// An event says what has happened ("a code was received") and carries identifiers only. What is secret in it is
+// sealed before it gets here. Fields are added, never renamed or removed: an event written by an older version
+// must decode for ever, because a stream, a dead letter or a backup may still hold it.
+package events
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"strings"
+	"time"
+)
+
+// Version is the wire version that this build writes.
+const Version = 1
+
+// Kind names what has happened.
+type Kind string
+
+// The kinds of event. Each has one lane, in which exactly one kind of process handles it.
+const (
+	CodeReceived          Kind = "code.received"          // an owner consented; the sealed code waits for its redeem
+	RefreshRequested      Kind = "refresh.requested"      // a grant lives too short for what comes next
+	RegistrationRequested Kind = "registration.requested" // a proven grant is stored; Warmy may have it
+	RegistrationUnclear   Kind = "registration.unclear"   // a POST may have taken effect; the listing decides
+)
+
+// Lane is one kind of work. It is also the stage at which a dead letter died.
+type Lane string
+
+// The lanes, in the order in which a mailbox passes them.
+const (
+	Code      Lane = "code"
+	Refresh   Lane = "refresh"
+	Register  Lane = "register"
+	Reconcile Lane = "reconcile"
+)
+
+// Lanes lists every lane.
+func Lanes() []Lane { return []Lane{Code, Refresh, Register, Reconcile} }
+
+// Lane returns the lane that handles k, or "" for a kind that this build does not know.
+func (k Kind) Lane() Lane {
+	switch k {
+	case CodeReceived:
+		return Code
+	case RefreshRequested:
+		return Refresh
+	case RegistrationRequested:
+		return Register
+	case RegistrationUnclear:
+		return Reconcile
+	}
+	return ""
+}
+
+// Event is one fact about one mailbox.
+type Event struct {
+	Version   int       `json:"v"`
+	ID        string    `json:"id"`                  // derived from cause and kind, so a redelivery publishes the same id again
+	Kind      Kind      `json:"kind"`                //
+	Mailbox   string    `json:"mailbox"`             // opaque id, never an address
+	App       string    `json:"app"`                 // Azure app registration, by its configured name
+	Account   string    `json:"account"`             // Warmy account, by its configured name
+	Campaign  string    `json:"campaign"`            //
+	Attempt   string    `json:"attempt,omitempty"`   // the consent attempt this follows from
+	At        time.Time `json:"at"`                  // when the fact happened
+	Deadline  time.Time `json:"deadline,omitzero"`   // when the code dies; zero: no deadline
+	NotBefore time.Time `json:"not_before,omitzero"` // when to handle it; zero: now
+	Sealed    []byte    `json:"sealed,omitempty"`    // sealed to the one process that may open it
+	Proof     *Proof    `json:"proof,omitempty"`     // whose mailbox the grant is
+	Tries     []Try     `json:"tries,omitempty"`     // failures so far, oldest first
+}
+
+// Proof is the stable identity of an account at Microsoft, as verified by token-worker: tid and oid claims,
+// never an address (docs/adr/0005).
+type Proof struct {
+	TenantID string `json:"tid"`
+	ObjectID string `json:"oid"`
+}
+
+// Try is one failure that a handler saw.
+type Try struct {
+	At    time.Time `json:"at"`
+	Class string    `json:"class"`
+	Code  string    `json:"code"`
+	Cause string    `json:"cause"`
+}
+
+// New starts a chain of events for a mailbox. The seed makes the id: the same seed gives the same id, so a
+// publisher that repeats itself is recognised.
+func New(kind Kind, seed string, at time.Time) Event {
+	return Event{Version: Version, ID: deriveID(seed, kind), Kind: kind, At: at.UTC().Truncate(time.Millisecond)}
+}
+
+// Follow returns the event of the given kind that e causes: same mailbox, an id derived from e's, no tries.
+func (e Event) Follow(kind Kind, at time.Time) Event {
+	next := e
+	next.Version = Version
+	next.Kind = kind
+	next.ID = deriveID(e.ID, kind)
+	next.At = at.UTC().Truncate(time.Millisecond)
+	next.Deadline, next.NotBefore, next.Sealed, next.Tries = time.Time{}, time.Time{}, nil, nil
+	return next
+}
+
+// Later returns e, to be handled not before t.
+func (e Event) Later(t time.Time) Event {
+	e.NotBefore = t.UTC()
+	return e
+}
+
+func deriveID(seed string, kind Kind) string {
+	sum := sha256.Sum256([]byte(seed + "\x00" + string(kind)))
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:15]))
+}

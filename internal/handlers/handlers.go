@@ -1,0 +1,97 @@
+// Package handlers holds what Kindling does about each event, one file per event: claim, one effect, conclude.
+//
+// A handler is a value: its dependencies and one method that returns what follows and a classified error. It never
+// acknowledges, sleeps, retries or logs; the bus does what follows from the class (docs/design.md, "Delivery policy").
+// Every handler is safe to run again for the same event, at any point at which it may have been cut off: the intent is
+// saved by compare-and-set before the effect, and the outcome before anything is published.
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/mailbox"
+	"kindling/internal/secret"
+)
+
+// ErrConflict is returned by Records.Save when somebody else saved first. Nothing was saved.
+var ErrConflict = errors.New("record was changed by somebody else")
+
+// Records keeps one kind of fact per mailbox.
+type Records[T any] interface {
+	// Load returns the fact as last saved and its revision; the zero value and 0 when there is none.
+	Load(ctx context.Context, id mailbox.ID) (T, uint64, error)
+	// Save stores the fact if its revision still is the given one, and returns the new revision.
+	// ErrConflict means that it is not. Any other error leaves open whether it was stored.
+	Save(ctx context.Context, id mailbox.ID, fact T, revision uint64) (uint64, error)
+}
+
+// Reader reads a fact that another process owns.
+type Reader[T any] interface {
+	Load(ctx context.Context, id mailbox.ID) (T, uint64, error)
+}
+
+// Opener opens what was sealed for this process under the given associated data.
+type Opener interface {
+	Open(sealed []byte, context string) ([]byte, error)
+}
+
+// TokenEndpoint is Microsoft as token-worker needs it. Every error is a classified fault.
+type TokenEndpoint interface {
+	// Redeem exchanges a code for tokens with exactly one request (RFC 6749 § 4.1.3).
+	Redeem(ctx context.Context, app string, c mailbox.Consent) (mailbox.Tokens, error)
+	// Refresh returns new tokens (RFC 6749 § 6). What the answer leaves out is left zero.
+	Refresh(ctx context.Context, app string, t mailbox.Tokens) (mailbox.Tokens, error)
+	// Prove tells whose mailbox the tokens open, and fails with code CodeMismatch unless that is the invited address.
+	Prove(ctx context.Context, app string, t mailbox.Tokens, address string) (events.Proof, error)
+}
+
+// CodeMismatch is the code of the fault that Prove returns when someone else consented.
+const CodeMismatch = "identity_mismatch"
+
+// Registrar is Warmy as warmy-worker needs it. Every error is a classified fault.
+type Registrar interface {
+	// Create posts the mailbox with exactly one request and returns Warmy's id. An Unclear fault means that it may exist.
+	Create(ctx context.Context, account string, m NewMailbox) (id string, err error)
+	// Find looks for the whole address in Warmy's listing.
+	Find(ctx context.Context, account, address string) (id string, found bool, err error)
+}
+
+// NewMailbox is what Warmy is told about a mailbox.
+type NewMailbox struct {
+	Address          string
+	FromName         string
+	ClientID         string
+	ClientSecret     secret.Text
+	Access           secret.Text
+	Refresh          secret.Text
+	TariffPlanTypeID int
+	SpeedMode        string
+}
+
+// Credentials tells an app's client id and the client secret that Warmy should use.
+type Credentials interface {
+	Credentials(app string) (clientID string, clientSecret secret.Text, err error)
+}
+
+// waitFor is the fault of an event whose mailbox another worker holds.
+func waitFor(lease, now time.Time) error {
+	return &fault.Fault{
+		Class: fault.RetryAfter, Code: "held_by_another_worker", Forecast: fault.ByTime,
+		Cause:  "another worker is at work on this mailbox",
+		Remedy: "none: it goes on when that worker is done, or its lease has run out",
+		After:  max(lease.Sub(now), time.Second),
+	}
+}
+
+// saved turns an error of Records.Save into one that says what was being saved.
+func saved(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("save %s: %w", what, err)
+}

@@ -1,0 +1,90 @@
+package handlers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/mailbox"
+)
+
+// ReconcileMailbox handles RegistrationUnclear: Warmy's listing decides whether a POST took effect. A mailbox that is
+// listed is adopted; one that is absent twice in a row, Apart from each other, is posted again.
+type ReconcileMailbox struct {
+	Invitations   Reader[mailbox.Invitation]
+	Registrations Records[mailbox.Registration]
+	Warmy         Registrar
+	Apart         time.Duration // the least time between two listings that count
+	Now           func() time.Time
+}
+
+// Handle settles e's mailbox.
+func (h ReconcileMailbox) Handle(ctx context.Context, e events.Event) ([]events.Event, error) {
+	inv, _, err := h.Invitations.Load(ctx, e.Mailbox)
+	if err != nil {
+		return nil, fmt.Errorf("load invitation: %w", err)
+	}
+	reg, revision, err := h.Registrations.Load(ctx, e.Mailbox)
+	if err != nil {
+		return nil, fmt.Errorf("load registration: %w", err)
+	}
+	if reg.Phase != mailbox.Uncertain && !h.reposting(reg, e) {
+		return nil, nil // settled
+	}
+	if h.reposting(reg, e) {
+		return h.again(e), nil
+	}
+	id, found, err := h.Warmy.Find(ctx, e.Account, inv.Address)
+	if err != nil {
+		return nil, fmt.Errorf("find at Warmy: %w", err)
+	}
+	if found {
+		_, err := h.Registrations.Save(ctx, e.Mailbox, reg.Created(id, true, h.Now()), revision)
+		return nil, saved("adopted registration", err)
+	}
+	return h.absent(ctx, e, reg, revision)
+}
+
+// reposting tells whether the second absence is already saved and only the event that asks for the next POST is
+// missing: the worker stopped between the two.
+func (ReconcileMailbox) reposting(reg mailbox.Registration, e events.Event) bool {
+	return reg.Phase == mailbox.RegistrationNone && reg.Attempt == e.Attempt && !reg.AbsentAt.IsZero()
+}
+
+func (h ReconcileMailbox) absent(
+	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64,
+) ([]events.Event, error) {
+	next, verdict := reg.Absent(h.Now(), h.Apart)
+	if next != reg {
+		if _, err := h.Registrations.Save(ctx, e.Mailbox, next, revision); err != nil {
+			return nil, saved("absence", err)
+		}
+	}
+	switch verdict {
+	case mailbox.Proceed:
+		return h.again(e), nil
+	case mailbox.Refuse:
+		return nil, neverAppears()
+	case mailbox.Wait, mailbox.Done, mailbox.Resume:
+	}
+	return []events.Event{e.Later(h.Now().Add(h.Apart))}, nil
+}
+
+func (h ReconcileMailbox) again(e events.Event) []events.Event {
+	return []events.Event{e.Follow(events.RegistrationRequested, h.Now())}
+}
+
+func neverAppears() error {
+	return &fault.Fault{
+		Class: fault.Permanent, Code: "warmy_never_listed", Forecast: fault.ByTime,
+		Cause:  "Warmy answered none of several POSTs clearly, and its listing never showed the mailbox",
+		Remedy: "look the address up in Warmy; replay if it is not there",
+	}
+}
+
+// Bury records that the bus gave e up.
+func (h ReconcileMailbox) Bury(ctx context.Context, e events.Event, f *fault.Fault) error {
+	return buryRegistration(ctx, h.Registrations, e, f, h.Now())
+}

@@ -1,0 +1,169 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/mailbox"
+)
+
+// RedeemCode handles CodeReceived: it spends the code once, stores the tokens sealed before anything else can go
+// wrong, proves whose mailbox they open, and asks for the registration.
+//
+// A code is sent again only while no tokens from it are saved: the worst result of that is the loss that has already
+// happened. Once tokens are saved it is never sent again, because the server may then revoke them (RFC 6749 § 4.1.2).
+type RedeemCode struct {
+	Invitations Reader[mailbox.Invitation]
+	Grants      Records[mailbox.Grant]
+	Codes       Opener
+	Microsoft   TokenEndpoint
+	Owner       string // this process, for its leases
+	Now         func() time.Time
+}
+
+// Handle redeems the code in e.
+func (h RedeemCode) Handle(ctx context.Context, e events.Event) ([]events.Event, error) {
+	inv, _, err := h.Invitations.Load(ctx, e.Mailbox)
+	if err != nil {
+		return nil, fmt.Errorf("load invitation: %w", err)
+	}
+	if inv.ID == "" || !inv.ErasedAt.IsZero() {
+		return nil, nil // erased: whatever still arrives has no effect
+	}
+	grant, revision, err := h.Grants.Load(ctx, e.Mailbox)
+	if err != nil {
+		return nil, fmt.Errorf("load grant: %w", err)
+	}
+	claimed, verdict := grant.Claim(e, h.Owner, h.Now())
+	switch verdict {
+	case mailbox.Done:
+		return nil, nil
+	case mailbox.Wait:
+		return nil, waitFor(grant.Lease, h.Now())
+	case mailbox.Resume:
+		return h.prove(ctx, e, inv, grant, revision)
+	case mailbox.Refuse:
+		_, err := h.Grants.Save(ctx, e.Mailbox, claimed, revision)
+		return nil, saved("refused grant", err)
+	case mailbox.Proceed:
+	}
+	if revision, err = h.Grants.Save(ctx, e.Mailbox, claimed, revision); err != nil {
+		return nil, saved("intent to redeem", err)
+	}
+	return h.redeem(ctx, e, inv, claimed, revision)
+}
+
+// redeem has the intent on disk and sends the code.
+func (h RedeemCode) redeem(
+	ctx context.Context, e events.Event, inv mailbox.Invitation, grant mailbox.Grant, revision uint64,
+) ([]events.Event, error) {
+	consent, err := h.open(e)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := h.Microsoft.Redeem(ctx, e.App, consent)
+	if err != nil {
+		return nil, h.fail(ctx, e, grant, revision, fault.Of(err))
+	}
+	tokens.Nonce = consent.Nonce
+	grant, revision, err = h.saveTokens(ctx, e, grant, revision, tokens)
+	if err != nil {
+		return nil, err
+	}
+	return h.prove(ctx, e, inv, grant, revision)
+}
+
+func (h RedeemCode) open(e events.Event) (mailbox.Consent, error) {
+	plain, err := h.Codes.Open(e.Sealed, mailbox.SealedCodeContext(e.Mailbox, e.Attempt))
+	if err != nil {
+		return mailbox.Consent{}, sealBroken(err)
+	}
+	consent, err := mailbox.ParseConsent(plain)
+	if err != nil {
+		return mailbox.Consent{}, sealBroken(err)
+	}
+	return consent, nil
+}
+
+func sealBroken(err error) error {
+	return &fault.Fault{
+		Class: fault.Permanent, Code: "seal_broken", Forecast: fault.ByPerson, Err: err,
+		Cause:  "the sealed code does not open with this worker's keys, or was sealed for another mailbox",
+		Remedy: "check that edge and token-worker share one codes keyset (kindling key list), then send the owner a new link",
+	}
+}
+
+// saveTokens must not give up for a conflict: these tokens may be the only valid ones. Late tokens win over
+// everything but the tokens of a newer attempt.
+func (h RedeemCode) saveTokens(
+	ctx context.Context, e events.Event, grant mailbox.Grant, revision uint64, t mailbox.Tokens,
+) (mailbox.Grant, uint64, error) {
+	for {
+		next := grant.Save(t, h.Now())
+		rev, err := h.Grants.Save(ctx, e.Mailbox, next, revision)
+		if err == nil {
+			return next, rev, nil
+		}
+		if !errors.Is(err, ErrConflict) {
+			return grant, revision, saved("tokens", err)
+		}
+		current, rev, err := h.Grants.Load(ctx, e.Mailbox)
+		if err != nil {
+			return grant, revision, fmt.Errorf("reload grant: %w", err)
+		}
+		if current.Tokens != nil && current.CodeAt.After(e.At) {
+			return current, rev, nil
+		}
+		grant.Tokens, revision = current.Tokens, rev
+	}
+}
+
+// fail records why the code was not redeemed. Only what the owner must repair ends here; the rest is the bus's to decide.
+func (h RedeemCode) fail(ctx context.Context, e events.Event, grant mailbox.Grant, revision uint64, f *fault.Fault) error {
+	_, err := h.Grants.Save(ctx, e.Mailbox, grant.Fail(f, h.Now()), revision)
+	if err != nil {
+		return saved("failed redeem", err)
+	}
+	if f.Class == fault.NeedsConsent {
+		return nil
+	}
+	return f
+}
+
+// prove lets nothing pass to Warmy before Microsoft has said whose mailbox the tokens open.
+func (h RedeemCode) prove(
+	ctx context.Context, e events.Event, inv mailbox.Invitation, grant mailbox.Grant, revision uint64,
+) ([]events.Event, error) {
+	proof, err := h.Microsoft.Prove(ctx, e.App, *grant.Tokens, inv.Address)
+	if f := fault.Of(err); err != nil && f.Code == CodeMismatch {
+		_, err := h.Grants.Save(ctx, e.Mailbox, grant.Mismatch(f, h.Now()), revision)
+		return nil, saved("mismatch", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prove identity: %w", err)
+	}
+	next := e.Follow(events.RegistrationRequested, h.Now())
+	next.Proof = &proof
+	return []events.Event{next}, nil
+}
+
+// Bury records that the bus gave e up.
+func (h RedeemCode) Bury(ctx context.Context, e events.Event, f *fault.Fault) error {
+	return buryGrant(ctx, h.Grants, e, f, h.Now())
+}
+
+func buryGrant(ctx context.Context, grants Records[mailbox.Grant], e events.Event, f *fault.Fault, now time.Time) error {
+	grant, revision, err := grants.Load(ctx, e.Mailbox)
+	if err != nil {
+		return fmt.Errorf("load grant: %w", err)
+	}
+	if grant.EventID != e.ID && grant.Attempt != e.Attempt {
+		return nil // the grant is about a newer consent by now
+	}
+	_, err = grants.Save(ctx, e.Mailbox, grant.Bury(e.Kind.Lane(), f, now), revision)
+	return saved("buried grant", err)
+}

@@ -1,0 +1,139 @@
+package handlers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/mailbox"
+)
+
+// RegisterMailbox handles RegistrationRequested: it posts the mailbox to Warmy once.
+//
+// Warmy's POST is not known to be idempotent. So the intent is saved first; an outcome that is not known for certain
+// is Unclear and goes to the listing, never to a second POST.
+type RegisterMailbox struct {
+	Invitations    Reader[mailbox.Invitation]
+	Grants         Reader[mailbox.Grant]
+	Registrations  Records[mailbox.Registration]
+	Apps           Credentials
+	Warmy          Registrar
+	Margin         time.Duration // the least life the access token must have, or a refresh comes first
+	ReconcileAfter time.Duration // how long Warmy gets before its listing is asked about an unclear POST
+	Owner          string        // this process, for its leases
+	Now            func() time.Time
+}
+
+// justRotated is the age below which tokens count as fresh even if they live shorter than the margin: some tenants
+// issue tokens of 10 minutes, and refreshing them again would never end.
+const justRotated = time.Minute
+
+// Handle registers e's mailbox.
+func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.Event, error) {
+	inv, _, err := h.Invitations.Load(ctx, e.Mailbox)
+	if err != nil {
+		return nil, fmt.Errorf("load invitation: %w", err)
+	}
+	if inv.ID == "" || !inv.ErasedAt.IsZero() {
+		return nil, nil
+	}
+	grant, _, err := h.Grants.Load(ctx, e.Mailbox)
+	if err != nil {
+		return nil, fmt.Errorf("load grant: %w", err)
+	}
+	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt || e.Proof == nil {
+		return nil, nil // revoked, renewed or never proven: another event speaks for this mailbox
+	}
+	if !h.fresh(grant.Tokens) {
+		return []events.Event{e.Follow(events.RefreshRequested, h.Now())}, nil
+	}
+	reg, revision, err := h.Registrations.Load(ctx, e.Mailbox)
+	if err != nil {
+		return nil, fmt.Errorf("load registration: %w", err)
+	}
+	claimed, verdict := reg.Claim(e, h.Owner, h.Now())
+	switch verdict {
+	case mailbox.Done:
+		return nil, nil
+	case mailbox.Wait:
+		return nil, waitFor(reg.Lease, h.Now())
+	case mailbox.Resume:
+		return h.reconcile(e, h.ReconcileAfter), nil
+	case mailbox.Refuse:
+		_, err := h.Registrations.Save(ctx, e.Mailbox, claimed, revision)
+		return h.reconcile(e, h.ReconcileAfter), saved("unclear registration", err)
+	case mailbox.Proceed:
+	}
+	return h.post(ctx, e, inv, *grant.Tokens, claimed, revision)
+}
+
+func (h RegisterMailbox) fresh(t *mailbox.Tokens) bool {
+	now := h.Now()
+	return t.Fresh(now, h.Margin) || t.Fresh(now, mailbox.PostLease) && now.Sub(t.SavedAt) < justRotated
+}
+
+// post saves the intent and makes the one call.
+func (h RegisterMailbox) post(
+	ctx context.Context, e events.Event, inv mailbox.Invitation, t mailbox.Tokens, reg mailbox.Registration, revision uint64,
+) ([]events.Event, error) {
+	clientID, clientSecret, err := h.Apps.Credentials(e.App)
+	if err != nil {
+		return nil, fmt.Errorf("credentials of the app: %w", err)
+	}
+	if revision, err = h.Registrations.Save(ctx, e.Mailbox, reg, revision); err != nil {
+		return nil, saved("intent to register", err)
+	}
+	id, err := h.Warmy.Create(ctx, e.Account, NewMailbox{
+		Address: inv.Address, FromName: inv.FromName, ClientID: clientID, ClientSecret: clientSecret,
+		Access: t.Access, Refresh: t.Refresh, TariffPlanTypeID: inv.TariffPlanTypeID, SpeedMode: inv.SpeedMode,
+	})
+	if err != nil {
+		return h.fail(ctx, e, reg, revision, fault.Of(err))
+	}
+	_, err = h.Registrations.Save(ctx, e.Mailbox, reg.Created(id, false, h.Now()), revision)
+	return nil, saved("registration", err)
+}
+
+func (h RegisterMailbox) fail(
+	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64, f *fault.Fault,
+) ([]events.Event, error) {
+	if f.Class == fault.Unclear {
+		_, err := h.Registrations.Save(ctx, e.Mailbox, reg.Unclear(f, h.Now()), revision)
+		return h.reconcile(e, f.After), saved("unclear registration", err)
+	}
+	if _, err := h.Registrations.Save(ctx, e.Mailbox, reg.NotPosted(f, h.Now()), revision); err != nil {
+		return nil, saved("refused registration", err)
+	}
+	return nil, f
+}
+
+// reconcile asks for the listing, after the time in which a POST may still take effect.
+func (h RegisterMailbox) reconcile(e events.Event, after time.Duration) []events.Event {
+	if after <= 0 {
+		after = h.ReconcileAfter
+	}
+	now := h.Now()
+	return []events.Event{e.Follow(events.RegistrationUnclear, now).Later(now.Add(after))}
+}
+
+// Bury records that the bus gave e up.
+func (h RegisterMailbox) Bury(ctx context.Context, e events.Event, f *fault.Fault) error {
+	return buryRegistration(ctx, h.Registrations, e, f, h.Now())
+}
+
+func buryRegistration(
+	ctx context.Context, regs Records[mailbox.Registration], e events.Event, f *fault.Fault, now time.Time,
+) error {
+	reg, revision, err := regs.Load(ctx, e.Mailbox)
+	if err != nil {
+		return fmt.Errorf("load registration: %w", err)
+	}
+	if reg.Phase == mailbox.Registered {
+		return nil // what is registered stays registered, whatever a late event says
+	}
+	reg.Attempt = e.Attempt
+	_, err = regs.Save(ctx, e.Mailbox, reg.Bury(e.Kind.Lane(), f, now), revision)
+	return saved("buried registration", err)
+}

@@ -1,0 +1,37 @@
+// Package leg names the dependencies of the pipeline as its work lanes see them: "microsoft/<app>", "warmy/<account>".
+//
+// A leg on which nothing can succeed is held: its messages are neither delivered nor counted, for all workers at once,
+// until an operator releases it or a probe succeeds.
+package leg
+
+import (
+	"strings"
+	"time"
+)
+
+// State says whether work flows on a leg.
+type State string
+
+// The states of a leg.
+const (
+	Open    State = "open"    // work flows
+	Held    State = "held"    // nothing is pulled until Until, or until it is released
+	Probing State = "probing" // a little work is let through to see whether the dependency is back
+)
+
+// Leg is one dependency and what is known of its health.
+type Leg struct {
+	Name  string    `json:"name"`
+	State State     `json:"state"`
+	Code  string    `json:"code,omitempty"`  // of the fault that holds it
+	Cause string    `json:"cause,omitempty"` // in our words
+	By    string    `json:"by,omitempty"`    // "breaker", "fault" or the operator's name
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"` // zero with Held: until released by hand
+}
+
+// Name returns the name of a leg of the given kind ("microsoft" or "warmy").
+func Name(kind, which string) string { return kind + "/" + which }
+
+// Key returns the leg's name in the form in which it may stand in a key or a subject.
+func Key(name string) string { return strings.ReplaceAll(name, "/", ".") }

@@ -1,0 +1,196 @@
+package mailbox
+
+import (
+	"time"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/secret"
+)
+
+// GrantPhase is where the work on a grant stands.
+type GrantPhase string
+
+// The phases of a grant. Saved tokens outlive every later phase: a failure never overwrites them.
+const (
+	GrantNone         GrantPhase = ""
+	GrantRedeeming    GrantPhase = "redeeming"     // the code may have been sent
+	GrantSaved        GrantPhase = "saved"         // tokens are stored
+	GrantNeedsConsent GrantPhase = "needs_consent" // Reason says why
+	GrantMismatch     GrantPhase = "mismatch"      // someone else consented; tokens destroyed
+	GrantDead         GrantPhase = "dead"          // Finding says why
+)
+
+// Grant is what token-worker knows of a mailbox: the redeem of its latest code, and its tokens.
+// token-worker alone writes it.
+type Grant struct {
+	Phase   GrantPhase `json:"phase"`
+	Reason  string     `json:"reason,omitempty"`  // with GrantNeedsConsent
+	Attempt string     `json:"attempt,omitempty"` // the consent attempt that this phase is about
+	EventID string     `json:"event,omitempty"`   // the code event that this phase is about
+	CodeAt  time.Time  `json:"code_at,omitzero"`  // when that code was received
+	Sends   int        `json:"sends,omitempty"`   // how often that code may have been sent
+	Owner   string     `json:"owner,omitempty"`   // the worker that holds the lease
+	Lease   time.Time  `json:"lease,omitzero"`    // until when no other worker may take over
+	Since   time.Time  `json:"since"`
+	Stage   string     `json:"stage,omitempty"` // with GrantDead: the lane it died in
+	Finding *Finding   `json:"finding,omitempty"`
+	Tokens  *Tokens    `json:"-"` // sealed apart
+}
+
+// Tokens are what a mailbox's owner granted. They are stored sealed and only sealed.
+type Tokens struct {
+	Access   secret.Text
+	Refresh  secret.Text
+	IDToken  secret.Text // kept until the proof of identity, for its tid, oid and nonce
+	Nonce    secret.Text // the attempt's nonce, compared with the id_token's
+	Expiry   time.Time   // of Access
+	Scope    []string    // as granted
+	Attempt  string      // the consent attempt they come from
+	SavedAt  time.Time
+	Rotation int // counts refreshes
+}
+
+// Fresh tells whether the access token lives for at least margin after now.
+func (t *Tokens) Fresh(now time.Time, margin time.Duration) bool {
+	return t != nil && t.Expiry.After(now.Add(margin))
+}
+
+// RedeemLease is how long a worker may hold a code: the deadline of the call, the save, and a margin
+// (docs/design.md, "Redeem").
+const RedeemLease = 45 * time.Second
+
+// MaxSends bounds how often one code is sent while no tokens from it are saved: the worst result of a further
+// send is the loss that has already happened.
+const MaxSends = 3
+
+// leastRedeem is the least life a code must have left: less, and the answer would come too late to matter.
+const leastRedeem = 5 * time.Second
+
+// Verdict is what a fact allows.
+type Verdict int
+
+// The verdicts of the claims on a grant and on a registration.
+const (
+	Proceed Verdict = iota // the changed fact must be saved by compare-and-set; then the one effect may happen
+	Resume                 // the effect happened and is saved: go on with what follows
+	Done                   // nothing is left to do for this event
+	Wait                   // another worker holds the lease
+	Refuse                 // the effect must not happen; the changed fact says why and must be saved
+)
+
+// Claim asks whether the code in e may be spent by owner, now. It changes nothing when the answer is not Proceed
+// or Refuse.
+func (g Grant) Claim(e events.Event, owner string, now time.Time) (Grant, Verdict) {
+	switch {
+	case g.Tokens != nil && g.Tokens.Attempt == e.Attempt && g.Phase == GrantSaved:
+		return g, Resume
+	case g.EventID == e.ID && g.settled():
+		return g, Done
+	case g.EventID != e.ID && g.CodeAt.After(e.At):
+		return g, Done // a newer code of the same mailbox won
+	case g.EventID == e.ID && g.Phase == GrantRedeeming && g.Owner != owner && now.Before(g.Lease):
+		return g, Wait
+	case !e.Deadline.IsZero() && now.Add(leastRedeem).After(e.Deadline):
+		return g.about(e, now).needsConsent(CodeExpired, codeExpired(), now), Refuse
+	case g.EventID == e.ID && g.Sends >= MaxSends:
+		return g.needsConsent(ConsentLost, consentLost(), now), Refuse
+	}
+	next := g.about(e, now)
+	next.Phase, next.Owner, next.Lease, next.Since = GrantRedeeming, owner, now.Add(RedeemLease).UTC(), now.UTC()
+	next.Sends++
+	next.Finding, next.Reason, next.Stage = nil, "", ""
+	return next, Proceed
+}
+
+func (g Grant) settled() bool {
+	return g.Phase == GrantNeedsConsent || g.Phase == GrantMismatch || g.Phase == GrantDead
+}
+
+// about turns the grant's attention to the code in e, keeping saved tokens.
+func (g Grant) about(e events.Event, now time.Time) Grant {
+	if g.EventID == e.ID {
+		return g
+	}
+	return Grant{Attempt: e.Attempt, EventID: e.ID, CodeAt: e.At, Since: now.UTC(), Tokens: g.Tokens}
+}
+
+// Save records the tokens that the code was redeemed for.
+func (g Grant) Save(t Tokens, now time.Time) Grant {
+	t.Attempt, t.SavedAt = g.Attempt, now.UTC()
+	g.Phase, g.Tokens, g.Since = GrantSaved, &t, now.UTC()
+	g.Owner, g.Lease, g.Finding = "", time.Time{}, nil
+	return g
+}
+
+// Rotate records refreshed tokens. A refresh answer may leave out what did not change (RFC 6749 § 6).
+func (g Grant) Rotate(t Tokens, now time.Time) Grant {
+	old := g.Tokens
+	if t.Refresh.Empty() {
+		t.Refresh = old.Refresh
+	}
+	if len(t.Scope) == 0 {
+		t.Scope = old.Scope
+	}
+	t.IDToken, t.Nonce, t.Attempt, t.Rotation = old.IDToken, old.Nonce, old.Attempt, old.Rotation+1
+	t.SavedAt = now.UTC()
+	g.Phase, g.Tokens, g.Finding, g.Since = GrantSaved, &t, nil, now.UTC()
+	return g
+}
+
+// Fail records that the redeem failed with f. A dead code after a send with unknown outcome means that the
+// consent was lost on our side, which is not the owner's refusal.
+func (g Grant) Fail(f *fault.Fault, now time.Time) Grant {
+	if f.Class == fault.NeedsConsent && g.Sends > 1 && f.Reason == CodeExpired {
+		return g.needsConsent(ConsentLost, consentLost(), now)
+	}
+	if f.Class == fault.NeedsConsent {
+		return g.needsConsent(f.Reason, f, now)
+	}
+	if f.Class == fault.LegDown && g.Sends > 0 {
+		g.Sends-- // refused before the code was looked at: it may still be good
+	}
+	g.Owner, g.Lease, g.Finding = "", time.Time{}, Found(f, now)
+	return g
+}
+
+// Mismatch records that someone else than the invited owner consented. The tokens are destroyed.
+func (g Grant) Mismatch(f *fault.Fault, now time.Time) Grant {
+	g.Phase, g.Tokens, g.Since, g.Finding = GrantMismatch, nil, now.UTC(), Found(f, now)
+	return g
+}
+
+// Revoke records that the tokens are dead: only a new consent helps.
+func (g Grant) Revoke(f *fault.Fault, now time.Time) Grant {
+	g.Tokens = nil
+	return g.needsConsent(Revoked, f, now)
+}
+
+// Bury records that the work on this grant was given up in the given lane.
+func (g Grant) Bury(stage events.Lane, f *fault.Fault, now time.Time) Grant {
+	g.Phase, g.Stage, g.Finding, g.Since = GrantDead, string(stage), Found(f, now), now.UTC()
+	g.Owner, g.Lease = "", time.Time{}
+	return g
+}
+
+func (g Grant) needsConsent(reason string, f *fault.Fault, now time.Time) Grant {
+	g.Phase, g.Reason, g.Finding, g.Since = GrantNeedsConsent, reason, Found(f, now), now.UTC()
+	g.Owner, g.Lease = "", time.Time{}
+	return g
+}
+
+func codeExpired() *fault.Fault {
+	return &fault.Fault{
+		Class: fault.NeedsConsent, Code: "code_expired", Reason: CodeExpired, Forecast: fault.ByPerson,
+		Cause:  "the authorization code was too old to be redeemed",
+		Remedy: "send the owner the link again; look at the code lane's age if this happens often",
+	}
+}
+
+func consentLost() *fault.Fault {
+	return &fault.Fault{
+		Class: fault.NeedsConsent, Code: "consent_lost", Reason: ConsentLost, Forecast: fault.ByPerson,
+		Cause:  "the code was sent, the answer never arrived, and the code cannot be used again",
+		Remedy: "apologise to the owner and send the link again",
+	}
+}

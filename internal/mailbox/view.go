@@ -1,0 +1,125 @@
+package mailbox
+
+import "time"
+
+// State is where a mailbox stands, as an operator sees it.
+type State string
+
+// The states of a mailbox (docs/states.md).
+const (
+	StateInvited      State = "invited"
+	StateCodeReceived State = "code_received"
+	StateRedeeming    State = "redeeming"
+	StateGranted      State = "granted"
+	StateRegistering  State = "registering"
+	StateRegistered   State = "registered"
+	StateNeedsConsent State = "needs_consent"
+	StateMismatch     State = "mismatch"
+	StateUnclear      State = "unclear"
+	StateDead         State = "dead"
+	StateErased       State = "erased"
+)
+
+// States lists every state, in the order in which reports show them.
+func States() []State {
+	return []State{
+		StateInvited, StateCodeReceived, StateRedeeming, StateGranted, StateRegistering, StateRegistered,
+		StateNeedsConsent, StateMismatch, StateUnclear, StateDead, StateErased,
+	}
+}
+
+// Facts are all that is known of one mailbox.
+type Facts struct {
+	Invitation   Invitation
+	Claim        Claim
+	Grant        Grant
+	Registration Registration
+}
+
+// Status is what an operator sees of one mailbox.
+type Status struct {
+	State   State
+	Reason  string // refines needs_consent and invited: one of the reasons of this package
+	Stage   string // with dead: the lane it died in
+	Since   time.Time
+	WarmyID string
+	Finding *Finding // why it is not registered, if anything is known
+}
+
+// View derives the status from the facts at now. Late news loses against what is worth more:
+// erased > registered > saved tokens > the latest attempt at consent.
+func View(f Facts, now time.Time) Status {
+	latest, answered := f.Claim.Latest()
+	switch {
+	case !f.Invitation.ErasedAt.IsZero():
+		return Status{State: StateErased, Since: f.Invitation.ErasedAt}
+	case f.Registration.Phase == Registered:
+		return Status{State: StateRegistered, Since: f.Registration.Since, WarmyID: f.Registration.WarmyID}
+	case f.Grant.Tokens != nil:
+		return f.viewSaved()
+	case f.Grant.Phase != GrantNone && (!answered || f.Grant.Attempt == latest.ID || f.Grant.Since.After(latest.AnsweredAt)):
+		return f.Grant.view(now)
+	case answered:
+		return latest.view(now)
+	}
+	s := Status{State: StateInvited, Since: f.Invitation.InvitedAt}
+	if f.Invitation.LinkExpired(now) {
+		s.Reason, s.Since = LinkExpired, f.Invitation.LinkExpiresAt
+	}
+	return s
+}
+
+// viewSaved is the status of a mailbox whose tokens are stored.
+func (f Facts) viewSaved() Status {
+	r := f.Registration
+	s := Status{State: StateGranted, Since: f.Grant.Tokens.SavedAt, Finding: f.Grant.Finding}
+	switch {
+	case f.Grant.Phase == GrantDead:
+		return Status{State: StateDead, Stage: f.Grant.Stage, Since: f.Grant.Since, Finding: f.Grant.Finding}
+	case r.Attempt != f.Grant.Tokens.Attempt:
+		return s
+	case r.Phase == Posting:
+		s.State, s.Since = StateRegistering, r.Since
+	case r.Phase == Uncertain:
+		s.State, s.Since = StateUnclear, r.Since
+	case r.Phase == RegistrationDead:
+		s.State, s.Stage, s.Since = StateDead, r.Stage, r.Since
+	}
+	if r.Finding != nil {
+		s.Finding = r.Finding
+	}
+	return s
+}
+
+// view is the status of a mailbox whose latest consent is in token-worker's hands.
+func (g Grant) view(now time.Time) Status {
+	s := Status{Since: g.Since, Finding: g.Finding}
+	switch g.Phase {
+	case GrantNeedsConsent:
+		s.State, s.Reason = StateNeedsConsent, g.Reason
+	case GrantMismatch:
+		s.State = StateMismatch
+	case GrantDead:
+		s.State, s.Stage = StateDead, g.Stage
+	case GrantNone, GrantRedeeming, GrantSaved:
+		s.State = StateRedeeming
+		if codeDead(g.CodeAt, now) {
+			s.State, s.Reason, s.Finding = StateNeedsConsent, ConsentLost, Found(consentLost(), g.Since)
+		}
+	}
+	return s
+}
+
+// view is the status of a mailbox of which only the edge has news.
+func (a Attempt) view(now time.Time) Status {
+	switch {
+	case a.Refusal != "":
+		return Status{State: StateNeedsConsent, Reason: a.Refusal, Since: a.AnsweredAt}
+	case codeDead(a.AnsweredAt, now):
+		return Status{State: StateNeedsConsent, Reason: CodeExpired, Since: a.AnsweredAt, Finding: Found(codeExpired(), a.AnsweredAt.Add(CodeLife))}
+	}
+	return Status{State: StateCodeReceived, Since: a.AnsweredAt}
+}
+
+// codeDead tells whether a code received at t can no longer become a grant, even by a worker that holds it now.
+func codeDead(t, now time.Time) bool { return now.After(t.Add(CodeLife + RedeemLease)) }
