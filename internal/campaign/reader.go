@@ -43,8 +43,8 @@ func Read(r io.Reader, rules Rules) *Reader {
 // *FileError.
 func (r *Reader) Header() ([]string, error) {
 	r.start()
-	if fe, ok := errors.AsType[*FileError](r.err); ok {
-		return nil, fe
+	if r.header == nil {
+		return nil, r.err
 	}
 	return slices.Clone(r.header), nil
 }

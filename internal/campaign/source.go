@@ -86,42 +86,54 @@ func utf8BOM() []byte { return []byte("\xEF\xBB\xBF") }
 // sniff looks at the first bytes of a file and says what it is if it is not a
 // CSV in UTF-8. What it lets pass can still fail as a header.
 func sniff(head []byte) note {
-	asCSV := "export it as CSV in UTF-8, with commas"
 	if len(head) == 0 {
-		return note{"empty", "the file is empty", "give it a header and at least one row; kindling has a template"}
+		return note{"empty", "the file is empty", "give it a header and at least one row"}
 	}
-	if n := sniffText(head); n.code != "" {
-		return n
+	for _, check := range []func([]byte) note{sniffEncoding, sniffFormat, sniffDialect} {
+		if n := check(head); n.code != "" {
+			return n
+		}
 	}
-	for _, magic := range [][2]string{
+	return note{}
+}
+
+func sniffEncoding(head []byte) note {
+	switch {
+	case wide(head, 4):
+		return note{"utf32", "the file is in UTF-32", "save it as CSV UTF-8"}
+	case wide(head, 2):
+		return note{"utf16", "the file is in UTF-16", "save it as CSV UTF-8"}
+	}
+	return note{}
+}
+
+// sniffFormat comes before the search for NUL bytes, which most formats hold.
+func sniffFormat(head []byte) note {
+	head = bytes.TrimLeft(head, " \t\r\n")
+	for _, known := range [][2]string{
 		{"\x1F\x8B", "a gzip archive"},
 		{"BZh", "a bzip2 archive"},
 		{"\xFD7zXZ", "an xz archive"},
 		{"\x28\xB5\x2F\xFD", "a zstd archive"},
-		{"PK", "an Excel workbook or a zip archive"},
+		{"PK\x03\x04", "an Excel workbook or a zip archive"},
+		{"PK\x05\x06", "an empty zip archive"},
 		{"\xD0\xCF\x11\xE0", "an old Excel workbook"},
 		{"%PDF", "a PDF document"},
 		{"<", "an HTML or XML page"},
 		{"{", "a JSON document"},
 		{"[", "a JSON document"},
 	} {
-		if bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte(magic[0])) {
-			return note{"not_csv", "this is " + magic[1] + ", not a CSV", asCSV}
+		if bytes.HasPrefix(head, []byte(known[0])) {
+			return note{"not_csv", "this is " + known[1] + ", not a CSV", "export it as CSV in UTF-8, with commas"}
 		}
 	}
 	return note{}
 }
 
-// sniffText recognises other encodings and dialects of text.
-func sniffText(head []byte) note {
-	utf8 := "save it as CSV UTF-8"
+func sniffDialect(head []byte) note {
 	switch {
-	case wide(head, 4):
-		return note{"utf32", "the file is in UTF-32", utf8}
-	case wide(head, 2):
-		return note{"utf16", "the file is in UTF-16", utf8}
 	case bytes.IndexByte(head, 0) >= 0:
-		return note{"nul", "the file holds a NUL byte", "it is not text; " + utf8}
+		return note{"nul", "the file holds a NUL byte", "it is not text; save it as CSV UTF-8"}
 	case bytes.HasPrefix(bytes.ToLower(head), []byte("sep=")):
 		return note{"sep", "the first line is a sep= line", "remove that line and separate with commas"}
 	case bytes.IndexByte(head, '\r') >= 0 && bytes.IndexByte(head, '\n') < 0 && !bytes.HasSuffix(head, []byte("\r")):

@@ -1,0 +1,342 @@
+package campaign_test
+
+import (
+	"encoding/csv"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kindling/internal/campaign"
+)
+
+// rows reads a file that must be readable to its end.
+func rows(t *testing.T, file string, r campaign.Rules) []campaign.Row {
+	t.Helper()
+	var all []campaign.Row
+	for in := campaign.Read(strings.NewReader(file), r); ; {
+		row, err := in.Next()
+		if err == io.EOF { //nolint:errorlint // the contract is io.EOF itself
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, row)
+	}
+}
+
+// one writes a file of one row with the given values and reads it.
+func one(t *testing.T, r campaign.Rules, pairs ...string) campaign.Row {
+	t.Helper()
+	var names, values []string
+	for i := 0; i < len(pairs); i += 2 {
+		names, values = append(names, pairs[i]), append(values, pairs[i+1])
+	}
+	var b strings.Builder
+	w := csv.NewWriter(&b)
+	if err := w.WriteAll([][]string{names, values}); err != nil {
+		t.Fatal(err)
+	}
+	all := rows(t, b.String(), r)
+	if len(all) != 1 {
+		t.Fatalf("%d rows", len(all))
+	}
+	return all[0]
+}
+
+func texts(problems []campaign.Problem) []string {
+	var all []string
+	for _, p := range problems {
+		all = append(all, p.String())
+	}
+	return all
+}
+
+func TestAddressIsRefusedWithItsReason(t *testing.T) {
+	t.Parallel()
+	bare := " (write only name@domain)"
+	form := " (write it as name@domain)"
+	typing := " (check it for typing errors)"
+	invisible := "the value contains an invisible character (type it anew)"
+	control := "the value contains a control character (type it anew)"
+	foreign := "the address has a letter outside ASCII, perhaps a look-alike (type it anew with plain letters)"
+	foreignDomain := "the domain has a letter outside ASCII, perhaps a look-alike (type it anew, or write an international domain in its xn-- form)"
+	domain := "the domain is not a valid name" + typing
+	for name, c := range map[string]struct{ address, want string }{
+		"empty":                         {"", "the address is empty (fill it in, or remove the row)"},
+		"no at sign":                    {"bob.x.example", "the address has no @" + form},
+		"two at signs":                  {"bob@y.example@x.example", "the address has more than one @" + form},
+		"nothing before the at sign":    {"@x.example", "nothing stands before the @" + form},
+		"nothing after the at sign":     {"bob@", "nothing stands after the @" + form},
+		"display name":                  {"Bob <b@x.example>", "the address has a name or brackets around it (write only name@domain, and the name under from_name)"},
+		"angle brackets":                {"<b@x.example>", "the address has a name or brackets around it (write only name@domain, and the name under from_name)"},
+		"quoted local part":             {`"a b"@x.example`, "the address has a quoted name (write only name@domain without quotes)"},
+		"network address literal":       {"b@[127.0.0.1]", "the address has a network address for a domain (use the domain's name)"},
+		"network address":               {"b@127.0.0.1", domain},
+		"localhost":                     {"b@localhost", "the domain has no dot (write the full domain)"},
+		"local part of 400":             {strings.Repeat("a", 400) + "@x.example", "the part before the @ is longer than 64 characters" + typing},
+		"local part of 65":              {strings.Repeat("a", 65) + "@x.example", "the part before the @ is longer than 64 characters" + typing},
+		"255 characters in all":         {"b@" + strings.Repeat("abcdefghi.", 24) + "abcde.example", "the address is longer than 254 characters" + typing},
+		"leading dot":                   {".b@x.example", "the part before the @ begins or ends with a dot (remove the dot)"},
+		"trailing dot in the name":      {"b.@x.example", "the part before the @ begins or ends with a dot (remove the dot)"},
+		"double dot":                    {"a..b@x.example", "there are two dots in a row (remove one)"},
+		"double dot in the domain":      {"b@x..example", "there are two dots in a row (remove one)"},
+		"trailing dot":                  {"b@x.example.", domain},
+		"leading dot in the domain":     {"b@.x.example", domain},
+		"underscore in the domain":      {"b@x_y.example", domain},
+		"hyphen at a label's end":       {"b@x-.example", domain},
+		"label of 64":                   {"b@" + strings.Repeat("x", 64) + ".example", domain},
+		"header behind a line break":    {"b@x.example\r\nBcc: c@x.example", "the value contains a line break (remove it)"},
+		"NUL":                           {"b\x00@x.example", control},
+		"escape":                        {"b\x1b[31m@x.example", control},
+		"delete":                        {"b\x7f@x.example", control},
+		"C1 control":                    {"b\u009b@x.example", control},
+		"trailing direction override":   {"b@x.example\u202e", invisible},
+		"zero-width space":              {"b\u200b@x.example", invisible},
+		"byte order mark inside":        {"b@x.\ufeffexample", invisible},
+		"soft hyphen":                   {"b\u00ad@x.example", invisible},
+		"variation selector":            {"b\ufe0f@x.example", invisible},
+		"Hangul filler":                 {"b\u3164@x.example", invisible},
+		"line separator":                {"b\u2028@x.example", invisible},
+		"Cyrillic o":                    {"b\u043eb@x.example", foreign},
+		"mixed-script domain":           {"b@x\u0430.example", foreignDomain},
+		"full-width at sign":            {"b\uff20x.example", foreign},
+		"umlaut":                        {"müller@x.example", foreign},
+		"comment":                       {"b(work)@x.example", "the address has a comment" + bare},
+		"per cent routing":              {"a%b@x.example", "the address routes with a percent sign" + bare},
+		"bang path":                     {"host!b@x.example", "the address is a bang path" + bare},
+		"mailto":                        {"MailTo:b@x.example", "the address is a mailto link" + bare},
+		"space inside":                  {"bo b@x.example", "there is a space inside the address (remove it)"},
+		"no-break space inside":         {"bo\u00a0b@x.example", "there is a space inside the address (remove it)"},
+		"two addresses":                 {"a@x.example,b@x.example", "there is more than one address (give each its own row)"},
+		"two addresses with semicolons": {"a@x.example;b@x.example", "there is more than one address (give each its own row)"},
+		"backslash":                     {`a\b@x.example`, "there is a character that an address cannot have" + typing},
+		"domain not allowed":            {"b@z.example", "the domain is not among the allowed ones (remove the row, or allow the domain for this campaign)"},
+		"parent of an allowed domain":   {"b@sub.example", "the domain is not among the allowed ones (remove the row, or allow the domain for this campaign)"},
+		"end of an allowed domain":      {"b@evilx.example", "the domain is not among the allowed ones (remove the row, or allow the domain for this campaign)"},
+		"5 KB":                          {strings.Repeat("a", 5<<10) + "@x.example", "the value is longer than 4 KiB (shorten it)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := rules()
+			r.AllowedDomains = []string{"X.example", "*.sub.example"}
+			if strings.Contains(c.address, "\x00") { // a file with NUL is refused as a whole
+				if _, p := campaign.Address(c.address); p == nil || "file: "+c.want != strings.Replace(p.String(), "file", "file", 1) {
+					t.Errorf("got %v", p)
+				}
+				return
+			}
+			row := one(t, r, "from_name", "Bob", "email", c.address)
+			if diff := cmp.Diff([]string{"2:email: " + c.want}, texts(row.Problems)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAddressIsNormalised(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"b@x.example":                          "b@x.example",
+		"  Bob.O'Neil@X.Example ":              "bob.o'neil@x.example",
+		"\u00a0b@x.example\t":                  "b@x.example",
+		"b@a.sub.example":                      "b@a.sub.example",
+		"b@xn--mnchen-3ya.example":             "b@xn--mnchen-3ya.example",
+		strings.Repeat("a", 64) + "@x.example": strings.Repeat("a", 64) + "@x.example",
+	} {
+		if got, p := campaign.Address(given); got != want || p != nil {
+			t.Errorf("%q became %q, %v", given, got, p)
+		}
+	}
+}
+
+func TestOtherColumnsAreRefusedWithTheirReason(t *testing.T) {
+	t.Parallel()
+	tariff := "the tariff plan is not a positive whole number (use the id that Warmy lists for it)"
+	for name, c := range map[string]struct{ column, value, want string }{
+		"from_name of 5 KB":         {"from_name", strings.Repeat("x", 5<<10), "the value is longer than 4 KiB (shorten it)"},
+		"from_name of 257 bytes":    {"from_name", strings.Repeat("x", 257), "the value is longer than 256 bytes (shorten it)"},
+		"from_name with line break": {"from_name", "Bob\nBcc: x", "the value contains a line break (remove it)"},
+		"from_name with escape":     {"from_name", "Bob\x1b[2J", "the value contains a control character (type it anew)"},
+		"from_name turned around":   {"from_name", "Bob\u202eboB", "the value contains an invisible character (type it anew)"},
+		"external_id with tab":      {"external_id", "a\tb", "the value contains a control character (type it anew)"},
+		"tariff text":               {"tariff_plan_type_id", "gold", tariff},
+		"tariff 0":                  {"tariff_plan_type_id", "0", tariff},
+		"tariff -1":                 {"tariff_plan_type_id", "-1", tariff},
+		"tariff +1":                 {"tariff_plan_type_id", "+1", tariff},
+		"tariff 4.5":                {"tariff_plan_type_id", "4.5", tariff},
+		"tariff 1e20":               {"tariff_plan_type_id", "100000000000000000000", tariff},
+		"tariff in other digits":    {"tariff_plan_type_id", "\u0664\u0661", tariff},
+		"unknown tariff":            {"tariff_plan_type_id", "42", "the Warmy account does not offer this tariff plan (use one of the ids that Warmy lists)"},
+		"unknown speed mode":        {"speed_mode", "turbo", "the speed mode is unknown (use slow, medium or fast)"},
+		"unknown app":               {"app", "other", "the app is not configured (use one of main, Second)"},
+		"misspelt app":              {"app", "mian", "the app is not configured (did you mean main?)"},
+		"unknown account":           {"account", "other", "the account is not configured (use one of main, eu)"},
+		"tenant of one word":        {"tenant", "contoso", "the tenant is neither a GUID nor a domain (copy the directory (tenant) id from the Azure portal)"},
+		"tenant as a path":          {"tenant", "../common.x", "the tenant is neither a GUID nor a domain (copy the directory (tenant) id from the Azure portal)"},
+		"tenant GUID cut short":     {"tenant", "8eaef023-2b34-4da1-9baa-8bc8c9d6a49", "the tenant is neither a GUID nor a domain (copy the directory (tenant) id from the Azure portal)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			row := one(t, rules(), "email", "b@x.example", c.column, c.value)
+			if diff := cmp.Diff([]string{"2:" + c.column + ": " + c.want}, texts(row.Problems)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAppThatIsNoNameIsRefusedEvenIfNoneIsKnown(t *testing.T) {
+	t.Parallel()
+	r := rules()
+	r.Apps = nil
+	for _, app := range []string{"a.b", "a b", "*", ">", "-a", "ä", strings.Repeat("a", 65)} {
+		row := one(t, r, "email", "b@x.example", "app", app)
+		want := []string{"2:app: the app is not a valid name (use letters, digits, - and _, at most 64)"}
+		if diff := cmp.Diff(want, texts(row.Problems)); diff != "" {
+			t.Errorf("%q: %s", app, diff)
+		}
+	}
+}
+
+func TestRowWithoutValuesOrDefaultsSaysEverythingThatIsMissing(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		"2:email: the address has no @ (write it as name@domain)",
+		"2:app: there is no app and no default (fill it in, or give the campaign a default)",
+		"2:account: there is no account and no default (fill it in, or give the campaign a default)",
+		"2:tariff_plan_type_id: there is no tariff plan and no default (fill it in, or give the campaign a default)",
+		"2:speed_mode: there is no speed mode and no default (use slow, medium or fast)",
+	}
+	row := one(t, campaign.Rules{}, "email", "b")
+	if diff := cmp.Diff(want, texts(row.Problems)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRowIsNormalisedAndFilledFromDefaults(t *testing.T) {
+	t.Parallel()
+	file := "\xEF\xBB\xBFE-mail , from name,\" APP\",speed mode,Tenant,external-id\r\n"
+	file = strings.Replace(file, "E-mail", "EMAIL", 1) +
+		" Bob@X.example ,\" Bob, the \"\"first\"\" \",SECOND,FAST,8EAEF023-2B34-4DA1-9BAA-8BC8C9D6A490,=1\r\n" +
+		",,,,,\n" +
+		"\n" +
+		"c@x.example,<b>=HYPERLINK()</b>,,,,\n"
+	want := []campaign.Row{
+		{
+			Line: 2, Email: "bob@x.example", FromName: `Bob, the "first"`, App: "Second", Account: "main",
+			Tenant: "8eaef023-2b34-4da1-9baa-8bc8c9d6a490", TariffPlanTypeID: 41, SpeedMode: "fast", ExternalID: "=1",
+		},
+		{Line: 5, Email: "c@x.example", FromName: "<b>=HYPERLINK()</b>", App: "main", Account: "main", TariffPlanTypeID: 41, SpeedMode: "fast"},
+	}
+	if diff := cmp.Diff(want, rows(t, file, rules())); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNamesOfAllScriptsAreKept(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"Zoë Łukasz", "محمد\u200cرضا", "山田 太郎", "👩\u200d💻 Ada", "O'Brien & Söhne", "=1+1", "Владимир"} {
+		row := one(t, rules(), "email", "b@x.example", "from_name", name)
+		if row.FromName != name || !row.Usable() {
+			t.Errorf("%q became %q, %v", name, row.FromName, row.Problems)
+		}
+	}
+}
+
+func TestLegalButDoubtfulAddressIsReported(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"bob+x@x.example":          "2:email: the address has a plus tag (make sure that it is the mailbox's sign-in name)",
+		"Info@x.example":           "2:email: the address is that of a role, not of a person (make sure that someone can sign in to it)",
+		"b@xn--mnchen-3ya.example": "2:email: the domain is an international one (make sure that it is no look-alike)",
+	} {
+		row := one(t, rules(), "email", address)
+		if diff := cmp.Diff([]string{want}, texts(row.Warnings)); diff != "" || !row.Usable() {
+			t.Errorf("%s: %v%s", address, row.Problems, diff)
+		}
+	}
+}
+
+func TestRepeatedRowIsSkippedUnlessTheFirstWasRefused(t *testing.T) {
+	t.Parallel()
+	file := "email,app,tariff_plan_type_id\n" +
+		"a@x.example,main,\n" +
+		"a@x.example,main,\n" + // the same
+		"A@X.EXAMPLE,,41\n" + // the same by case and default
+		"a@x.example,second,\n" + // another app
+		"b@x.example,main,0\n" + // refused
+		"b@x.example,main,41\n" // its corrected copy
+	var got []string
+	for _, row := range rows(t, file, rules()) {
+		got = append(got, texts(row.Problems)...)
+		if row.Duplicate() != (row.Line == 3 || row.Line == 4) {
+			t.Errorf("line %d: duplicate %v", row.Line, row.Duplicate())
+		}
+	}
+	want := []string{
+		"3:email: the same address and app stand in row 2 (skipped; remove one of the two)",
+		"4:email: the same address and app stand in row 2 (skipped; remove one of the two)",
+		"6:tariff_plan_type_id: the tariff plan is not a positive whole number (use the id that Warmy lists for it)",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRefusalByStoredStateHasItsWords(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[campaign.Code]string{
+		campaign.Duplicate:        "7:email: the same address and app stand in an earlier row (skipped; remove one of the two)",
+		campaign.Erased:           "7:email: the mailbox was erased on request (ask the owner first; an operator with the admin role can lift it)",
+		campaign.Suppressed:       "7:email: the address is on the suppression list (remove the row, or lift the suppression)",
+		campaign.OtherTenant:      "7:email: the address is already known under another tenant (correct the tenant column, or erase the other mailbox first)",
+		campaign.AlreadyInvited:   "7:email: the mailbox has a live link (skipped; choose refresh to replace the link)",
+		campaign.AlreadyConnected: "7:email: the mailbox is already connected (skipped; nothing to do)",
+		"else":                    "7:email: the row cannot be used (see the console)",
+	} {
+		if got := campaign.About(code, 7).String(); got != want {
+			t.Errorf("%s: %s", code, got)
+		}
+	}
+}
+
+func TestProblemsNeverRepeatTheFile(t *testing.T) {
+	t.Parallel()
+	const canary = "zq7canary"
+	for _, column := range []string{"email", "from_name", "app", "account", "tenant", "tariff_plan_type_id", "speed_mode", "external_id"} {
+		pairs := []string{column, canary + "\x01"}
+		if column != "email" {
+			pairs = append(pairs, "email", "b@x.example")
+		}
+		row := one(t, rules(), pairs...)
+		if row.Usable() || strings.Contains(strings.Join(texts(row.Problems), " "), canary) {
+			t.Errorf("%s: %v", column, row.Problems)
+		}
+	}
+	for _, file := range []string{canary, canary + "\n", "email," + canary + "\n", "email\n\"" + canary, "email\n" + canary + "\x00\n"} {
+		if got := failure(t, strings.NewReader(file), rules()); got == "" || strings.Contains(got, canary) {
+			t.Errorf("%q: %s", file, got)
+		}
+	}
+}
+
+func TestSurveyCountsWhatADryRunMustTell(t *testing.T) {
+	t.Parallel()
+	file := "email\na@x.example\na@x.example\ninfo@x.example\nb\ngone@x.example\n"
+	s, err := campaign.Survey(campaign.Read(strings.NewReader(file), rules()), func(r *campaign.Row) {
+		if r.Email == "gone@x.example" {
+			r.Problems = append(r.Problems, campaign.About(campaign.Erased, r.Line))
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := map[campaign.Code]int{"duplicate": 1, "email_role": 1, "email_no_at": 1, "erased": 1}
+	want := campaign.Summary{Rows: 5, Usable: 2, Refused: 2, Duplicates: 1, Warned: 1, ByCode: codes, SHA256: s.SHA256, Problems: s.Problems}
+	if diff := cmp.Diff(want, s); diff != "" || len(s.Problems) != 4 || len(s.SHA256) != 64 {
+		t.Errorf("%v %s", s.Problems, diff)
+	}
+}
