@@ -9,7 +9,7 @@
 // run as a formula.
 //
 // What needs stored state (is this mailbox erased, already invited, of another
-// tenant) is decided by the caller, who refuses a row with [About].
+// tenant) is decided by the caller, who refuses such a row with [Row.Refuse].
 package campaign
 
 // Limits of one file. They bound what an upload can cost; an operator with more
@@ -71,12 +71,15 @@ type Row struct {
 }
 
 // Usable reports whether the row may be imported.
-func (r Row) Usable() bool { return len(r.Problems) == 0 }
+func (r *Row) Usable() bool { return len(r.Problems) == 0 }
 
 // Duplicate reports whether the row repeats an earlier one and is to be skipped.
-func (r Row) Duplicate() bool {
+func (r *Row) Duplicate() bool {
 	return len(r.Problems) == 1 && r.Problems[0].Code == Duplicate
 }
+
+// Refuse notes a refusal that depends on stored state (see About).
+func (r *Row) Refuse(code Code) { r.Problems = append(r.Problems, About(code, r.Line)) }
 
 func (r *Row) refuse(column string, n note) {
 	if n.code != "" {

@@ -216,7 +216,7 @@ func TestSurveyCountsWhatADryRunMustTell(t *testing.T) {
 	file := "email\na@x.example\na@x.example\ninfo@x.example\nb\ngone@x.example\n"
 	s, err := campaign.Survey(campaign.Read(strings.NewReader(file), rules()), func(r *campaign.Row) {
 		if r.Email == "gone@x.example" {
-			r.Problems = append(r.Problems, campaign.About(campaign.Erased, r.Line))
+			r.Refuse(campaign.Erased)
 		}
 	})
 	if err != nil {

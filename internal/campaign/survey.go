@@ -23,7 +23,7 @@ type Summary struct {
 
 // Survey reads everything that is left and imports nothing: the dry run. A
 // *FileError comes with the summary of the rows before it. accept, if not nil, is
-// asked about every usable row and may refuse it with About.
+// asked about every usable row and may Refuse it.
 func Survey(r *Reader, accept func(*Row)) (Summary, error) {
 	s := Summary{ByCode: map[Code]int{}}
 	for {
