@@ -71,12 +71,13 @@ func TestAddressIsRefusedWithItsReason(t *testing.T) {
 		"domain not allowed":            {"b@z.example", "the domain is not among the allowed ones (remove the row, or allow the domain for this campaign)"},
 		"parent of an allowed domain":   {"b@sub.example", "the domain is not among the allowed ones (remove the row, or allow the domain for this campaign)"},
 		"end of an allowed domain":      {"b@evilx.example", "the domain is not among the allowed ones (remove the row, or allow the domain for this campaign)"},
+		"pattern without its dot":       {"b@evilz9.example", "the domain is not among the allowed ones (remove the row, or allow the domain for this campaign)"},
 		"5 KB":                          {strings.Repeat("a", 5<<10) + "@x.example", "the value is longer than 4 KiB (shorten it)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := rules()
-			r.AllowedDomains = []string{"X.example", "*.sub.example"}
+			r.AllowedDomains = []string{"X.example", "*.sub.example", "*z9.example"}
 			if strings.Contains(c.address, "\x00") { // a file with NUL is refused as a whole
 				if _, p := campaign.Address(c.address); p == nil || !strings.HasSuffix(p.String(), ": "+c.want) {
 					t.Errorf("got %v", p)

@@ -129,11 +129,11 @@ func nearest(name string) string {
 	return closest(name, knownNames())
 }
 
-// closest gives the candidate at most two edits away, or nothing.
+// closest gives the candidate at most two edits from a lower-case name, or nothing.
 func closest(name string, candidates []string) string {
 	best, found := 3, ""
 	for _, c := range candidates {
-		if d := distance(name, c); d < best && d < len(c) {
+		if d := distance(name, strings.ToLower(c)); d < best {
 			best, found = d, c
 		}
 	}

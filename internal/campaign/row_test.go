@@ -75,6 +75,7 @@ func TestOtherColumnsAreRefusedWithTheirReason(t *testing.T) {
 		"unknown speed mode":        {"speed_mode", "turbo", "the speed mode is unknown (use slow, medium or fast)"},
 		"unknown app":               {"app", "other", "the app is not configured (use one of main, Second)"},
 		"misspelt app":              {"app", "mian", "the app is not configured (did you mean main?)"},
+		"misspelt app by case":      {"app", "SECNOD", "the app is not configured (did you mean Second?)"},
 		"unknown account":           {"account", "other", "the account is not configured (use one of main, eu)"},
 		"tenant of one word":        {"tenant", "contoso", "the tenant is neither a GUID nor a domain (copy the directory (tenant) id from the Azure portal)"},
 		"tenant as a path":          {"tenant", "../common.x", "the tenant is neither a GUID nor a domain (copy the directory (tenant) id from the Azure portal)"},

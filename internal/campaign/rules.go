@@ -90,7 +90,7 @@ func (rs ruleset) tariff(row *Row, given string) int {
 	}
 	id, err := strconv.ParseUint(given, 10, 31)
 	switch {
-	case err != nil || id == 0 || given[0] == '+':
+	case err != nil || id == 0:
 		row.refuse(column, note{"tariff_invalid", "the tariff plan is not a positive whole number", "use the id that Warmy lists for it"})
 		return 0
 	case len(rs.TariffPlanTypes) > 0 && !slices.Contains(rs.TariffPlanTypes, int(id)):
