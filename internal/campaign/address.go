@@ -156,6 +156,9 @@ func role(local string) bool {
 // direction marks, zero-width spaces, byte order marks, soft hyphens, tags,
 // variation selectors and fillers.
 func invisible(c rune) bool {
+	if c <= unicode.MaxASCII {
+		return false
+	}
 	return unicode.In(c, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector) ||
 		c == '\u034f' || c == '\u115f' || c == '\u1160' || c == '\u3164' || c == '\uffa0'
 }

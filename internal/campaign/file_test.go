@@ -149,10 +149,10 @@ func TestEndlessInputIsRefusedAfterBoundedReading(t *testing.T) {
 		"row without end":   {repeat{"email,from_name\n", "x", 0}, 80 << 10, "2" + tooLong},
 		"quote without end": {repeat{"email,from_name\n", "\"\n\"\",", 0}, 80 << 10, ""},
 		"blank lines":       {repeat{"email,from_name\n", "\n", 0}, 80 << 10, "2" + tooLong},
-		"blank rows":        {repeat{"email,from_name\n", ",\n", 0}, campaign.MaxBytes + 8192, "file: the file is larger than 50 MiB (split it into several campaigns)"},
+		"blank rows":        {repeat{"email,from_name\n", strings.Repeat(" ", 8000) + ",\n", 0}, campaign.MaxBytes + 8192, "file: the file is larger than 50 MiB (split it into several campaigns)"},
 		"rows":              {repeat{"email\n", "a@x.example\n", 0}, 4 << 20, "200002: the file has more than 200,000 rows (split it into several campaigns)"},
 		"wide rows": {
-			repeat{"email,from_name\n", "a@x.example," + strings.Repeat("x", 900) + "\n", 0},
+			repeat{"email,from_name\n", "a@x.example," + strings.Repeat("x", 4000) + "\n", 0},
 			campaign.MaxBytes + 8192,
 			"file: the file is larger than 50 MiB (split it into several campaigns)",
 		},

@@ -118,13 +118,15 @@ func speed(row *Row, given, otherwise string) string {
 // shows it escapes it, and whoever exports it guards it.
 func text(row *Row, col int, given string) string {
 	column := columnNames()[col]
-	switch n := addressText(given); {
-	case n.code == "line_break", n.code == "control_character":
-		row.refuse(column, n)
-	case strings.ContainsFunc(given, misleading):
-		row.refuse(column, note{"invisible_character", "the value contains an invisible character", "type it anew"})
+	switch {
 	case len(given) > maxText:
 		row.refuse(column, note{"text_too_long", "the value is longer than 256 bytes", "shorten it"})
+	case strings.ContainsAny(given, "\r\n"):
+		row.refuse(column, note{"line_break", "the value contains a line break", "remove it"})
+	case strings.ContainsFunc(given, unicode.IsControl):
+		row.refuse(column, note{"control_character", "the value contains a control character", "type it anew"})
+	case strings.ContainsFunc(given, misleading):
+		row.refuse(column, note{"invisible_character", "the value contains an invisible character", "type it anew"})
 	}
 	return given
 }
