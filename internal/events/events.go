@@ -9,6 +9,7 @@ package events
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -115,4 +116,12 @@ func (e Event) Later(t time.Time) Event {
 func deriveID(seed string, kind Kind) string {
 	sum := sha256.Sum256([]byte(seed + "\x00" + string(kind)))
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:15]))
+}
+
+// Replayed returns e as it is published again by a replay of dead letter seq: a new id, so that it is not taken for a
+// repetition, and no failures counted.
+func (e Event) Replayed(seq uint64) Event {
+	e.ID = deriveID(e.ID+"|replay|"+strconv.FormatUint(seq, 10), e.Kind)
+	e.Tries, e.NotBefore = nil, time.Time{}
+	return e
 }

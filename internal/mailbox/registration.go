@@ -36,8 +36,9 @@ type Registration struct {
 	Finding  *Finding          `json:"finding,omitempty"`
 }
 
-// PostLease is how long a worker may hold an intent to post: the call's deadline, the save, and a margin.
-const PostLease = 60 * time.Second
+// PostLease is how long a worker may hold an intent to post: the wait for its turn in the call budget, the call's
+// deadline, the save, and a margin.
+const PostLease = 2 * time.Minute
 
 // MaxReposts bounds how often a mailbox is posted again after two clean absences.
 const MaxReposts = 2

@@ -1,0 +1,163 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+)
+
+// ErrNoDeadLetter means that there is no dead letter of this number (any more).
+var ErrNoDeadLetter = errors.New("no such dead letter")
+
+// ErrNotReplayable means that publishing the event again cannot help: an authorization code is single use and dies
+// within ten minutes, and what cannot be decoded cannot be handled.
+var ErrNotReplayable = errors.New("this dead letter cannot be replayed")
+
+// DeadLetters are the events that will not be tried again by themselves.
+type DeadLetters struct{ bus *Bus }
+
+// DeadLetters returns the dead letters.
+func (b *Bus) DeadLetters() DeadLetters { return DeadLetters{b} }
+
+// Each visits every dead letter, oldest first, until visit returns false.
+func (d DeadLetters) Each(ctx context.Context, visit func(events.DeadLetter) bool) error {
+	stream, err := d.bus.stream(ctx, streamDead)
+	if err != nil {
+		return err
+	}
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for dead letters: %w: %w", ErrUnavailable, err)
+	}
+	if info.State.Msgs == 0 {
+		return nil
+	}
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
+	if err != nil {
+		return fmt.Errorf("read dead letters: %w: %w", ErrUnavailable, err)
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return fmt.Errorf("read dead letters: %w: %w", ErrUnavailable, err)
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fmt.Errorf("read dead letters: %w: %w", ErrUnavailable, err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return fmt.Errorf("read dead letter: %w", err)
+		}
+		letter, err := events.DecodeDeadLetter(msg.Data())
+		letter.Seq = meta.Sequence.Stream
+		if err != nil {
+			d.bus.log.Error("dead_letter_unreadable", "seq", letter.Seq, "error", err)
+		} else if !visit(letter) {
+			return nil
+		}
+		if meta.NumPending == 0 || letter.Seq >= info.State.LastSeq {
+			return nil
+		}
+	}
+}
+
+// Get returns dead letter seq, or ErrNoDeadLetter.
+func (d DeadLetters) Get(ctx context.Context, seq uint64) (events.DeadLetter, error) {
+	stream, err := d.bus.stream(ctx, streamDead)
+	if err != nil {
+		return events.DeadLetter{}, err
+	}
+	msg, err := stream.GetMsg(ctx, seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return events.DeadLetter{}, ErrNoDeadLetter
+	}
+	if err != nil {
+		return events.DeadLetter{}, fmt.Errorf("read dead letter: %w: %w", ErrUnavailable, err)
+	}
+	letter, err := events.DecodeDeadLetter(msg.Data)
+	letter.Seq = seq
+	return letter, err
+}
+
+// Replay publishes the event of dead letter seq again, with no failures counted, and removes the dead letter.
+// Repeating a replay that was cut off is harmless: the stream recognises the second copy.
+func (d DeadLetters) Replay(ctx context.Context, seq uint64) error {
+	letter, err := d.Get(ctx, seq)
+	if err != nil {
+		return err
+	}
+	e, err := events.Decode(letter.Event)
+	if err != nil || e.Kind.Lane() == events.Code {
+		return ErrNotReplayable
+	}
+	if err := d.bus.Publish(ctx, e.Replayed(seq)); err != nil {
+		return err
+	}
+	return d.Discard(ctx, seq)
+}
+
+// Discard removes dead letter seq. Removing what is gone already is no error.
+func (d DeadLetters) Discard(ctx context.Context, seq uint64) error {
+	stream, err := d.bus.stream(ctx, streamDead)
+	if err != nil {
+		return err
+	}
+	if err := stream.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !isNoMessage(err) {
+		return fmt.Errorf("remove dead letter: %w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// codeNoMessage is the server's answer to the deletion of a message that is not there.
+const codeNoMessage = 10057
+
+func isNoMessage(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == codeNoMessage || api.ErrorCode == jetstream.JSErrCodeMessageNotFound)
+}
+
+// bury stores the dead letter of a delivery. It must return before the delivery is acknowledged.
+func (b *Bus) bury(ctx context.Context, subject string, payload []byte, e events.Event, lane events.Lane, f *fault.Fault, now time.Time) error {
+	letter := events.DeadLetter{
+		Version: events.Version, Event: rawEvent(payload), Mailbox: e.Mailbox, App: e.App, Account: e.Account, Campaign: e.Campaign,
+		Stage: lane, Subject: subject, Class: string(f.Class), Code: f.Code, Cause: f.Cause, Remedy: f.Remedy, Forecast: string(f.Forecast),
+		Tries: addTry(e.Tries, f, now), DiedAt: now.UTC(), Trace: traceFrom(ctx),
+	}
+	data, err := events.EncodeDeadLetter(letter)
+	if err != nil {
+		return err
+	}
+	id := e.Mailbox
+	if id == "" {
+		id = "unknown"
+	}
+	msg := nats.NewMsg(events.DeadSubject(lane, string(f.Class), id))
+	msg.Data = data
+	if e.ID != "" {
+		msg.Header.Set(jetstream.MsgIDHeader, "dead."+e.ID+"."+strconv.Itoa(len(e.Tries)))
+	}
+	return b.publish(ctx, []*nats.Msg{msg})
+}
+
+// rawEvent keeps the delivered bytes. What is no JSON is kept as a JSON string, so that the letter stays readable.
+func rawEvent(payload []byte) []byte {
+	if _, err := events.Decode(payload); err == nil || errors.Is(err, events.ErrNewer) {
+		return payload
+	}
+	quoted, err := json.Marshal(string(payload[:min(len(payload), 16<<10)]))
+	if err != nil {
+		return []byte(`"unprintable"`)
+	}
+	return quoted
+}

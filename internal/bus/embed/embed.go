@@ -1,0 +1,102 @@
+// Package embed runs a NATS server with JetStream inside this process: the whole message store of `kindling up`, and the
+// real server that tests talk to. By default every write is on disk before it is acknowledged.
+package embed
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// Options say how to run the server.
+type Options struct {
+	Dir      string // of the store; created when missing
+	Listen   string // host:port for clients of other processes; empty: this process only
+	LazySync bool   // acknowledge before the disk has it: faster, and loses acknowledged data on power failure. Never for real mailboxes
+	MaxStore int64  // bytes of disk; 0: 64 GiB
+	Log      *slog.Logger
+}
+
+// Server is a running server. It satisfies nats.InProcessConnProvider.
+type Server struct {
+	*server.Server
+
+	lock *os.File
+}
+
+// ErrInUse means that another process uses the store: two servers on one store destroy it.
+var ErrInUse = errors.New("the data directory is in use by another process")
+
+// readyTimeout bounds the start, which reads back what the store holds.
+const readyTimeout = time.Minute
+
+// Start runs a server until Stop.
+func Start(opts Options) (*Server, error) {
+	if opts.MaxStore == 0 {
+		opts.MaxStore = 64 << 30
+	}
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	lock, err := lockDir(opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := opts.server()
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s, err := server.NewServer(cfg)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make NATS server: %w", err), lock.Close())
+	}
+	if opts.Log != nil {
+		s.SetLoggerV2(logger{opts.Log}, false, false, false)
+	}
+	s.Start()
+	if !s.ReadyForConnections(readyTimeout) {
+		s.Shutdown()
+		return nil, errors.Join(errors.New("the NATS server did not become ready: is its port taken or its disk full?"), lock.Close())
+	}
+	return &Server{Server: s, lock: lock}, nil
+}
+
+// Stop ends the server after its clients: what was acknowledged is on disk.
+func (s *Server) Stop() error {
+	s.Shutdown()
+	s.WaitForShutdown()
+	return s.lock.Close()
+}
+
+func (o Options) server() (*server.Options, error) {
+	cfg := &server.Options{
+		ServerName: "kindling", JetStream: true, StoreDir: o.Dir, JetStreamMaxStore: o.MaxStore, SyncAlways: !o.LazySync,
+		NoSigs: true, NoLog: o.Log == nil, DontListen: o.Listen == "", MaxPayload: 1 << 20,
+		MaxControlLine: 4096, WriteDeadline: 10 * time.Second,
+	}
+	if o.Listen == "" {
+		return cfg, nil
+	}
+	if err := setListen(cfg, o.Listen); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// lockDir takes the lock that keeps a second server away. The kernel releases it when the process dies.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a file descriptor fits an int
+		return nil, errors.Join(fmt.Errorf("%s: %w", dir, ErrInUse), f.Close())
+	}
+	return f, nil
+}

@@ -1,0 +1,33 @@
+package bus
+
+import (
+	"context"
+
+	"github.com/nats-io/nats.go"
+)
+
+// PublishRaw stores bytes as a broken producer would.
+func PublishRaw(ctx context.Context, b *Bus, subject string, payload []byte) error {
+	return b.publish(ctx, []*nats.Msg{{Subject: subject, Data: payload}})
+}
+
+// AlterStream changes a setting behind Kindling's back.
+func AlterStream(ctx context.Context, b *Bus, name string) error {
+	stream, err := b.js.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	cfg := stream.CachedInfo().Config
+	cfg.MaxBytes = 1 << 20
+	_, err = b.js.UpdateStream(ctx, cfg)
+	return err
+}
+
+// Waiting counts the messages of a stream.
+func Waiting(ctx context.Context, b *Bus, name string) (uint64, error) {
+	stream, err := b.js.Stream(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	return stream.CachedInfo().State.Msgs, nil
+}

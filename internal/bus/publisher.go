@@ -1,0 +1,134 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"kindling/internal/events"
+)
+
+const (
+	headerUUID        = "Kindling-Uuid"
+	headerTraceparent = "traceparent"
+	headerSchedule    = "Nats-Schedule"
+	headerTarget      = "Nats-Schedule-Target"
+)
+
+// Publisher is a Watermill publisher on JetStream: it returns when every message is stored. Its topic is the subject.
+type Publisher struct{ bus *Bus }
+
+// Publish stores the messages, all under way at once, and waits for every acknowledgement.
+func (p Publisher) Publish(topic string, messages ...*message.Message) error {
+	msgs := make([]*nats.Msg, len(messages))
+	for i, m := range messages {
+		msg := nats.NewMsg(topic)
+		msg.Data = m.Payload
+		for key, value := range m.Metadata {
+			if !strings.HasPrefix(key, "Nats-") { // the server's own headers can erase a stream: never pass them on
+				msg.Header.Set(key, value)
+			}
+		}
+		msg.Header.Set(headerUUID, m.UUID)
+		msgs[i] = msg
+	}
+	ctx := context.Background()
+	if len(messages) > 0 {
+		ctx = messages[0].Context()
+	}
+	return p.bus.publish(ctx, msgs)
+}
+
+// Close does nothing: every Publish has waited for its acknowledgements, and the connection is the Bus's.
+func (Publisher) Close() error { return nil }
+
+// Publish stores the events durably, or returns an error; then some of them may be stored, and publishing all of them
+// again is harmless. An event that is not due yet becomes a timer.
+func (b *Bus) Publish(ctx context.Context, evs ...events.Event) error {
+	msgs := make([]*nats.Msg, len(evs))
+	for i, e := range evs {
+		msg, err := eventMsg(ctx, e)
+		if err != nil {
+			return err
+		}
+		msgs[i] = msg
+	}
+	return b.publish(ctx, msgs)
+}
+
+// PublishEvent is Publish for one event: the shape that the edge asks for.
+func (b *Bus) PublishEvent(ctx context.Context, e events.Event) error { return b.Publish(ctx, e) }
+
+func eventMsg(ctx context.Context, e events.Event) (*nats.Msg, error) {
+	data, err := events.Encode(e)
+	if err != nil {
+		return nil, err
+	}
+	msg := nats.NewMsg(e.Subject())
+	if e.NotBefore.IsZero() && e.Kind.Lane() != events.Reconcile {
+		msg.Header.Set(jetstream.MsgIDHeader, messageID(e))
+	} else {
+		at, due := e.TimerSubjects()
+		msg.Subject = at
+		msg.Header.Set(headerSchedule, "@at "+scheduleTime(e.NotBefore).Format(time.RFC3339))
+		msg.Header.Set(headerTarget, due)
+	}
+	msg.Header.Set(headerUUID, e.ID)
+	if trace := traceFrom(ctx); trace != "" {
+		msg.Header.Set(headerTraceparent, trace)
+	}
+	msg.Data = data
+	return msg, nil
+}
+
+// messageID is what the stream recognises a repetition by: the same event after the same number of failures.
+func messageID(e events.Event) string { return e.ID + "." + strconv.Itoa(len(e.Tries)) }
+
+// scheduleTime is t in the whole seconds that the server keeps. It rounds down, so we round up: never too early.
+func scheduleTime(t time.Time) time.Time {
+	return t.UTC().Add(time.Second - time.Nanosecond).Truncate(time.Second)
+}
+
+// publish stores msgs, all under way at once.
+func (b *Bus) publish(ctx context.Context, msgs []*nats.Msg) error {
+	if len(msgs) == 1 {
+		_, err := b.js.PublishMsg(ctx, msgs[0])
+		return publishError(err)
+	}
+	futures := make([]jetstream.PubAckFuture, len(msgs))
+	for i, msg := range msgs {
+		future, err := b.js.PublishMsgAsync(msg, jetstream.WithStallWait(apiTimeout))
+		if err != nil {
+			return publishError(err)
+		}
+		futures[i] = future
+	}
+	for _, future := range futures {
+		select {
+		case <-future.Ok():
+		case err := <-future.Err():
+			return publishError(err)
+		case <-ctx.Done():
+			return fmt.Errorf("publish: %w: %w", ErrUnavailable, context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+func publishError(err error) error {
+	if err == nil {
+		return nil
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return fmt.Errorf("publish: %w: refused with code %d", ErrUnavailable, api.ErrorCode)
+	}
+	return fmt.Errorf("publish: %w: %w", ErrUnavailable, err)
+}

@@ -1,0 +1,87 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"kindling/internal/mailbox"
+)
+
+// Box seals what must not be readable in a stream. The context binds a sealed text to its place: it opens nowhere else.
+type Box interface {
+	Seal(plain []byte, context string) ([]byte, error)
+	Open(sealed []byte, context string) ([]byte, error)
+}
+
+// codec turns a fact into its stored form and back.
+type codec[T any] struct {
+	encode func(id string, fact T) ([]byte, error)
+	decode func(id string, data []byte) (T, error)
+}
+
+// Records is one bucket of facts. It implements handlers.Records.
+type Records[T any] struct {
+	kv    kv
+	codec codec[T]
+}
+
+// Load returns the last saved fact of id and its revision; the zero value and 0 when there is none.
+func (r Records[T]) Load(ctx context.Context, id string) (T, uint64, error) {
+	var zero T
+	data, revision, err := r.kv.get(ctx, id)
+	if err != nil || revision == 0 {
+		return zero, 0, err
+	}
+	fact, err := r.codec.decode(id, data)
+	if err != nil {
+		return zero, 0, fmt.Errorf("decode %s: %w", r.kv.bucket, err)
+	}
+	return fact, revision, nil
+}
+
+// Save stores fact if revision still is its last one; handlers.ErrConflict otherwise.
+func (r Records[T]) Save(ctx context.Context, id string, fact T, revision uint64) (uint64, error) {
+	data, err := r.codec.encode(id, fact)
+	if err != nil {
+		return 0, fmt.Errorf("encode %s: %w", r.kv.bucket, err)
+	}
+	return r.kv.put(ctx, id, data, revision)
+}
+
+func plainCodec[T any]() codec[T] {
+	return codec[T]{
+		encode: func(_ string, fact T) ([]byte, error) { return json.Marshal(fact) },
+		decode: func(_ string, data []byte) (T, error) {
+			var fact T
+			err := json.Unmarshal(data, &fact)
+			return fact, err
+		},
+	}
+}
+
+// Campaigns returns the imported files. The console alone may save.
+func (b *Bus) Campaigns() Records[mailbox.Campaign] {
+	return Records[mailbox.Campaign]{kv{b, bucketCampaigns}, plainCodec[mailbox.Campaign]()}
+}
+
+// Claims returns what the edge knows. callback-ingest alone may save.
+func (b *Bus) Claims() Records[mailbox.Claim] {
+	return Records[mailbox.Claim]{kv{b, bucketClaims}, plainCodec[mailbox.Claim]()}
+}
+
+// Registrations returns what warmy-worker knows. It alone may save.
+func (b *Bus) Registrations() Records[mailbox.Registration] {
+	return Records[mailbox.Registration]{kv{b, bucketRegistrations}, plainCodec[mailbox.Registration]()}
+}
+
+// Invitations returns the imported rows; addresses and names are sealed with people. The console alone may save.
+func (b *Bus) Invitations(people Box) Records[mailbox.Invitation] {
+	return Records[mailbox.Invitation]{kv{b, bucketMailboxes}, invitationCodec(people)}
+}
+
+// Grants returns what token-worker knows; tokens are sealed with grants. It alone may save. With a nil Box the tokens
+// are shown without their texts, and nothing can be saved: that is how the console reads.
+func (b *Bus) Grants(grants Box) Records[mailbox.Grant] {
+	return Records[mailbox.Grant]{kv{b, bucketGrants}, grantCodec(grants)}
+}

@@ -1,0 +1,311 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+)
+
+// Handler is what happens to one kind of event: see package handlers.
+type Handler interface {
+	Handle(ctx context.Context, e events.Event) ([]events.Event, error)
+	// Bury records that e became a dead letter.
+	Bury(ctx context.Context, e events.Event, f *fault.Fault) error
+}
+
+// Lane is one leg's share of one kind of work.
+type Lane struct {
+	Lane    events.Lane
+	Leg     string // the app's or the account's name
+	Window  int    // how many are handled at once by this process
+	Fleet   int    // how many are handled at once by all processes; 0: 4 × Window
+	Policy  Policy
+	Handler Handler
+}
+
+// Observer hears of every delivery that was concluded. Labels are from closed sets.
+type Observer interface {
+	Delivered(lane events.Lane, outcome string, took time.Duration)
+}
+
+// ServeConfig is what Serve needs beside its lanes.
+type ServeConfig struct {
+	Observer Observer      // may be nil
+	Drain    time.Duration // how long running handlers may take after the stop; 0: 20 s
+	HoldFor  time.Duration // how long a leg is held when its fault does not say; 0: 1 min
+}
+
+const (
+	defaultDrain   = 20 * time.Second
+	defaultHoldFor = time.Minute
+	// republishDelay is how long an input waits whose follow-up could not be stored.
+	republishDelay = 2 * time.Second
+)
+
+// Serve handles the lanes until ctx ends, then lets running handlers finish and gives the rest back.
+func (b *Bus) Serve(ctx context.Context, cfg ServeConfig, lanes ...Lane) error {
+	if cfg.Drain == 0 {
+		cfg.Drain = defaultDrain
+	}
+	if cfg.HoldFor == 0 {
+		cfg.HoldFor = defaultHoldFor
+	}
+	gates := make(map[string]*gate)
+	for _, lane := range lanes {
+		name := legOf(lane.Lane, lane.Leg)
+		if gates[name] == nil {
+			gates[name] = newGate(b.Legs(), name)
+		}
+	}
+	stopWatch, err := b.watchLegs(ctx, gates)
+	if err != nil {
+		return err
+	}
+	defer stopWatch()
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: cfg.Drain + 10*time.Second}, watermillLog(b.log))
+	if err != nil {
+		return fmt.Errorf("make router: %w", err)
+	}
+	router.AddMiddleware(middleware.Recoverer)
+	var subscribers []*Subscriber
+	for _, lane := range lanes {
+		w := &worker{bus: b, cfg: cfg, lane: lane, gate: gates[legOf(lane.Lane, lane.Leg)], stop: ctx}
+		subs, err := w.subscribe(ctx, router)
+		if err != nil {
+			return err
+		}
+		subscribers = append(subscribers, subs...)
+	}
+	if err = router.Run(ctx); ctx.Err() != nil {
+		err = nil // told to stop, even while it was starting
+	}
+	for _, s := range subscribers {
+		err = errors.Join(err, s.Close())
+	}
+	return err
+}
+
+func watermillLog(log *slog.Logger) watermill.LoggerAdapter {
+	return watermill.NewSlogLoggerWithLevelMapping(log, map[slog.Level]slog.Level{
+		slog.LevelInfo: slog.LevelDebug, // what the router does at start and stop is of no interest to an operator
+	})
+}
+
+// source is one consumer of a lane.
+type source struct {
+	stream string
+	due    bool
+}
+
+func sources(lane events.Lane) []source {
+	switch lane {
+	case events.Code:
+		return []source{{streamCode, false}}
+	case events.Refresh:
+		return []source{{streamRefresh, false}, {streamTokenTimers, true}}
+	case events.Register:
+		return []source{{streamRegister, false}, {streamWarmyTimers, true}}
+	case events.Reconcile:
+		return []source{{streamWarmyTimers, true}}
+	}
+	return nil
+}
+
+func (w *worker) subscribe(ctx context.Context, router *message.Router) ([]*Subscriber, error) {
+	fleet := w.lane.Fleet
+	if fleet == 0 {
+		fleet = 4 * w.lane.Window
+	}
+	var subs []*Subscriber
+	for _, src := range sources(w.lane.Lane) {
+		cfg := consumerOf(w.lane.Lane, src.due, w.lane.Leg, fleet)
+		if err := w.bus.ensureConsumer(ctx, src.stream, cfg); err != nil {
+			return nil, err
+		}
+		sub := &Subscriber{Bus: w.bus, Window: w.lane.Window, Drain: w.cfg.Drain}
+		router.AddConsumerHandler(cfg.Durable, src.stream+"/"+cfg.Durable, sub, w.handle)
+		subs = append(subs, sub)
+	}
+	return subs, nil
+}
+
+// ensureConsumer creates the consumer, or widens its window. It never touches anything else of an existing one: an
+// update without its pause would release a held leg.
+func (b *Bus) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) error {
+	have, err := b.js.Consumer(ctx, stream, want.Durable)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		_, err = b.js.CreateConsumer(ctx, stream, want)
+		if errors.Is(err, jetstream.ErrConsumerExists) {
+			err = nil // another replica was quicker
+		}
+	case err == nil && have.CachedInfo().Config.MaxAckPending < want.MaxAckPending:
+		current := have.CachedInfo().Config
+		current.MaxAckPending = want.MaxAckPending
+		_, err = b.js.UpdateConsumer(ctx, stream, current)
+	}
+	if err != nil {
+		return fmt.Errorf("ensure consumer %s of %s: %w", want.Durable, stream, err)
+	}
+	return nil
+}
+
+// worker handles one lane's deliveries: it is the one place that obeys the policy.
+type worker struct {
+	bus  *Bus
+	cfg  ServeConfig
+	lane Lane
+	gate *gate
+	stop context.Context //nolint:containedctx // ends when no new work shall begin; a delivery's own context outlives it
+}
+
+// handle is the Watermill handler: nil acknowledges, an error gives the message back.
+func (w *worker) handle(msg *message.Message) error {
+	ctx := WithTrace(msg.Context(), msg.Metadata.Get(headerTraceparent))
+	d := deliveryOf(ctx)
+	began := time.Now()
+	outcome, err := w.process(ctx, d, msg.Payload)
+	if w.cfg.Observer != nil {
+		w.cfg.Observer.Delivered(w.lane.Lane, outcome, time.Since(began))
+	}
+	return err
+}
+
+var errGivenBack = errors.New("given back")
+
+func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outcome string, err error) {
+	e, err := events.Decode(payload)
+	if err == nil && !e.Agrees(d.msg.Subject()) {
+		err = errors.New("the event does not belong under its subject")
+	}
+	if err != nil {
+		return w.undecodable(ctx, d, payload, err)
+	}
+	if w.lane.Policy.Before(d.deliveries).Verdict == Bury {
+		return w.bury(ctx, d, payload, e, crashLoop(d.deliveries))
+	}
+	for {
+		probe, err := w.gate.enter(w.stop)
+		if err != nil {
+			d.nakAfter(0) // the process stops: another one may have it at once
+			return "left", errGivenBack
+		}
+		follow, err := w.invoke(ctx, e)
+		if ctx.Err() != nil {
+			return "left", errGivenBack // cut off by the end of the drain: no failure of the event
+		}
+		decision := w.lane.Policy.Decide(e, err, w.failed(d, e), time.Now(), rand.Float64()) //nolint:gosec // jitter needs no secrecy
+		if probe {
+			w.warn(ctx, "probe_failed", e, w.gate.probed(ctx, decision.Verdict == Hold))
+		}
+		if decision.Verdict != Hold {
+			return w.obey(ctx, d, payload, e, follow, err, decision)
+		}
+		w.hold(ctx, e, fault.Of(err), decision.Delay)
+	}
+}
+
+func (w *worker) failed(d *delivery, e events.Event) int {
+	if w.lane.Policy.Nak {
+		return int(min(d.deliveries, 1<<16)) - 1 //nolint:gosec // bounded
+	}
+	return failures(e.Tries)
+}
+
+// invoke runs the handler. A panic is a failure like any other: counted, logged, and buried when it repeats.
+func (w *worker) invoke(ctx context.Context, e events.Event) (follow []events.Event, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &fault.Fault{
+				Class: fault.Transient, Code: "panic", Forecast: fault.ByConfig, Err: errors.New("the handler panicked"),
+				Cause: "a defect in Kindling stopped the handler", Remedy: "report the log's stack trace; replay after an update",
+			}
+			w.bus.log.ErrorContext(ctx, "handler_panicked", "lane", w.lane.Lane, "mailbox", e.Mailbox, "panic", fmt.Sprintf("%T", r))
+		}
+	}()
+	return w.lane.Handler.Handle(ctx, e)
+}
+
+func (w *worker) hold(ctx context.Context, e events.Event, f *fault.Fault, d time.Duration) {
+	if d == 0 {
+		d = w.cfg.HoldFor
+	}
+	w.bus.log.ErrorContext(ctx, "leg_held", "leg", w.gate.name, "code", f.Code, "cause", f.Cause, "remedy", f.Remedy, "hold_for", d)
+	w.warn(ctx, "leg_hold_failed", e, w.gate.hold(ctx, f, d, "fault"))
+}
+
+func (w *worker) obey(
+	ctx context.Context, d *delivery, payload []byte, e events.Event, follow []events.Event, cause error, decision Decision,
+) (string, error) {
+	if decision.Verdict == Acked {
+		if err := w.bus.Publish(ctx, follow...); err != nil {
+			w.warn(ctx, "follow_up_not_stored", e, err)
+			d.nakAfter(republishDelay)
+			return "left", errGivenBack
+		}
+		return "ok", nil
+	}
+	f := fault.Of(cause)
+	w.bus.log.WarnContext(ctx, "attempt_failed", "lane", w.lane.Lane, "mailbox", e.Mailbox, "event", e.ID, "class", f.Class, "code", f.Code, "error", cause)
+	if decision.Verdict == Bury {
+		return w.bury(ctx, d, payload, e, f)
+	}
+	if w.lane.Policy.Nak {
+		d.nakAfter(decision.Delay)
+		return string(f.Class), errGivenBack
+	}
+	now := time.Now()
+	e.Tries = addTry(e.Tries, f, now)
+	if err := w.bus.Publish(ctx, e.Later(now.Add(decision.Delay))); err != nil {
+		w.warn(ctx, "timer_not_stored", e, err)
+		d.nakAfter(republishDelay)
+		return "left", errGivenBack
+	}
+	return string(f.Class), nil
+}
+
+// bury stores the dead letter, then the fact, then lets the delivery go: a crash between them repeats the step, and
+// the stream recognises the second copy.
+func (w *worker) bury(ctx context.Context, d *delivery, payload []byte, e events.Event, f *fault.Fault) (string, error) {
+	err := w.bus.bury(ctx, d.msg.Subject(), payload, e, w.lane.Lane, f, time.Now())
+	if err == nil {
+		err = w.lane.Handler.Bury(ctx, e, f)
+	}
+	if err != nil {
+		w.warn(ctx, "dead_letter_not_stored", e, err)
+		d.nakAfter(republishDelay)
+		return "left", errGivenBack
+	}
+	w.bus.log.ErrorContext(ctx, "dead_letter", "lane", w.lane.Lane, "mailbox", e.Mailbox, "event", e.ID, "class", f.Class, "code", f.Code)
+	return "dead", nil
+}
+
+func (w *worker) undecodable(ctx context.Context, d *delivery, payload []byte, cause error) (string, error) {
+	if decision := Undecodable(cause); decision.Verdict == Leave {
+		d.nakAfter(decision.Delay)
+		return "left", errGivenBack
+	}
+	if err := w.bus.bury(ctx, d.msg.Subject(), payload, events.Event{}, w.lane.Lane, notAnEvent(cause), time.Now()); err != nil {
+		d.nakAfter(republishDelay)
+		return "left", errGivenBack
+	}
+	w.bus.log.ErrorContext(ctx, "dead_letter", "lane", w.lane.Lane, "code", "undecodable", "error", cause)
+	return "dead", nil
+}
+
+func (w *worker) warn(ctx context.Context, what string, e events.Event, err error) {
+	if err != nil {
+		w.bus.log.WarnContext(ctx, "bus_step_failed", "step", what, "lane", w.lane.Lane, "mailbox", e.Mailbox, "error", err)
+	}
+}

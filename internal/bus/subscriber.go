@@ -1,0 +1,253 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	pullExpiry = 5 * time.Second
+	// pullHeartbeat bounds how long a lost wake-up inside nats.go can stall a consumer: two of them (docs/adr/0002).
+	pullHeartbeat = time.Second
+	// progressEvery is how often the server is told that a held message is still being worked on.
+	progressEvery = 5 * time.Second
+	// leastPrefetch keeps nats.go's pull loop away from the sizes at which it stalls.
+	leastPrefetch = 16
+)
+
+// Subscriber is a Watermill subscriber on JetStream's pull consumers. Its topic is "<stream>/<consumer>".
+//
+// Up to Window messages are unsettled at once. A message's context outlives the subscription, so that a handler that has
+// begun can finish after the process was told to stop; it ends when the message is settled, or Drain after the stop.
+type Subscriber struct {
+	Bus    *Bus
+	Window int
+	Drain  time.Duration
+
+	mu     sync.Mutex
+	closed bool
+	stops  []func()
+	active sync.WaitGroup
+}
+
+// delivery is what the server says of a message, and what shall become of it if it is not acknowledged.
+type delivery struct {
+	msg        jetstream.Msg
+	deliveries uint64
+	stored     time.Time
+
+	mu    sync.Mutex
+	delay time.Duration // of the nak
+	term  string        // reason; empty: nak
+}
+
+type deliveryKey struct{}
+
+func deliveryOf(ctx context.Context) *delivery {
+	d, _ := ctx.Value(deliveryKey{}).(*delivery)
+	return d
+}
+
+// nakAfter sets how long the server shall wait before it delivers the message again.
+func (d *delivery) nakAfter(delay time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.delay = delay
+}
+
+// Subscribe starts to pull. The channel closes when ctx ends or the subscriber is closed.
+func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	stream, consumer, ok := strings.Cut(topic, "/")
+	if !ok {
+		return nil, fmt.Errorf("subscribe to %q: a topic is <stream>/<consumer>", topic)
+	}
+	cons, err := s.Bus.js.Consumer(ctx, stream, consumer)
+	if err != nil {
+		return nil, fmt.Errorf("find consumer %s: %w", topic, err)
+	}
+	sub := s.newSubscription(ctx)
+	if err := sub.start(cons); err != nil {
+		return nil, fmt.Errorf("consume %s: %w", topic, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		sub.stop()
+		return nil, errors.New("subscriber is closed")
+	}
+	s.stops = append(s.stops, sub.stop)
+	return sub.out, nil
+}
+
+// Close stops every subscription and waits until everything delivered is settled.
+func (s *Subscriber) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	stops := s.stops
+	s.stops = nil
+	s.mu.Unlock()
+	for _, stop := range stops {
+		stop()
+	}
+	s.active.Wait()
+	return nil
+}
+
+// subscription is one pull loop and the messages it holds.
+type subscription struct {
+	sub   *Subscriber
+	out   chan *message.Message
+	slots chan struct{}
+	ctx   context.Context //nolint:containedctx // the life of the subscription: ends when no new message shall be taken
+	stop  context.CancelFunc
+	work  context.Context //nolint:containedctx // the life of what was taken: outlives ctx by the drain time
+	held  sync.Map        // *delivery → nil
+	wg    sync.WaitGroup  // senders and settlers
+}
+
+func (s *Subscriber) newSubscription(ctx context.Context) *subscription {
+	sub := &subscription{sub: s, out: make(chan *message.Message), slots: make(chan struct{}, s.Window)}
+	sub.ctx, sub.stop = context.WithCancel(ctx)
+	return sub
+}
+
+func (s *subscription) start(cons jetstream.Consumer) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(s.ctx))
+	s.work = work
+	consuming, err := cons.Consume(s.take, jetstream.PullMaxMessages(max(leastPrefetch, s.sub.Window)),
+		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { s.report(err) }))
+	if err != nil {
+		cancel()
+		return err
+	}
+	s.sub.active.Go(func() { s.run(consuming, cancel) })
+	return nil
+}
+
+func (s *subscription) report(err error) {
+	if !errors.Is(err, jetstream.ErrNoHeartbeat) && s.ctx.Err() == nil {
+		s.sub.Bus.log.Warn("consume_failed", "error", err)
+	}
+}
+
+// run owns the subscription's life: signs of life while it runs, then an orderly end.
+func (s *subscription) run(consuming jetstream.ConsumeContext, cancel context.CancelFunc) {
+	defer cancel()
+	ticker := time.NewTicker(progressEvery)
+	defer ticker.Stop()
+	for s.ctx.Err() == nil {
+		select {
+		case <-s.ctx.Done():
+		case <-ticker.C:
+			s.progress()
+		}
+	}
+	consuming.Stop()
+	<-consuming.Closed()
+	drained := make(chan struct{})
+	go func() { s.wg.Wait(); close(drained) }()
+	limit := time.NewTimer(s.sub.Drain)
+	defer limit.Stop()
+	for {
+		select {
+		case <-drained:
+			close(s.out)
+			return
+		case <-ticker.C:
+			s.progress()
+		case <-limit.C:
+			cancel() // whoever still works is told to stop, and its message goes back
+		}
+	}
+}
+
+func (s *subscription) progress() {
+	s.held.Range(func(key, _ any) bool {
+		if d, ok := key.(*delivery); ok {
+			_ = d.msg.InProgress() // a lost sign of life only risks a redelivery, which every handler bears
+		}
+		return true
+	})
+}
+
+// take hands one message on, as soon as the window has room. It runs in nats.go's callback, one at a time.
+func (s *subscription) take(msg jetstream.Msg) {
+	s.wg.Add(1)
+	defer s.wg.Done()
+	select {
+	case s.slots <- struct{}{}:
+	case <-s.ctx.Done():
+		_ = msg.Nak()
+		return
+	}
+	m, d := s.wrap(msg)
+	ctx, cancel := context.WithCancel(context.WithValue(s.work, deliveryKey{}, d))
+	m.SetContext(ctx)
+	s.held.Store(d, nil)
+	select {
+	case s.out <- m:
+		s.wg.Go(func() {
+			defer s.release(d, cancel)
+			s.settle(m, d)
+		})
+	case <-s.ctx.Done():
+		s.release(d, cancel)
+		_ = msg.Nak()
+	}
+}
+
+func (s *subscription) release(d *delivery, cancel context.CancelFunc) {
+	cancel()
+	s.held.Delete(d)
+	<-s.slots
+}
+
+func (s *subscription) wrap(msg jetstream.Msg) (*message.Message, *delivery) {
+	d := &delivery{msg: msg, deliveries: 1}
+	if meta, err := msg.Metadata(); err == nil {
+		d.deliveries, d.stored = meta.NumDelivered, meta.Timestamp
+	}
+	headers := msg.Headers()
+	m := message.NewMessage(headers.Get(headerUUID), msg.Data())
+	for key := range headers {
+		if !strings.HasPrefix(key, "Nats-") && key != headerUUID {
+			m.Metadata.Set(key, headers.Get(key))
+		}
+	}
+	return m, d
+}
+
+// settle waits for the handler and tells the server.
+func (s *subscription) settle(m *message.Message, d *delivery) {
+	select {
+	case <-m.Acked():
+		s.log(d.msg.DoubleAck(s.work))
+	case <-m.Nacked():
+		s.log(d.giveBack())
+	case <-s.work.Done():
+		s.log(d.giveBack())
+	}
+}
+
+func (d *delivery) giveBack() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.term != "" {
+		return d.msg.TermWithReason(d.term)
+	}
+	return d.msg.NakWithDelay(max(d.delay, 100*time.Millisecond))
+}
+
+func (s *subscription) log(err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.sub.Bus.log.Warn("settle_failed", "error", err) // the message comes back after its ack wait
+	}
+}

@@ -1,0 +1,169 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"kindling/internal/events"
+)
+
+// The streams. Retention, storage and schedules cannot be changed once a stream exists (docs/adr/0003).
+const (
+	streamCode        = "CODE"         // codes waiting for their redeem
+	streamRefresh     = "REFRESH"      // grants waiting for a refresh
+	streamRegister    = "REGISTER"     // mailboxes waiting for their registration
+	streamTokenTimers = "TIMERS_TOKEN" // later work of token-worker, which alone publishes here
+	streamWarmyTimers = "TIMERS_WARMY" // later work of warmy-worker, which alone publishes here
+	streamDead        = "DEAD"         // dead letters, browsable
+	streamAudit       = "AUDIT"
+)
+
+// The buckets. Each has one kind of writer (docs/design.md, "One writer per fact").
+const (
+	bucketCampaigns     = "campaigns"
+	bucketMailboxes     = "mailboxes"
+	bucketClaims        = "claims"
+	bucketGrants        = "grants"
+	bucketRegistrations = "registrations"
+	bucketControl       = "control"
+)
+
+const (
+	gib = 1 << 30
+	// maxMessage bounds one message: far above any event of ours, far below what could hurt the server.
+	maxMessage = 64 << 10
+	// dedupeWindow is how long a stream recognises a repeated message id. It is an optimisation: the facts are the guarantee.
+	dedupeWindow = 10 * time.Minute
+	// ackWait is how long the server waits for a sign of life of a delivery. Every held message gives one each second.
+	ackWait = 30 * time.Second
+)
+
+// streams returns every stream with every setting that protects data.
+func (b *Bus) streams() []jetstream.StreamConfig {
+	work := func(name, lane string) jetstream.StreamConfig {
+		return jetstream.StreamConfig{
+			Name: name, Subjects: []string{"kindling." + lane + ".>"}, Retention: jetstream.WorkQueuePolicy,
+			Discard: jetstream.DiscardNew, MaxBytes: 2 * gib, MaxMsgSize: maxMessage, Duplicates: dedupeWindow,
+			DenyPurge: false, AllowDirect: false,
+		}
+	}
+	timers := func(name string, lanes ...events.Lane) jetstream.StreamConfig {
+		subjects := make([]string, 0, 2*len(lanes))
+		for _, lane := range lanes {
+			subjects = append(subjects, fmt.Sprintf("kindling.at.%s.>", lane), fmt.Sprintf("kindling.due.%s.>", lane))
+		}
+		// Schedules rule out discard-new; one message per subject coalesces a mailbox's timers.
+		return jetstream.StreamConfig{
+			Name: name, Subjects: subjects, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardOld,
+			MaxMsgsPerSubject: 1, MaxBytes: gib, MaxMsgSize: maxMessage, Duplicates: dedupeWindow,
+			AllowMsgSchedules: true, AllowRollup: true,
+		}
+	}
+	all := []jetstream.StreamConfig{
+		work(streamCode, "code"), work(streamRefresh, "refresh"), work(streamRegister, "register"),
+		timers(streamTokenTimers, events.Refresh), timers(streamWarmyTimers, events.Register, events.Reconcile),
+		{
+			Name: streamDead, Subjects: []string{"kindling.dead.>"}, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
+			MaxBytes: 2 * gib, MaxMsgSize: 2 * maxMessage, Duplicates: dedupeWindow, MaxAge: 90 * 24 * time.Hour,
+		},
+		{
+			Name: streamAudit, Subjects: []string{"kindling.audit.>"}, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
+			MaxBytes: gib, MaxMsgSize: maxMessage, Duplicates: dedupeWindow, MaxAge: 400 * 24 * time.Hour, DenyDelete: true, DenyPurge: true,
+		},
+	}
+	for _, name := range []string{bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations} {
+		all = append(all, bucket(name, 4*gib)) // a million mailboxes at 2 KB each, twice
+	}
+	all = append(all, bucket(bucketCampaigns, gib/4), bucket(bucketControl, gib/4))
+	for i := range all {
+		all[i].Storage, all[i].Replicas = jetstream.FileStorage, b.replicas
+		all[i].MaxMsgs, all[i].MaxConsumers = -1, -1
+		if all[i].MaxMsgsPerSubject == 0 {
+			all[i].MaxMsgsPerSubject = -1
+		}
+	}
+	return all
+}
+
+// bucket is a key-value bucket as a plain stream: without rollup nobody who may write one key can erase the others,
+// and without direct get a read always sees the last write.
+func bucket(name string, maxBytes int64) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: "KV_" + name, Subjects: []string{"$KV." + name + ".>"}, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
+		MaxMsgsPerSubject: 1, MaxBytes: maxBytes, MaxMsgSize: maxMessage, Duplicates: dedupeWindow,
+		AllowRollup: false, AllowDirect: false, DenyPurge: true,
+	}
+}
+
+// consumerOf returns the durable consumer of one leg's share of a stream.
+func consumerOf(lane events.Lane, due bool, legName string, window int) jetstream.ConsumerConfig {
+	name, filter := fmt.Sprintf("%s-%s", lane, legName), events.LaneFilter(lane, legName)
+	if due {
+		name, filter = fmt.Sprintf("due-%s-%s", lane, legName), events.DueFilter(lane, legName)
+	}
+	return jetstream.ConsumerConfig{
+		Durable: name, FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckWait: ackWait, MaxAckPending: window, MaxDeliver: -1, MaxWaiting: 512,
+	}
+}
+
+// Drift is a setting of an existing stream that is not what this build expects. It is reported, never altered silently.
+type Drift struct {
+	Stream, Setting, Want, Have string
+}
+
+// String describes the difference.
+func (d Drift) String() string {
+	return fmt.Sprintf("stream %s: %s is %s, expected %s", d.Stream, d.Setting, d.Have, d.Want)
+}
+
+// Ensure creates the streams that are missing and reports what differs in those that exist.
+func (b *Bus) Ensure(ctx context.Context) ([]Drift, error) {
+	var drifts []Drift
+	for _, want := range b.streams() {
+		stream, err := b.js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			stream, err = b.js.CreateStream(ctx, want)
+			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+				stream, err = b.js.Stream(ctx, want.Name) // another process was quicker
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("ensure stream %s: %w", want.Name, err)
+		}
+		drifts = append(drifts, compare(want, stream.CachedInfo().Config)...)
+	}
+	return drifts, nil
+}
+
+func compare(want, have jetstream.StreamConfig) []Drift {
+	settings := []struct{ name, want, have string }{
+		{"subjects", strings.Join(want.Subjects, " "), strings.Join(have.Subjects, " ")},
+		{"retention", want.Retention.String(), have.Retention.String()},
+		{"storage", want.Storage.String(), have.Storage.String()},
+		{"discard", want.Discard.String(), have.Discard.String()},
+		{"max_bytes", fmt.Sprint(want.MaxBytes), fmt.Sprint(have.MaxBytes)},
+		{"max_msg_size", fmt.Sprint(want.MaxMsgSize), fmt.Sprint(have.MaxMsgSize)},
+		{"max_msgs_per_subject", fmt.Sprint(want.MaxMsgsPerSubject), fmt.Sprint(have.MaxMsgsPerSubject)},
+		{"max_age", want.MaxAge.String(), have.MaxAge.String()},
+		{"duplicate_window", want.Duplicates.String(), have.Duplicates.String()},
+		{"allow_direct", fmt.Sprint(want.AllowDirect), fmt.Sprint(have.AllowDirect)},
+		{"allow_rollup_hdrs", fmt.Sprint(want.AllowRollup), fmt.Sprint(have.AllowRollup)},
+		{"allow_msg_schedules", fmt.Sprint(want.AllowMsgSchedules), fmt.Sprint(have.AllowMsgSchedules)},
+		{"deny_purge", fmt.Sprint(want.DenyPurge), fmt.Sprint(have.DenyPurge)},
+		{"deny_delete", fmt.Sprint(want.DenyDelete), fmt.Sprint(have.DenyDelete)},
+		{"persist_mode", fmt.Sprint(want.PersistMode), fmt.Sprint(have.PersistMode)},
+	}
+	var drifts []Drift
+	for _, s := range settings {
+		if s.want != s.have {
+			drifts = append(drifts, Drift{Stream: want.Name, Setting: s.name, Want: s.want, Have: s.have})
+		}
+	}
+	return drifts
+}
