@@ -1,0 +1,211 @@
+package microsoft
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+
+	"kindling/internal/fault"
+	"kindling/internal/mailbox"
+	"kindling/internal/secret"
+)
+
+// Config is what a Client is made of.
+type Config struct {
+	Apps      []App
+	Transport http.RoundTripper // nil: Transport()
+	Timeout   time.Duration     // of a whole call; 0: 15 s
+	Now       func() time.Time  // nil: time.Now
+}
+
+// Client redeems, refreshes and proves for a set of apps. It is safe for concurrent use.
+type Client struct {
+	apps      map[string]*registration
+	transport http.RoundTripper
+	timeout   time.Duration
+	now       func() time.Time
+
+	mu   sync.Mutex
+	keys map[string]oidc.KeySet // by authority; each caches what it fetched
+}
+
+// registration is an app, and which of its secrets was accepted last: the others are not offered first again, because
+// it is not known whether a refused client costs the code.
+type registration struct {
+	App
+	accepted atomic.Int32
+}
+
+// New returns a Client for the apps in c.
+func New(c Config) *Client {
+	client := &Client{
+		apps: make(map[string]*registration, len(c.Apps)), transport: c.Transport, timeout: c.Timeout, now: c.Now,
+		keys: make(map[string]oidc.KeySet),
+	}
+	for _, app := range c.Apps {
+		client.apps[app.Name] = &registration{App: app}
+	}
+	if client.transport == nil {
+		client.transport = Transport()
+	}
+	if client.timeout <= 0 {
+		client.timeout = callDeadline
+	}
+	if client.now == nil {
+		client.now = time.Now
+	}
+	return client
+}
+
+// Credentials returns the client id of an app and the client secret that Warmy should use: the one that Microsoft
+// accepted last, or the first.
+func (c *Client) Credentials(app string) (clientID string, clientSecret secret.Text, err error) {
+	reg, err := c.app(app)
+	if err != nil {
+		return "", secret.Text{}, err
+	}
+	if len(reg.Secrets) == 0 {
+		return reg.ClientID, secret.Text{}, nil
+	}
+	return reg.ClientID, reg.Secrets[reg.accepted.Load()], nil
+}
+
+func (c *Client) app(name string) (*registration, error) {
+	if reg, ok := c.apps[name]; ok {
+		return reg, nil
+	}
+	return nil, &fault.Fault{
+		Class: fault.LegDown, Code: "app_unknown", Forecast: fault.ByConfig,
+		Cause:  "no app of this name is configured here",
+		Remedy: "add the app to the configuration of this process",
+	}
+}
+
+// Redeem exchanges a code for tokens, at the tenant and redirect URI that the code was issued for
+// (RFC 6749 § 4.1.3). The code is sent once; once more only if Microsoft refuses the client secret and the app has
+// another one.
+func (c *Client) Redeem(ctx context.Context, app string, consent mailbox.Consent) (mailbox.Tokens, error) {
+	reg, err := c.app(app)
+	if err != nil {
+		return mailbox.Tokens{}, err
+	}
+	redirect := consent.RedirectURI
+	if redirect == "" {
+		redirect = reg.RedirectURI
+	}
+	from := origin{lane: codeLane, ownTenant: consent.Tenant != "" && consent.Tenant != reg.Tenant}
+	tenant := reg.tenant(consent.Tenant)
+	tokens, err := c.exchange(ctx, reg, tenant, from, func(ctx context.Context, clientSecret secret.Text) error {
+		_, err := reg.oauth(tenant, redirect, clientSecret).
+			Exchange(ctx, consent.Code.Reveal(), oauth2.VerifierOption(consent.Verifier.Reveal()))
+		return err //nolint:wrapcheck // never shown: it can hold the answer
+	})
+	if err != nil {
+		return mailbox.Tokens{}, err
+	}
+	if f := reg.incomplete(tokens); f != nil {
+		return mailbox.Tokens{}, f
+	}
+	tokens.Nonce = consent.Nonce
+	return tokens, nil
+}
+
+// Refresh renews tokens (RFC 6749 § 6). What the answer leaves out is left zero. Microsoft does not revoke a refresh
+// token that was used, so a lost answer costs nothing.
+func (c *Client) Refresh(ctx context.Context, app string, t mailbox.Tokens) (mailbox.Tokens, error) {
+	reg, err := c.app(app)
+	if err != nil {
+		return mailbox.Tokens{}, err
+	}
+	tenant := reg.refreshTenant(t)
+	from := origin{lane: refreshLane, ownTenant: tenant != reg.Tenant}
+	tokens, err := c.exchange(ctx, reg, tenant, from, func(ctx context.Context, clientSecret secret.Text) error {
+		_, err := reg.oauth(tenant, "", clientSecret).
+			TokenSource(ctx, &oauth2.Token{RefreshToken: t.Refresh.Reveal()}).Token()
+		return err //nolint:wrapcheck // never shown: it can hold the answer
+	})
+	if err != nil {
+		return mailbox.Tokens{}, err
+	}
+	if absent := reg.missing(tokens.Scope); len(tokens.Scope) > 0 && len(absent) > 0 {
+		return mailbox.Tokens{}, lacking(absent)
+	}
+	return tokens, nil
+}
+
+// refreshTenant is where the grant is renewed: at the app's shared address or, for an app of one tenant, in the
+// tenant that the grant's id_token names. A mailbox may have come from another tenant than the app's.
+func (a App) refreshTenant(t mailbox.Tokens) string {
+	if isAlias(a.Tenant) {
+		return a.Tenant
+	}
+	return a.tenant(unverifiedTenant(t.IDToken))
+}
+
+// exchange runs one call of the token endpoint, and again with the app's next secret only after invalid_client.
+func (c *Client) exchange(
+	ctx context.Context, reg *registration, tenant string, from origin, call func(context.Context, secret.Text) error,
+) (mailbox.Tokens, error) {
+	if !isTenant(tenant) {
+		return mailbox.Tokens{}, badTenant()
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	secrets := reg.Secrets
+	if len(secrets) == 0 {
+		secrets = []secret.Text{{}}
+	}
+	first := int(reg.accepted.Load())
+	var failure *fault.Fault
+	for i := range secrets {
+		at := (first + i) % len(secrets)
+		got := &answer{}
+		client := httpClient(recorder{base: c.transport, got: got})
+		err := call(context.WithValue(ctx, oauth2.HTTPClient, client), secrets[at])
+		tokens, f := c.judge(ctx, got, err, from)
+		if f == nil {
+			reg.accepted.Store(int32(at)) //nolint:gosec // an index of a short list
+			return tokens, nil
+		}
+		failure = f
+		if !clientRefused(got) {
+			break
+		}
+	}
+	return mailbox.Tokens{}, failure
+}
+
+// clientRefused tells whether another client secret may do better.
+func clientRefused(a *answer) bool {
+	return a.err == nil && a.status >= 400 && a.status < 500 && parseRefusal(a.body).name == "invalid_client"
+}
+
+// judge decides from the recorded answer alone; the library's own reading of it loses tokens to odd fields.
+func (c *Client) judge(ctx context.Context, got *answer, libErr error, from origin) (mailbox.Tokens, *fault.Fault) {
+	if got.status == 0 && got.err == nil {
+		return mailbox.Tokens{}, &fault.Fault{
+			Class: fault.Transient, Code: "microsoft_not_asked", Forecast: fault.ByConfig, Err: fmt.Errorf("no request was made: %T", libErr),
+			Cause: "no request could be made of the app's settings", Remedy: "check cloud and tenant of the app",
+		}
+	}
+	if f := got.broken(ctx, "microsoft"); f != nil {
+		return mailbox.Tokens{}, f
+	}
+	if got.status < 200 || got.status > 299 {
+		return mailbox.Tokens{}, refused(got, from, c.now())
+	}
+	return parseGrant(got, from, c.now())
+}
+
+func badTenant() *fault.Fault {
+	return &fault.Fault{
+		Class: fault.Permanent, Code: "tenant_invalid", Forecast: fault.ByConfig,
+		Cause: "the tenant is neither a GUID nor a domain nor a shared address", Remedy: "correct the tenant and import the row again",
+	}
+}

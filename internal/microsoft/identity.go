@@ -1,0 +1,319 @@
+package microsoft
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/handlers"
+	"kindling/internal/mailbox"
+	"kindling/internal/secret"
+)
+
+// Prove tells whose mailbox the tokens open. The id_token (signature, issuer, audience, life, nonce) gives the stable
+// identity, tid and oid; Graph, asked with the access token, must name the same object and the invited address as its
+// mail or userPrincipalName. An alias does not do: the operator decides about it.
+//
+// Nothing in OAuth ties a link to a mailbox. Without this proof, whoever opens a link first would be
+// registered under the invited name.
+func (c *Client) Prove(ctx context.Context, app string, t mailbox.Tokens, address string) (events.Proof, error) {
+	reg, err := c.app(app)
+	if err != nil {
+		return events.Proof{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	proof, err := c.identity(ctx, reg.App, t)
+	if err != nil {
+		return events.Proof{}, err
+	}
+	if t, err = c.current(ctx, app, t); err != nil {
+		return events.Proof{}, err
+	}
+	me, err := c.me(ctx, reg.App, t)
+	if err != nil {
+		return events.Proof{}, err
+	}
+	if proof.ObjectID == "" {
+		proof.ObjectID = me.ID
+	}
+	if f := me.match(proof.ObjectID, address); f != nil {
+		return events.Proof{}, f
+	}
+	return proof, nil
+}
+
+// current renews an access token that died while Graph was down. The new tokens serve this proof only and are not kept:
+// Microsoft does not revoke the refresh token that was used.
+func (c *Client) current(ctx context.Context, app string, t mailbox.Tokens) (mailbox.Tokens, error) {
+	if t.Expiry.IsZero() || t.Fresh(c.now(), 0) {
+		return t, nil
+	}
+	return c.Refresh(ctx, app, t)
+}
+
+// claims are what Kindling reads of an id_token. The addresses in it may be changed by their owner and prove nothing.
+type claims struct {
+	TenantID string `json:"tid"`
+	ObjectID string `json:"oid"`
+	Issuer   string `json:"iss"`
+}
+
+// identity verifies the id_token. An app that asks for none (the flow of Warmy's guide) is proven by Graph alone.
+func (c *Client) identity(ctx context.Context, app App, t mailbox.Tokens) (events.Proof, error) {
+	if t.IDToken.Empty() {
+		if app.asksIdentity() {
+			return events.Proof{}, incomplete("no_id_token", "the answer holds no id_token, though it was asked for", "send the owner the link again")
+		}
+		return events.Proof{TenantID: strings.ToLower(guid(app.Tenant))}, nil
+	}
+	keys := &watched{set: c.keySet(app)}
+	verifier := oidc.NewVerifier("", keys, &oidc.Config{
+		ClientID: app.ClientID, SkipIssuerCheck: true, Now: func() time.Time { return c.received(t) },
+	})
+	token, err := verifier.Verify(ctx, t.IDToken.Reveal())
+	if keys.unreachable {
+		return events.Proof{}, keysMissing(ctx)
+	}
+	if err != nil {
+		return events.Proof{}, unproven(verdict(err))
+	}
+	var read claims
+	if err := token.Claims(&read); err != nil {
+		return events.Proof{}, unproven("its claims cannot be read")
+	}
+	switch tid := guid(read.TenantID); {
+	case tid == "":
+		return events.Proof{}, unproven("its tid is not a GUID")
+	case read.Issuer != app.authority(tid)+"/v2.0":
+		return events.Proof{}, unproven("its issuer is not the tenant that it names")
+	case guid(read.ObjectID) == "":
+		return events.Proof{}, unproven("it holds no oid")
+	case token.Nonce == "" || !secret.New(token.Nonce).Equal(t.Nonce):
+		return events.Proof{}, mismatch("the id_token's nonce is not this attempt's: the code was taken from another sign-in",
+			"send the owner a new link; look into it if it happens twice")
+	}
+	return events.Proof{TenantID: strings.ToLower(read.TenantID), ObjectID: strings.ToLower(read.ObjectID)}, nil
+}
+
+// received is the time at which an id_token must have been valid: when it came, not when Graph is back from an outage.
+func (c *Client) received(t mailbox.Tokens) time.Time {
+	if t.SavedAt.IsZero() {
+		return c.now()
+	}
+	return t.SavedAt
+}
+
+// verdict words a verification error without its text, which quotes the token.
+func verdict(err error) string {
+	var expired *oidc.TokenExpiredError
+	if errors.As(err, &expired) {
+		return "it has expired"
+	}
+	return "its signature, form or audience is wrong"
+}
+
+// watched is a key set that tells an unreachable server from a wrong signature, which the verifier does not.
+type watched struct {
+	set         oidc.KeySet
+	unreachable bool
+}
+
+// VerifySignature verifies jwt with the watched set. The set wraps what went wrong with a fetch, and nothing else.
+func (w *watched) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
+	payload, err := w.set.VerifySignature(ctx, jwt)
+	w.unreachable = errors.Unwrap(err) != nil || ctx.Err() != nil
+	return payload, err //nolint:wrapcheck // judged by its shape
+}
+
+// keySet returns the keys of the app's authority. They are fetched on the first unknown key id, once for all callers.
+func (c *Client) keySet(app App) oidc.KeySet {
+	address := app.authority("common") + "/discovery/v2.0/keys"
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	set, ok := c.keys[address]
+	if !ok {
+		client := httpClient(bounded{c.transport})
+		client.Timeout = c.timeout
+		// The set outlives every call, so it must not end with one of their contexts.
+		set = oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), client), address)
+		c.keys[address] = set
+	}
+	return set
+}
+
+func keysMissing(ctx context.Context) *fault.Fault {
+	f := &fault.Fault{
+		Class: fault.Transient, Code: "microsoft_keys_missing", Forecast: fault.ByTime,
+		Cause:  "Microsoft's signing keys could not be fetched",
+		Remedy: "none: it is tried again, and the tokens are kept; check that the login host's discovery address is reachable",
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		f.Err = context.Canceled
+	}
+	return f
+}
+
+func unproven(why string) *fault.Fault {
+	return &fault.Fault{
+		Class: fault.Permanent, Code: "identity_unproven", Forecast: fault.ByPerson,
+		Cause:  "the id_token does not prove who consented: " + why,
+		Remedy: "check client id and cloud of the app and this machine's clock, then send the owner a new link",
+	}
+}
+
+func mismatch(cause, remedy string) *fault.Fault {
+	return &fault.Fault{
+		Class: fault.Permanent, Code: handlers.CodeMismatch, Forecast: fault.ByPerson, Cause: cause, Remedy: remedy,
+	}
+}
+
+// unverifiedTenant reads the tid of an id_token whose proof is done. It only chooses the tenant of a request.
+func unverifiedTenant(idToken secret.Text) string {
+	parts := strings.Split(idToken.Reveal(), ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return ""
+	}
+	var read claims
+	if json.Unmarshal(payload, &read) != nil {
+		return ""
+	}
+	return guid(read.TenantID)
+}
+
+// profile is what Graph says about the account whose token asks.
+type profile struct {
+	ID      string   `json:"id"`
+	Mail    string   `json:"mail"` // null for personal accounts
+	UPN     string   `json:"userPrincipalName"`
+	Proxies []string `json:"proxyAddresses"` // "SMTP:" the primary one, "smtp:" the aliases
+}
+
+// me asks Graph whose token this is.
+func (c *Client) me(ctx context.Context, app App, t mailbox.Tokens) (profile, error) {
+	address := strings.TrimRight(app.GraphURL, "/") + "/v1.0/me?$select=id,mail,userPrincipalName,proxyAddresses"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+	if err != nil {
+		return profile{}, fmt.Errorf("address of Graph: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+t.Access.Reveal())
+	req.Header.Set("Accept", "application/json")
+	got := &answer{}
+	resp, err := httpClient(recorder{base: c.transport, got: got}).Do(req)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	if f := got.broken(ctx, "graph"); f != nil {
+		return profile{}, f
+	}
+	if f := graphRefused(got, c.now()); f != nil {
+		return profile{}, f
+	}
+	return parseProfile(got.body)
+}
+
+func parseProfile(body []byte) (profile, error) {
+	var p profile
+	if err := json.Unmarshal(trimBOM(body), &p); err != nil || p.ID == "" {
+		return profile{}, unreadable("graph")
+	}
+	return p, nil
+}
+
+// graphRefused classifies an answer of Graph by its status; nil if it is good.
+func graphRefused(a *answer, now time.Time) *fault.Fault {
+	if f := byStatus(a.status, "graph"); f != nil {
+		if f.Class == fault.RetryAfter || a.header.Get("Retry-After") != "" {
+			f.After = retryAfter(a.header, now, waitUnsaid)
+		}
+		return f
+	}
+	f := &fault.Fault{Class: fault.Permanent, Forecast: fault.ByPerson}
+	switch a.status {
+	case http.StatusOK:
+		return nil
+	case http.StatusUnauthorized:
+		f.Code, f.Cause = "graph_401", "Graph does not accept the access token"
+		f.Remedy = "check that the app asks for User.Read of Graph (not of outlook.office.com), then send the owner a new link"
+	case http.StatusForbidden:
+		f.Code, f.Cause = "graph_403", "Graph does not let the token read its own profile"
+		f.Remedy = "add User.Read to the app's API permissions, let an admin consent, then send the owner a new link"
+	case http.StatusNotFound:
+		f.Code, f.Cause = "graph_404", "Graph knows no account behind the token"
+		f.Remedy = "ask the tenant's admin whether the account still exists, then send a new link"
+	default:
+		f.Class, f.Code, f.Forecast = fault.Transient, "graph_unknown_error", fault.ByTime
+		f.Cause, f.Remedy = fmt.Sprintf("Graph answered %d", a.status), "none: it is tried again"
+	}
+	return f
+}
+
+// match compares the account that consented with the one that was invited; nil if they are the same. The fault is
+// stored readably, so it holds addresses masked.
+func (p profile) match(objectID, address string) *fault.Fault {
+	if !sameObject(objectID, p.ID) {
+		return mismatch("the id_token and Graph speak of two different accounts", "send the owner a new link; look into it if it happens twice")
+	}
+	invited := foldASCII(address)
+	if invited != "" && (foldASCII(p.Mail) == invited || foldASCII(p.UPN) == invited) {
+		return nil
+	}
+	other := p.Mail
+	if other == "" {
+		other = p.UPN
+	}
+	alias := slices.ContainsFunc(p.Proxies, func(proxy string) bool {
+		return foldASCII(proxy) == "smtp:"+invited
+	})
+	if alias {
+		return mismatch(fmt.Sprintf("the invited address %s is an alias of %s, which consented", mask(address), mask(other)),
+			"if this is the right mailbox, import it under its main address and send that link")
+	}
+	return mismatch(fmt.Sprintf("%s was invited, but %s consented", mask(address), mask(other)),
+		"send the owner the link again and ask them to choose the invited account")
+}
+
+// sameObject compares an oid with Graph's id. For personal accounts Graph shortens the oid to its last 16 digits.
+func sameObject(oid, id string) bool {
+	oid, id = strings.ToLower(oid), strings.ToLower(id)
+	short := strings.ReplaceAll(oid, "-", "")
+	return oid == id || len(id) == 16 && strings.HasPrefix(short, "0000000000000000") && strings.HasSuffix(short, id)
+}
+
+// foldASCII lowers ASCII letters alone: Unicode folding would take other letters for these.
+func foldASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+// mask shows the first letter and the domain of an address. What does not look like one is hidden wholly.
+func mask(address string) string {
+	const hidden = "•••"
+	local, domain, ok := strings.Cut(foldASCII(address), "@")
+	if !ok || local == "" || len(domain) > 253 || !isTenant(domain) {
+		return hidden
+	}
+	first := local[:1]
+	if first < "a" || first > "z" {
+		first = ""
+	}
+	return first + hidden + "@" + domain
+}
