@@ -12,6 +12,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"kindling/internal/fault"
+	"kindling/internal/handlers"
 	"kindling/internal/mailbox"
 	"kindling/internal/secret"
 )
@@ -34,6 +35,8 @@ type Client struct {
 	mu   sync.Mutex
 	keys map[string]oidc.KeySet // by authority; each caches what it fetched
 }
+
+var _ handlers.TokenEndpoint = (*Client)(nil)
 
 // registration is an app, and which of its secrets was accepted last: the others are not offered first again, because
 // it is not known whether a refused client costs the code.
@@ -183,7 +186,7 @@ func (c *Client) exchange(
 
 // clientRefused tells whether another client secret may do better.
 func clientRefused(a *answer) bool {
-	return a.err == nil && a.status >= 400 && a.status < 500 && parseRefusal(a.body).name == "invalid_client"
+	return a.failed() && a.status < 500 && parseRefusal(a.body).name == "invalid_client"
 }
 
 // judge decides from the recorded answer alone; the library's own reading of it loses tokens to odd fields.
@@ -194,11 +197,11 @@ func (c *Client) judge(ctx context.Context, got *answer, libErr error, from orig
 			Cause: "no request could be made of the app's settings", Remedy: "check cloud and tenant of the app",
 		}
 	}
+	if got.failed() {
+		return mailbox.Tokens{}, refused(got, from, c.now())
+	}
 	if f := got.broken(ctx, "microsoft"); f != nil {
 		return mailbox.Tokens{}, f
-	}
-	if got.status < 200 || got.status > 299 {
-		return mailbox.Tokens{}, refused(got, from, c.now())
 	}
 	return parseGrant(got, from, c.now())
 }

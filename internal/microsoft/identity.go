@@ -217,7 +217,7 @@ func (c *Client) me(ctx context.Context, app App, t mailbox.Tokens) (profile, er
 	if err == nil {
 		_ = resp.Body.Close()
 	}
-	if f := got.broken(ctx, "graph"); f != nil {
+	if f := got.broken(ctx, "graph"); f != nil && !got.failed() {
 		return profile{}, f
 	}
 	if f := graphRefused(got, c.now()); f != nil {

@@ -1,0 +1,198 @@
+package warmy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"kindling/internal/fault"
+)
+
+const (
+	// perPage is the most that Warmy lists on a page.
+	perPage = 100
+	// maxPages bounds a listing that never ends: 100,000 mailboxes.
+	maxPages = 1000
+)
+
+// Plan is a tariff plan type of an account. Its id differs from account to account.
+type Plan struct {
+	ID   int    `json:"id"`
+	Name string `json:"name"`
+}
+
+// Plans lists the account's tariff plans. It is the call to probe an account with: it changes nothing.
+func (c *Client) Plans(ctx context.Context, account string) ([]Plan, error) {
+	got, err := c.get(ctx, account, "/api/v2/tariff_plan_types")
+	if err != nil {
+		return nil, err
+	}
+	var plans []Plan
+	if err := json.Unmarshal(got, &plans); err != nil {
+		return nil, untrusted("the list of tariff plans cannot be read")
+	}
+	return plans, nil
+}
+
+// Item is one mailbox in a listing.
+type Item struct {
+	ID    string
+	Email string
+	State string // Warmy's state_key; empty in the simple listing
+}
+
+// Page is one page of a listing.
+type Page struct {
+	Items   []Item
+	Current int
+	Total   int // pages
+	Count   int // mailboxes in all pages, as Warmy says
+	Last    bool
+}
+
+// List returns a page, from 1, of the mailboxes whose address contains filter; all for an empty one.
+// It is a substring match: the caller compares whole addresses.
+func (c *Client) List(ctx context.Context, account, filter string, page int) (Page, error) {
+	query := url.Values{
+		"page": {strconv.Itoa(page)}, "per_page": {strconv.Itoa(perPage)}, "response_type": {"simple"},
+	}
+	if filter != "" {
+		query.Set("filter[email]", filter)
+	}
+	got, err := c.get(ctx, account, mailboxesPath+"?"+query.Encode())
+	if err != nil {
+		return Page{}, err
+	}
+	listed, f := parsePage(got)
+	if f != nil {
+		return Page{}, f
+	}
+	if listed.Current != page {
+		return Page{}, untrusted("Warmy listed another page than was asked for")
+	}
+	return listed, nil
+}
+
+// get makes a call that changes nothing: whatever happens, it may be made again. A refusal of the question itself
+// says something about the API, not about a mailbox.
+func (c *Client) get(ctx context.Context, account, path string) ([]byte, error) {
+	got, err := c.do(ctx, account, call{method: http.MethodGet, path: path, limit: maxListing})
+	if err != nil {
+		return nil, err
+	}
+	if f := failed(got, c.now()); f != nil {
+		if f.Class == fault.Permanent || f.Code == "warmy_taken" || f.Code == "warmy_plan_limit" {
+			return nil, leg(got.status)
+		}
+		return nil, repeatable(f)
+	}
+	return got.body, nil
+}
+
+// parsePage reads a page. Whatever is odd in it makes it untrusted: a listing decides whether a mailbox is posted again.
+func parsePage(body []byte) (Page, *fault.Fault) {
+	var raw struct {
+		Items *[]struct {
+			ID    any    `json:"id"`
+			Email string `json:"email"`
+			State string `json:"state_key"`
+		} `json:"items"`
+		Pagination *struct {
+			Current int  `json:"current_page"`
+			Total   int  `json:"total_pages"`
+			Count   int  `json:"total_count"`
+			Next    *int `json:"next_page"`
+		} `json:"pagination"`
+	}
+	if !singular(body) || unmarshal(body, &raw) != nil || raw.Items == nil || raw.Pagination == nil {
+		return Page{}, untrusted("the listing cannot be read")
+	}
+	p := Page{Current: raw.Pagination.Current, Total: raw.Pagination.Total, Count: raw.Pagination.Count}
+	p.Last = p.Current >= p.Total
+	if p.Last != (raw.Pagination.Next == nil) || p.Count < 0 || p.Total < 0 {
+		return Page{}, untrusted("the listing contradicts itself about its last page")
+	}
+	for _, item := range *raw.Items {
+		id := identifier(item.ID)
+		if id == "" || item.Email == "" {
+			return Page{}, untrusted("the listing holds a mailbox without id or address")
+		}
+		p.Items = append(p.Items, Item{ID: id, Email: item.Email, State: item.State})
+	}
+	return p, nil
+}
+
+// Find looks for the whole address in a complete listing, and trusts no other: an absence that is not real would
+// post a mailbox twice.
+func (c *Client) Find(ctx context.Context, account, address string) (id string, found bool, err error) {
+	var s survey
+	for page := 1; page <= maxPages; page++ {
+		listed, err := c.List(ctx, account, canonical(address), page)
+		if err != nil {
+			return "", false, err
+		}
+		if f := s.add(listed); f != nil {
+			return "", false, f
+		}
+		if listed.Last {
+			return s.settle(address)
+		}
+	}
+	return "", false, untrusted(fmt.Sprintf("the listing does not end within %d pages", maxPages))
+}
+
+// survey is what the pages of one listing have shown so far.
+type survey struct {
+	byID  map[string]string // address by id
+	count int
+	pages int
+}
+
+// add takes the next page; a fault means that the listing is not to be trusted.
+func (s *survey) add(p Page) *fault.Fault {
+	if s.byID == nil {
+		s.byID, s.count = make(map[string]string), p.Count
+	}
+	s.pages++
+	if p.Count != s.count {
+		return untrusted("the number of mailboxes changed while they were listed")
+	}
+	if len(p.Items) == 0 && !p.Last {
+		return untrusted("a page in the middle of the listing is empty")
+	}
+	for _, item := range p.Items {
+		if _, seen := s.byID[item.ID]; seen {
+			return untrusted("the listing repeats itself")
+		}
+		s.byID[item.ID] = item.Email
+	}
+	return nil
+}
+
+// settle concludes a complete listing.
+func (s *survey) settle(address string) (id string, found bool, err error) {
+	if len(s.byID) != s.count {
+		return "", false, untrusted("the listing is shorter or longer than it says")
+	}
+	for candidate, email := range s.byID {
+		if !sameAddress(email, address) {
+			continue
+		}
+		if found {
+			return "", false, permanent("warmy_listed_twice", "Warmy lists the address under two ids",
+				"remove one of the two at Warmy, then replay", fault.ByConfig)
+		}
+		id, found = candidate, true
+	}
+	return id, found, nil
+}
+
+func untrusted(why string) *fault.Fault {
+	return &fault.Fault{
+		Class: fault.Transient, Code: "warmy_listing_untrusted", Forecast: fault.ByTime,
+		Cause: "Warmy's listing is not to be trusted: " + why, Remedy: "none: it is listed again; look at Warmy's API if it lasts",
+	}
+}

@@ -1,0 +1,135 @@
+// Package warmy speaks to Warmy's API: it registers mailboxes, finds them again, lists tariff plans and starts warm-ups.
+//
+// It promises that every call is paced, is made once, follows no redirect, keeps no cookie, and ends within its deadline
+// and its size; and that the outcome of a POST is told apart with care: created, certainly without effect, or
+// unclear. Only the first two may be acted upon. No text of Warmy's enters an error, because Warmy echoes what it is sent.
+package warmy
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"kindling/internal/fault"
+	"kindling/internal/handlers"
+	"kindling/internal/secret"
+)
+
+// Auth is how an account signs its calls.
+type Auth string
+
+// The two ways that Warmy documents.
+const (
+	Bearer  Auth = "bearer"  // an API key
+	Session Auth = "session" // the guide's headers uid, client and access-token, which rotates
+)
+
+// Account is one Warmy workspace.
+type Account struct {
+	Name           string
+	BaseURL        string
+	Auth           Auth // empty: Bearer
+	APIKey         secret.Text
+	UID            secret.Text
+	Client         secret.Text
+	AccessToken    secret.Text
+	HolderUID      string
+	CallsPerMinute int // for the Pacer
+}
+
+// Pacer lets a call begin when the account's shared budget has room for it.
+type Pacer interface {
+	// Wait returns when one call may be made, or an error if that is not before ctx ends.
+	Wait(ctx context.Context, account string) error
+}
+
+// Config is what a Client is made of.
+type Config struct {
+	Accounts  []Account
+	Transport http.RoundTripper // nil: Transport()
+	Pace      Pacer
+	Timeout   time.Duration    // of a call, waiting for the Pacer not included; 0: 15 s
+	Now       func() time.Time // nil: time.Now
+}
+
+// Client makes calls for a set of accounts. It is safe for concurrent use.
+type Client struct {
+	accounts map[string]*workspace
+	http     *http.Client
+	pace     Pacer
+	timeout  time.Duration
+	now      func() time.Time
+}
+
+var _ handlers.Registrar = (*Client)(nil)
+
+// workspace is an account and its session. In session mode calls go one after the other: the token rotates with
+// the answers, and an answer that overtakes another would leave an outdated one behind.
+type workspace struct {
+	Account
+	turn  chan struct{} // of capacity 1; held during a call in session mode
+	token secret.Text   // the session's latest access-token; guarded by turn
+}
+
+// New returns a Client for the accounts in c.
+func New(c Config) *Client {
+	client := &Client{
+		accounts: make(map[string]*workspace, len(c.Accounts)), pace: c.Pace, timeout: c.Timeout, now: c.Now,
+		http: httpClient(c.Transport),
+	}
+	for _, account := range c.Accounts {
+		account.BaseURL = strings.TrimRight(account.BaseURL, "/")
+		client.accounts[account.Name] = &workspace{Account: account, turn: make(chan struct{}, 1), token: account.AccessToken}
+	}
+	if client.timeout <= 0 {
+		client.timeout = callDeadline
+	}
+	if client.now == nil {
+		client.now = time.Now
+	}
+	return client
+}
+
+func (c *Client) account(name string) (*workspace, error) {
+	if w, ok := c.accounts[name]; ok {
+		return w, nil
+	}
+	return nil, &fault.Fault{
+		Class: fault.LegDown, Code: "account_unknown", Forecast: fault.ByConfig,
+		Cause: "no Warmy account of this name is configured here", Remedy: "add the account to the configuration of this process",
+	}
+}
+
+// enter waits for the workspace's turn and returns what gives it back. With an API key nobody waits.
+func (w *workspace) enter(ctx context.Context) (leave func(), err error) {
+	if w.Auth != Session {
+		return func() {}, nil
+	}
+	select {
+	case w.turn <- struct{}{}:
+		return func() { <-w.turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// sign adds the account's headers.
+func (w *workspace) sign(header http.Header) {
+	header.Set("holder-uid", w.HolderUID)
+	if w.Auth != Session {
+		header.Set("Authorization", "Bearer "+w.APIKey.Reveal())
+		return
+	}
+	header.Set("access-token", w.token.Reveal())
+	header.Set("client", w.Client.Reveal())
+	header.Set("uid", w.UID.Reveal())
+}
+
+// follow keeps a rotated access-token. A blank one means that the old one stays (devise_token_auth sends a single
+// space for requests that come close together).
+func (w *workspace) follow(header http.Header) {
+	if token := strings.TrimSpace(header.Get("access-token")); w.Auth == Session && token != "" {
+		w.token = secret.New(token)
+	}
+}

@@ -1,0 +1,213 @@
+package warmy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"kindling/internal/fault"
+)
+
+const (
+	// callDeadline bounds one call from dial to last byte.
+	callDeadline = 15 * time.Second
+	// maxAnswer bounds the answer to a change, maxListing that of a listing of 100 mailboxes.
+	maxAnswer  = 256 << 10
+	maxListing = 4 << 20
+	// waitUnsaid is how long to wait after a 429 that does not say: Warmy counts per minute.
+	waitUnsaid = time.Minute
+	// waitMost bounds what a Retry-After may ask for.
+	waitMost = 10 * time.Minute
+)
+
+// Transport returns the transport for calls to Warmy: no proxy from the environment, TLS 1.2 at least. Idle
+// connections go early, because a POST on one that the server has just closed has an unclear outcome.
+func Transport() *http.Transport {
+	return &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:   5 * time.Second,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          64,
+		MaxIdleConnsPerHost:   32,
+		IdleConnTimeout:       15 * time.Second,
+		ResponseHeaderTimeout: callDeadline,
+	}
+}
+
+// httpClient follows no redirect, which would re-post the tokens to another host, and has no cookie jar.
+func httpClient(transport http.RoundTripper) *http.Client {
+	if transport == nil {
+		transport = Transport()
+	}
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// call is one request.
+type call struct {
+	method string
+	path   string
+	body   any // nil: none
+	limit  int // of the answer's length
+}
+
+// answer is what came back of a call.
+type answer struct {
+	sent   bool // a byte may have left
+	status int  // 0: none came
+	header http.Header
+	body   []byte
+	err    error // of the connection
+	large  bool  // the body was cut at the limit
+}
+
+// whole tells whether the answer came completely.
+func (a answer) whole() bool { return a.status != 0 && a.err == nil && !a.large }
+
+// do waits for the pace and makes one call. The error is one of before the call; what came of it is in the answer.
+func (c *Client) do(ctx context.Context, account string, q call) (answer, error) {
+	w, err := c.account(account)
+	if err != nil {
+		return answer{}, err
+	}
+	leave, err := w.enter(ctx)
+	if err != nil {
+		return answer{}, notSent("the session was busy for too long", err)
+	}
+	defer leave()
+	if err := c.wait(ctx, account); err != nil {
+		return answer{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	got := c.roundTrip(ctx, w, q)
+	w.follow(got.header)
+	return got, nil
+}
+
+// wait spends one call of the account's budget. It comes last before the call: a spent call must not wait further.
+func (c *Client) wait(ctx context.Context, account string) error {
+	if c.pace == nil {
+		return nil
+	}
+	err := c.pace.Wait(ctx, account)
+	var f *fault.Fault
+	if err == nil || errors.As(err, &f) {
+		return err //nolint:wrapcheck // the Pacer's own fault
+	}
+	return notSent("the account's budget had no room for this call in time", err)
+}
+
+func (c *Client) roundTrip(ctx context.Context, w *workspace, q call) answer {
+	var sent atomic.Bool // the transport writes in a goroutine of its own
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
+	req, err := newRequest(httptrace.WithClientTrace(ctx, trace), w, q)
+	if err != nil {
+		return answer{err: err}
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return answer{sent: sent.Load(), err: err}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(q.limit)+1))
+	return answer{
+		sent: true, status: resp.StatusCode, header: resp.Header, body: body[:min(len(body), q.limit)],
+		err: err, large: len(body) > q.limit,
+	}
+}
+
+// newRequest builds the request. It must not carry an Idempotency-Key: Go's transport would then repeat a POST by itself.
+func newRequest(ctx context.Context, w *workspace, q call) (*http.Request, error) {
+	var body io.Reader = http.NoBody
+	if q.body != nil {
+		data, err := json.Marshal(q.body)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // becomes a fault
+		}
+		body = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, q.method, w.BaseURL+q.path, body)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // becomes a fault
+	}
+	req.Header.Set("Accept", "application/json")
+	if q.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	w.sign(req.Header)
+	return req, nil
+}
+
+// notSent is a call that certainly had no effect.
+func notSent(cause string, err error) *fault.Fault {
+	f := &fault.Fault{
+		Class: fault.Transient, Code: "warmy_not_sent", Forecast: fault.ByTime, Cause: cause,
+		Remedy: "none: nothing was sent, and it is tried again",
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		f.Err = context.Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		f.Err = context.DeadlineExceeded
+	}
+	return f
+}
+
+// unsent words why no byte left.
+func unsent(err error) *fault.Fault {
+	var name *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return notSent("this worker was shut down before the call", err)
+	case errors.As(err, &name):
+		return unreachable("Warmy's name does not resolve")
+	case errors.As(err, &certificate):
+		return unreachable("the server's certificate is not valid for Warmy's address")
+	}
+	return unreachable("no connection to Warmy could be made; nothing was sent")
+}
+
+func unreachable(cause string) *fault.Fault {
+	f := notSent(cause, nil)
+	f.Code = "warmy_unreachable"
+	return f
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// retryAfter reads a Retry-After header (RFC 9110 § 10.2.3). Nonsense counts as unsaid: a negative number must not
+// become a tight loop.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	text := strings.TrimSpace(header.Get("Retry-After"))
+	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil {
+		if seconds < 0 {
+			return waitUnsaid
+		}
+		return max(time.Duration(min(seconds, int64(waitMost/time.Second)))*time.Second, time.Second)
+	}
+	if text != "" && strings.Trim(text, "0123456789") == "" {
+		return waitMost // longer than an int64 holds
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return min(max(at.Sub(now), time.Second), waitMost)
+	}
+	return waitUnsaid
+}
