@@ -144,7 +144,7 @@ func TestAReplayedDeadLetterIsHandledAgainAndGone(t *testing.T) {
 	if err := b.Publish(t.Context(), event(events.RegistrationRequested, "mb1")); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, h.buried, "burial")
+	_ = receive(t, h.buried, "burial")
 	healed.Store(true)
 	seq := deadLetters(t, b)[0].Seq
 	if err := b.DeadLetters().Replay(t.Context(), seq); err != nil {

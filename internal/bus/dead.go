@@ -62,7 +62,7 @@ func (d DeadLetters) Each(ctx context.Context, visit func(events.DeadLetter) boo
 		letter, err := events.DecodeDeadLetter(msg.Data())
 		letter.Seq = meta.Sequence.Stream
 		if err != nil {
-			d.bus.log.Error("dead_letter_unreadable", "seq", letter.Seq, "error", err)
+			d.bus.log.ErrorContext(ctx, "dead_letter_unreadable", "seq", letter.Seq, "error", err)
 		} else if !visit(letter) {
 			return nil
 		}
@@ -123,8 +123,8 @@ func (d DeadLetters) Discard(ctx context.Context, seq uint64) error {
 const codeNoMessage = 10057
 
 func isNoMessage(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == codeNoMessage || api.ErrorCode == jetstream.JSErrCodeMessageNotFound)
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == codeNoMessage || api.ErrorCode == jetstream.JSErrCodeMessageNotFound)
 }
 
 // bury stores the dead letter of a delivery. It must return before the delivery is acknowledged.

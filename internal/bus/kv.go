@@ -57,25 +57,9 @@ func (k kv) put(ctx context.Context, key string, value []byte, revision uint64) 
 	return 0, publishError(err)
 }
 
-// remove forgets key. It is used for what is no fact of a mailbox: legs and leases.
-func (k kv) remove(ctx context.Context, key string) error {
-	_, revision, err := k.get(ctx, key)
-	if err != nil || revision == 0 {
-		return err
-	}
-	stream, err := k.bus.stream(ctx, "KV_"+k.bucket)
-	if err != nil {
-		return err
-	}
-	if err := stream.DeleteMsg(ctx, revision); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return fmt.Errorf("remove from %s: %w: %w", k.bucket, ErrUnavailable, err)
-	}
-	return nil
-}
-
 func isConflict(err error) bool {
-	var api *jetstream.APIError
-	if !errors.As(err, &api) {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok {
 		return false
 	}
 	return api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant

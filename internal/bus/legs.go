@@ -284,7 +284,7 @@ func (b *Bus) watchLegs(ctx context.Context, gates map[string]*gate) (func(), er
 	consuming, err := consumer.Consume(func(msg jetstream.Msg) {
 		var l leg.Leg
 		if err := json.Unmarshal(msg.Data(), &l); err != nil {
-			b.log.Error("leg_unreadable", "error", err)
+			b.log.ErrorContext(ctx, "leg_unreadable", "error", err)
 			return
 		}
 		if g, ok := gates[l.Name]; ok {

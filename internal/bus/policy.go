@@ -112,7 +112,7 @@ func addTry(tries []events.Try, f *fault.Fault, now time.Time) []events.Try {
 	return next
 }
 
-func crashLoop(deliveries uint64) *fault.Fault {
+func crashLoop() *fault.Fault {
 	return &fault.Fault{
 		Class: fault.Permanent, Code: "crash_loop", Forecast: fault.ByConfig,
 		Cause:  "the event was delivered again and again and never concluded: it seems to kill its worker",

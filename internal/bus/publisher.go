@@ -126,8 +126,7 @@ func publishError(err error) error {
 	if err == nil {
 		return nil
 	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return fmt.Errorf("publish: %w: refused with code %d", ErrUnavailable, api.ErrorCode)
 	}
 	return fmt.Errorf("publish: %w: %w", ErrUnavailable, err)

@@ -193,10 +193,10 @@ func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outc
 		return w.undecodable(ctx, d, payload, err)
 	}
 	if w.lane.Policy.Before(d.deliveries).Verdict == Bury {
-		return w.bury(ctx, d, payload, e, crashLoop(d.deliveries))
+		return w.bury(ctx, d, payload, e, crashLoop())
 	}
 	for {
-		probe, err := w.gate.enter(w.stop)
+		probe, err := w.gate.enter(w.stop) //nolint:contextcheck // parked work ends with the process, not with the delivery's longer life
 		if err != nil {
 			d.nakAfter(0) // the process stops: another one may have it at once
 			return "left", errGivenBack
@@ -218,7 +218,7 @@ func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outc
 
 func (w *worker) failed(d *delivery, e events.Event) int {
 	if w.lane.Policy.Nak {
-		return int(min(d.deliveries, 1<<16)) - 1 //nolint:gosec // bounded
+		return int(min(d.deliveries, 1<<16)) - 1
 	}
 	return failures(e.Tries)
 }

@@ -44,7 +44,7 @@ const (
 func Forecasts() []Forecast { return []Forecast{ByTime, ByConfig, ByPerson, Never} }
 
 // Fault is a classified failure. It is an error; wrap it with %w and find it again with Of.
-type Fault struct {
+type Fault struct { //nolint:errname // the domain's word; fault.Error would hide the method it has
 	Class    Class
 	Code     string        // from a closed set, such as "AADSTS70008" or "warmy_422_field"; a metric label
 	Cause    string        // what happened, in our words
@@ -69,8 +69,7 @@ func (f *Fault) Unwrap() error { return f.Err }
 // Of returns the Fault in err's chain. An error without one is Transient, with code "unclassified":
 // the safe reading of an unknown failure is that later may work.
 func Of(err error) *Fault {
-	var f *Fault
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*Fault](err); ok {
 		return f
 	}
 	return &Fault{

@@ -16,8 +16,8 @@ import (
 const canary = "canary-7f3a"
 
 type nested struct {
-	Name  string
-	Inner struct{ Token secret.Text }
+	Name  string                      `json:"name"`
+	Inner struct{ Token secret.Text } `json:"inner"`
 	list  []secret.Text
 }
 

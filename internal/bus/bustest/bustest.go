@@ -13,40 +13,40 @@ import (
 
 // Server starts a server on a temporary directory; it stops with the test. Its writes are not synced, because a test's
 // data need not survive a power failure.
-func Server(t testing.TB) *embed.Server {
-	t.Helper()
-	s, err := embed.Start(embed.Options{Dir: t.TempDir(), LazySync: true})
+func Server(tb testing.TB) *embed.Server {
+	tb.Helper()
+	s, err := embed.Start(embed.Options{Dir: tb.TempDir(), LazySync: true})
 	if err != nil {
-		t.Fatalf("start NATS: %v", err)
+		tb.Fatalf("start NATS: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Stop(); err != nil {
-			t.Errorf("stop NATS: %v", err)
+			tb.Errorf("stop NATS: %v", err)
 		}
 	})
 	return s
 }
 
 // Connect opens a bus on s, with every stream in place; it closes with the test.
-func Connect(t testing.TB, s *embed.Server) *bus.Bus {
-	t.Helper()
+func Connect(tb testing.TB, s *embed.Server) *bus.Bus {
+	tb.Helper()
 	b, err := bus.Connect(context.Background(), bus.Config{InProcess: s, Name: "test", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		t.Fatalf("connect: %v", err)
+		tb.Fatalf("connect: %v", err)
 	}
-	t.Cleanup(b.Close)
+	tb.Cleanup(b.Close)
 	drifts, err := b.Ensure(context.Background())
 	if err != nil {
-		t.Fatalf("ensure streams: %v", err)
+		tb.Fatalf("ensure streams: %v", err)
 	}
 	if len(drifts) > 0 {
-		t.Fatalf("streams differ right after their creation: %v", drifts)
+		tb.Fatalf("streams differ right after their creation: %v", drifts)
 	}
 	return b
 }
 
 // New is Server and Connect in one.
-func New(t testing.TB) *bus.Bus {
-	t.Helper()
-	return Connect(t, Server(t))
+func New(tb testing.TB) *bus.Bus {
+	tb.Helper()
+	return Connect(tb, Server(tb))
 }

@@ -31,18 +31,23 @@ type logger struct{ log *slog.Logger }
 func (l logger) Noticef(format string, v ...any) {
 	l.log.Debug("nats_server", "notice", fmt.Sprintf(format, v...))
 }
+
 func (l logger) Warnf(format string, v ...any) {
 	l.log.Warn("nats_server", "warning", fmt.Sprintf(format, v...))
 }
+
 func (l logger) Errorf(format string, v ...any) {
 	l.log.Error("nats_server", "error", fmt.Sprintf(format, v...))
 }
+
 func (l logger) Fatalf(format string, v ...any) {
 	l.log.Error("nats_server", "fatal", fmt.Sprintf(format, v...))
 }
+
 func (l logger) Debugf(format string, v ...any) {
 	l.log.Debug("nats_server", "debug", fmt.Sprintf(format, v...))
 }
+
 func (l logger) Tracef(format string, v ...any) {
 	l.log.Debug("nats_server", "trace", fmt.Sprintf(format, v...))
 }
