@@ -1,0 +1,318 @@
+package msid
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Send is one arrival of a code or refresh token at the token endpoint.
+type Send struct {
+	At time.Time `json:"at"`
+	// Outcome is "tokens", "AADSTS…", or the kind of the trouble played.
+	Outcome string `json:"outcome"`
+	// Delivered tells whether the client could read the true answer.
+	Delivered bool `json:"delivered"`
+}
+
+// Code is what the ledger knows of one authorization code.
+type Code struct {
+	// Hash is the hex SHA-256 of the code.
+	Hash            string    `json:"hash"`
+	Address         string    `json:"address"`
+	ClientID        string    `json:"client_id"`
+	Tenant          string    `json:"tenant"`
+	Issued          time.Time `json:"issued"`
+	Expires         time.Time `json:"expires"`
+	Sends           []Send    `json:"sends"`
+	TokensIssued    int       `json:"tokens_issued"`
+	RevokedByReplay bool      `json:"revoked_by_replay"`
+}
+
+// SentAfterTokens reports whether the code was sent again although its tokens
+// had been delivered: what a careful client never does.
+func (c Code) SentAfterTokens() bool {
+	i := slices.IndexFunc(c.Sends, func(s Send) bool { return s.Outcome == outcomeTokens && s.Delivered })
+	return i >= 0 && i < len(c.Sends)-1
+}
+
+// Account is what the ledger knows of one address.
+type Account struct {
+	Address   string `json:"address"`
+	Codes     int    `json:"codes"`
+	Redeemed  int    `json:"redeemed"`
+	Declined  int    `json:"declined"`
+	Me        int    `json:"me"`
+	Refreshes []Send `json:"refreshes"`
+}
+
+// Summary counts everything the server has seen.
+type Summary struct {
+	// Calls counts by operation and outcome.
+	Calls map[string]map[string]int `json:"calls"`
+	// Codes is the number issued, Redeemed those that became tokens.
+	Codes    int `json:"codes"`
+	Redeemed int `json:"redeemed"`
+	// SentTwice counts codes that arrived more than once.
+	SentTwice int `json:"sent_twice"`
+	// SentAfterTokens counts codes sent again after their tokens arrived.
+	SentAfterTokens int `json:"sent_after_tokens"`
+	// Revoked counts grants ended because their code was sent again.
+	RevokedByReplay int `json:"revoked_by_replay"`
+}
+
+const outcomeTokens = "tokens"
+
+// ledger is the server's memory. One mutex is enough: every section is a few
+// map operations, and signing, minting and waiting happen outside.
+type ledger struct {
+	mu       sync.Mutex
+	codes    map[string]*code
+	access   map[string]*token
+	refresh  map[string]*token
+	accounts map[string]*Account
+	grants   map[string][]*grant
+	admins   map[string]bool
+	calls    map[string]map[string]int
+}
+
+// code is an authorization code with what it was issued for.
+type code struct {
+	Code
+	request  request
+	user     User
+	redeemed bool
+	grant    *grant
+}
+
+// grant is what one redemption gave: it ends as a whole.
+type grant struct {
+	app    *App
+	user   User
+	tenant authority
+	scopes []string
+	nonce  string
+	// ended is the AADSTS number that refreshes get; 0 while alive.
+	ended int
+}
+
+type token struct {
+	grant   *grant
+	expires time.Time
+	spent   bool
+}
+
+func newLedger() *ledger {
+	return &ledger{
+		codes: map[string]*code{}, access: map[string]*token{}, refresh: map[string]*token{},
+		accounts: map[string]*Account{}, grants: map[string][]*grant{}, admins: map[string]bool{},
+		calls: map[string]map[string]int{},
+	}
+}
+
+func (l *ledger) total(op, outcome string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count(op, outcome)
+}
+
+func (l *ledger) count(op, outcome string) {
+	if l.calls[op] == nil {
+		l.calls[op] = map[string]int{}
+	}
+	l.calls[op][outcome]++
+}
+
+// account returns the entry of an address; the caller holds the mutex.
+func (l *ledger) account(address string) *Account {
+	key := strings.ToLower(address)
+	if l.accounts[key] == nil {
+		l.accounts[key] = &Account{Address: key}
+	}
+	return l.accounts[key]
+}
+
+func (l *ledger) issued(id string, c *code) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.codes[id] = c
+	l.account(c.Address).Codes++
+	l.count(OpAuthorize, "code")
+}
+
+func (l *ledger) declined(address string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(address).Declined++
+	l.count(OpAuthorize, "declined")
+}
+
+func (l *ledger) meCalled(address, outcome string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if address != "" {
+		l.account(address).Me++
+	}
+	l.count(OpMe, outcome)
+}
+
+func (l *ledger) code(id string) *code {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.codes[id]
+}
+
+// codeSent notes one arrival of a code.
+func (l *ledger) codeSent(c *code, send Send) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count(OpCode, send.Outcome)
+	if c != nil {
+		c.Sends = append(c.Sends, send)
+	}
+}
+
+// refreshSent notes one arrival of a refresh token.
+func (l *ledger) refreshSent(g *grant, send Send) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count(OpRefresh, send.Outcome)
+	if g != nil {
+		a := l.account(g.user.Address)
+		a.Refreshes = append(a.Refreshes, send)
+	}
+}
+
+// redeem spends a code, or returns the AADSTS number of the refusal.
+func (l *ledger) redeem(c *code, g *grant, now time.Time, revoke bool) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case c.redeemed:
+		if revoke && c.grant != nil && c.grant.ended == 0 {
+			c.RevokedByReplay, c.grant.ended = true, 70000
+		}
+		return 54005
+	case now.After(c.Expires):
+		return 70008
+	}
+	c.redeemed, c.grant = true, g
+	c.TokensIssued++
+	a := l.account(c.Address)
+	a.Redeemed++
+	l.grants[a.Address] = append(l.grants[a.Address], g)
+	return 0
+}
+
+// spend consumes a code without giving anything for it.
+func (l *ledger) spend(c *code) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.redeemed = true
+}
+
+func (l *ledger) keep(in map[string]*token, id string, t *token) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	in[id] = t
+}
+
+func (l *ledger) token(in map[string]*token, id string) (token, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t, ok := in[id]
+	if !ok {
+		return token{}, false
+	}
+	return *t, true
+}
+
+func (l *ledger) spendRefresh(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refresh[id].spent = true
+}
+
+// end ends all grants of an address with the AADSTS number that refreshes get.
+func (l *ledger) end(address string, number int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := l.grants[strings.ToLower(address)]
+	for _, g := range list {
+		g.ended = number
+	}
+	return len(list)
+}
+
+func (l *ledger) ended(g *grant) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return g.ended
+}
+
+func (l *ledger) adminConsent(tid string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.admins[tid] = true
+}
+
+func (l *ledger) consented(tid string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.admins[tid]
+}
+
+// Summary returns the totals.
+func (s *Server) Summary() Summary {
+	s.book.mu.Lock()
+	defer s.book.mu.Unlock()
+	out := Summary{Calls: map[string]map[string]int{}, Codes: len(s.book.codes)}
+	for op, by := range s.book.calls {
+		out.Calls[op] = maps.Clone(by)
+	}
+	for _, c := range s.book.codes {
+		out.Redeemed += min(c.TokensIssued, 1)
+		out.SentTwice += truth(len(c.Sends) > 1)
+		out.SentAfterTokens += truth(c.SentAfterTokens())
+		out.RevokedByReplay += truth(c.RevokedByReplay)
+	}
+	return out
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Codes returns the codes issued for an address, or all codes for "", oldest first.
+func (s *Server) Codes(address string) []Code {
+	s.book.mu.Lock()
+	defer s.book.mu.Unlock()
+	var out []Code
+	for _, c := range s.book.codes {
+		if address == "" || strings.EqualFold(address, c.Address) {
+			entry := c.Code
+			entry.Sends = slices.Clone(c.Sends)
+			out = append(out, entry)
+		}
+	}
+	slices.SortFunc(out, func(a, b Code) int { return a.Issued.Compare(b.Issued) })
+	return out
+}
+
+// Account returns what is known of an address; the zero counts if nothing is.
+func (s *Server) Account(address string) Account {
+	s.book.mu.Lock()
+	defer s.book.mu.Unlock()
+	a, ok := s.book.accounts[strings.ToLower(address)]
+	if !ok {
+		return Account{Address: strings.ToLower(address)}
+	}
+	out := *a
+	out.Refreshes = slices.Clone(a.Refreshes)
+	return out
+}

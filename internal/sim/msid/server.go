@@ -1,0 +1,171 @@
+// Package msid simulates Microsoft's identity platform v2.0 (sign-in, consent,
+// token endpoint, keys) and the one Graph call the product makes, so that
+// everything that talks to Microsoft can be tried without an account there.
+//
+// It promises three things: what a client sends is checked as strictly as
+// Microsoft documents it; whatever Microsoft leaves open, or does on a bad day,
+// is a switch or a rule; and every code, token and call is kept in a ledger
+// that a test can ask afterwards. Nothing it holds is a real secret.
+package msid
+
+import (
+	"crypto/rand"
+	"html/template"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"kindling/internal/sim/trouble"
+)
+
+// Config says what exists at the simulated Microsoft.
+type Config struct {
+	// Apps are the registered applications.
+	Apps []App
+	// Users overrides single accounts; any other address exists as a plain
+	// work account of the tenant of its domain.
+	Users []User
+	// BaseURL is the outside address; empty means the one of each request.
+	BaseURL string
+	// SigningAlg is RS256 (default) or ES256, which costs far less per token.
+	SigningAlg string
+	// Switches are the first settings; Control changes them later.
+	Switches Switches
+	// Rules are the first troubles.
+	Rules []trouble.Rule
+	// Latency and Jitter delay every answer.
+	Latency, Jitter time.Duration
+	// Seed makes the draws of rules and users repeatable.
+	Seed uint64
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// App is an application registration.
+type App struct {
+	ClientID string
+	// Secrets are all valid at once, as during a rotation.
+	Secrets []string
+	// ExpiredSecrets are recognised and answered with AADSTS7000222.
+	ExpiredSecrets []string
+	// RedirectURIs are compared character by character.
+	RedirectURIs []string
+	// Tenant limits the app to one tenant (GUID or domain); empty: any.
+	Tenant string
+	// DefaultScopes is what `.default` grants; empty means Mail.Read,
+	// Mail.Send and User.Read.
+	DefaultScopes []string
+}
+
+// Switches are the points on which Microsoft is silent, or may change its mind.
+// The zero value is the documented, or else the likelier, behaviour.
+type Switches struct {
+	// CodeLife is how long a code can be redeemed; 0 means 10 minutes.
+	CodeLife trouble.Duration `json:"code_life"`
+	// AccessLife is the life of access tokens; 0 means 60 to 90 minutes.
+	AccessLife trouble.Duration `json:"access_life"`
+	// RevokeOnReplay ends the grant when its code is sent again (RFC 6749 § 4.1.2).
+	RevokeOnReplay bool `json:"revoke_on_replay"`
+	// Refresh tells what a refresh does to its token: "keep" (default) returns
+	// a new one and lets the old live, "single_use" ends the old one,
+	// "same" returns none.
+	Refresh string `json:"refresh"`
+	// FailedAuthSpendsCode makes a wrong client secret consume the code.
+	FailedAuthSpendsCode bool `json:"failed_auth_spends_code"`
+	// RequirePKCE refuses an authorization without a challenge.
+	RequirePKCE bool `json:"require_pkce"`
+	// NoPrefixedOffline ignores offline_access written with Graph's prefix.
+	NoPrefixedOffline bool `json:"no_prefixed_offline"`
+	// PrefixScopes answers scopes as https://graph.microsoft.com/Mail.Send.
+	PrefixScopes bool `json:"prefix_scopes"`
+	// StrictTenants keeps accounts out of tenants other than their domain's.
+	StrictTenants bool `json:"strict_tenants"`
+	// DeclineError is the error of a declined consent; empty: access_denied.
+	DeclineError string `json:"decline_error"`
+	// AdminConsentNeeded sends every owner back with AADSTS90094 until an
+	// administrator of the tenant consented.
+	AdminConsentNeeded bool `json:"admin_consent_needed"`
+}
+
+// Server is the simulated Microsoft; it is an http.Handler, safe for
+// concurrent use.
+type Server struct {
+	cfg      Config
+	apps     map[string]*App
+	troubles *trouble.Book
+	switches atomic.Pointer[Switches]
+	keys     *keyring
+	people   *directory
+	book     *ledger
+	pages    *template.Template
+	mux      *http.ServeMux
+	mintKey  []byte
+}
+
+// New returns a server for the configuration. It panics when a rule or the
+// signing algorithm is unknown, since that is a slip of the caller.
+func New(cfg Config) *Server {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Server{
+		cfg: cfg, apps: map[string]*App{},
+		troubles: trouble.NewBook(cfg.Seed, kinds(), ops()),
+		keys:     newKeyring(cfg.SigningAlg), people: newDirectory(cfg.Users),
+		book: newLedger(), pages: pages(), mux: http.NewServeMux(),
+		mintKey: []byte(rand.Text()),
+	}
+	for _, app := range cfg.Apps {
+		s.apps[app.ClientID] = &app
+	}
+	s.switches.Store(&cfg.Switches)
+	s.troubles.Pace(cfg.Latency, cfg.Jitter)
+	if err := s.troubles.Set(cfg.Rules); err != nil {
+		panic("msid: " + err.Error())
+	}
+	s.routes()
+	return s
+}
+
+func (s *Server) routes() {
+	s.mux.HandleFunc("GET /{tenant}/oauth2/v2.0/authorize", s.lagged(s.authorizePage))
+	s.mux.HandleFunc("POST /{tenant}/oauth2/v2.0/authorize", s.lagged(s.authorizeForm))
+	s.mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.lagged(s.token))
+	s.mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.lagged(s.metadata))
+	s.mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.lagged(s.keySet))
+	s.mux.HandleFunc("GET /{tenant}/v2.0/adminconsent", s.lagged(s.adminPage))
+	s.mux.HandleFunc("POST /{tenant}/v2.0/adminconsent", s.lagged(s.adminForm))
+	s.mux.HandleFunc("GET /v1.0/me", s.lagged(s.me))
+	s.mux.HandleFunc("GET /_sim/ledger", s.serveLedger)
+	s.mux.HandleFunc("GET /_sim/faults", s.serveControl)
+	s.mux.HandleFunc("POST /_sim/faults", s.serveControl)
+	s.mux.HandleFunc("POST /_sim/codes", s.serveCodes)
+	s.mux.HandleFunc("POST /_sim/end", s.serveEnd)
+	s.mux.HandleFunc("POST /_sim/keys", s.serveRotate)
+	s.mux.HandleFunc(trouble.TrapPath, s.trap)
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+func (s *Server) lagged(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s.troubles.Lag(r.Context())
+		next(w, r)
+	}
+}
+
+func (s *Server) trap(w http.ResponseWriter, _ *http.Request) {
+	s.book.total("trap", "followed")
+	trouble.Text(http.StatusTeapot, "a redirect was followed that must not be").Write(w)
+}
+
+func (s *Server) base(r *http.Request) string {
+	if s.cfg.BaseURL != "" {
+		return strings.TrimSuffix(s.cfg.BaseURL, "/")
+	}
+	return "http://" + r.Host
+}
+
+func (s *Server) now() time.Time { return s.cfg.Now() }
