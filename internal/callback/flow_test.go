@@ -1,0 +1,288 @@
+package callback_test
+
+import (
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kindling/internal/callback"
+	"kindling/internal/events"
+	"kindling/internal/mailbox"
+)
+
+// browser follows no redirects by itself, so that each step can be looked at.
+func browser(t *testing.T, server *httptest.Server) *http.Client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	must(t, err)
+	client := server.Client()
+	client.Jar = jar
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return client
+}
+
+func fetch(t *testing.T, client *http.Client, method, target, body string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
+	must(t, err)
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	answer, err := client.Do(req)
+	must(t, err)
+	t.Cleanup(func() { _ = answer.Body.Close() })
+	return answer
+}
+
+func TestAnOwnerConsentsFromLinkToThanks(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{callback.FormPost, callback.Query} {
+		server := httptest.NewUnstartedServer(nil)
+		base := "http://" + server.Listener.Addr().String()
+		if mode == callback.FormPost {
+			base = "https://" + server.Listener.Addr().String()
+		}
+		r := newRig(t, base)
+		server.Config.Handler = r.edge
+		if mode == callback.FormPost {
+			server.StartTLS()
+		} else {
+			server.Start()
+		}
+		t.Cleanup(server.Close)
+		client := browser(t, server)
+
+		landing := fetch(t, client, http.MethodGet, base+"/c/"+link, "")
+		text := bodyOf(t, landing)
+		if landing.StatusCode != http.StatusOK || !strings.Contains(text, `action="/c/`+link+`/start"`) || strings.Contains(text, address) {
+			t.Fatalf("%s: landing answers %d:\n%s", mode, landing.StatusCode, text)
+		}
+		start := fetch(t, client, http.MethodPost, base+"/c/"+link+"/start", "")
+		to, err := start.Location()
+		must(t, err)
+		if got := to.Query(); got.Get("login_hint") != address || got.Get("prompt") != "select_account" || got.Get("response_mode") != mode {
+			t.Fatalf("%s: authorize URL asks %v", mode, got)
+		}
+		back := url.Values{"state": {to.Query().Get("state")}, "code": {code}}
+		var answer *http.Response
+		if mode == callback.FormPost {
+			answer = fetch(t, client, http.MethodPost, base+callPath, back.Encode())
+		} else {
+			answer = fetch(t, client, http.MethodGet, base+callPath+"?"+back.Encode(), "")
+		}
+		done, err := answer.Location()
+		if err != nil || answer.StatusCode != http.StatusSeeOther || !strings.HasPrefix(done.Path, "/done/") || done.RawQuery != "" {
+			t.Fatalf("%s: callback answers %d, %v\n%s", mode, answer.StatusCode, done, r.log())
+		}
+		checkEvent(t, r, to.Query())
+		page := bodyOf(t, fetch(t, client, http.MethodGet, done.String(), ""))
+		if !strings.Contains(page, "Thank you") || !strings.Contains(page, `http-equiv="refresh"`) || !strings.Contains(page, "j•••@contoso.example") {
+			t.Errorf("%s: done shows\n%s", mode, page)
+		}
+		r.registrations.set(mailboxID, func(g *mailbox.Registration) { g.Phase = mailbox.Registered })
+		page = bodyOf(t, fetch(t, client, http.MethodGet, done.String(), ""))
+		if !strings.Contains(page, "Your mailbox is connected") || strings.Contains(page, `http-equiv="refresh"`) {
+			t.Errorf("%s: done shows\n%s", mode, page)
+		}
+	}
+}
+
+// checkEvent looks at the one event that a consent must leave.
+func checkEvent(t *testing.T, r *rig, authorize url.Values) {
+	t.Helper()
+	published := r.publisher.list()
+	if len(published) != 1 {
+		t.Fatalf("%d events were published", len(published))
+	}
+	got, now := published[0], r.clock()
+	claim := r.claims.get(mailboxID)
+	want := events.New(events.CodeReceived, mailboxID+"|"+claim.Attempts[0].ID+"|"+mailbox.Hash(code), now)
+	want.Mailbox, want.App, want.Account, want.Campaign, want.Attempt = mailboxID, "main", "acme", "spring", claim.Attempts[0].ID
+	want.Deadline, want.Sealed = now.Add(mailbox.CodeLife), got.Sealed
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("event: %s", diff)
+	}
+	plain, err := r.codes.Open(got.Sealed, mailbox.SealedCodeContext(mailboxID, got.Attempt))
+	must(t, err)
+	consent, err := mailbox.ParseConsent(plain)
+	must(t, err)
+	if consent.Code.Reveal() != code || consent.Nonce.Reveal() != authorize.Get("nonce") || consent.Verifier.Reveal() != authorize.Get("verifier_for_the_test") ||
+		consent.Tenant != "organizations" || consent.RedirectURI != r.base+callPath {
+		t.Error("the sealed consent is not the one of the attempt")
+	}
+	if a := claim.Attempts[0]; a.CodeHash != mailbox.Hash(code) || !a.AnsweredAt.Equal(now) || a.Generation != 1 || a.ExpiresAt.Sub(a.StartedAt) != 15*time.Minute {
+		t.Errorf("claim: %+v", a)
+	}
+}
+
+func TestOpeningALinkHasNoEffect(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "https://connect.example")
+	for range 50 {
+		if answer := r.get("/c/" + link); answer.StatusCode != http.StatusOK || len(answer.Cookies()) != 0 {
+			t.Fatalf("landing answers %d with %d cookies", answer.StatusCode, len(answer.Cookies()))
+		}
+	}
+	if len(r.claims.facts) != 0 || len(r.publisher.list()) != 0 {
+		t.Error("opening the link changed something")
+	}
+}
+
+func TestTheCookieIsBoundToScheme(t *testing.T) {
+	t.Parallel()
+	secure, local := newRig(t, "https://connect.example").press().cookie, newRig(t, "http://127.0.0.1:8080").press().cookie
+	query := newRig(t, "https://connect.example", func(c *callback.Config) { c.ResponseMode = callback.Query }).press().cookie
+	if !strings.HasPrefix(secure.Name, "__Host-a-") || !secure.Secure || secure.SameSite != http.SameSiteNoneMode {
+		t.Errorf("https, form post: %s", secure)
+	}
+	if !strings.HasPrefix(query.Name, "__Host-a-") || !query.Secure || query.SameSite != http.SameSiteLaxMode {
+		t.Errorf("https, query: %s", query)
+	}
+	if !strings.HasPrefix(local.Name, "a-") || local.Secure || local.SameSite != http.SameSiteLaxMode {
+		t.Errorf("loopback: %s", local)
+	}
+	for _, c := range []*http.Cookie{secure, query, local} {
+		if !c.HttpOnly || c.Path != "/" || c.Domain != "" || c.MaxAge != 900 || len(c.Value) > 1500 {
+			t.Errorf("cookie %s", c)
+		}
+	}
+}
+
+func TestEveryAttemptHasSecretsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "https://connect.example")
+	a, b := r.press(), r.press()
+	for _, s := range []string{a.state, a.nonce, a.verifier} {
+		if len(s) != 43 {
+			t.Errorf("%d characters are not 256 bits", len(s))
+		}
+	}
+	if a.state == b.state || a.nonce == b.nonce || a.verifier == b.verifier || a.cookie.Name == b.cookie.Name || a.state == a.nonce || a.nonce == a.verifier {
+		t.Error("secrets are shared")
+	}
+	claim := r.claims.get(mailboxID)
+	if len(claim.Attempts) != 2 || claim.Attempts[0].StateHash != mailbox.Hash(a.state) || !events.IsToken(claim.Attempts[0].ID) {
+		t.Errorf("claim: %+v", claim)
+	}
+}
+
+func TestTheSameAnswerMayComeAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "https://connect.example")
+	a := r.press()
+	for range 3 {
+		answer := r.come(a, withCode(code))
+		if answer.StatusCode != http.StatusSeeOther {
+			t.Fatalf("callback answers %d", answer.StatusCode)
+		}
+		// The cookie lives on for a minute, for browsers that fetched ahead.
+		if c := answer.Cookies(); len(c) != 1 || c[0].Name != a.cookie.Name || c[0].MaxAge != 60 || c[0].Value != a.cookie.Value {
+			t.Errorf("cookies: %v", c)
+		}
+		r.pass(20 * time.Second)
+	}
+	published := r.publisher.list()
+	for _, e := range published {
+		if e.ID != published[0].ID || !e.Deadline.Equal(published[0].Deadline) {
+			t.Error("a repetition is another event")
+		}
+	}
+	r.pass(11 * time.Minute)
+	if answer := r.come(a, withCode(code)); answer.StatusCode != http.StatusSeeOther || len(r.publisher.list()) != len(published) {
+		t.Errorf("a dead code was published again, or refused with %d", answer.StatusCode)
+	}
+}
+
+func TestTwoTabsBothWork(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "https://connect.example")
+	a, b := r.press(), r.press()
+	if answer := r.come(b, withCode("second")); answer.StatusCode != http.StatusSeeOther {
+		t.Errorf("second tab: %d", answer.StatusCode)
+	}
+	if answer := r.come(a, withCode("first")); answer.StatusCode != http.StatusSeeOther {
+		t.Errorf("first tab: %d", answer.StatusCode)
+	}
+	if published := r.publisher.list(); len(published) != 2 || published[0].ID == published[1].ID {
+		t.Errorf("%d events", len(published))
+	}
+}
+
+func TestAnAttemptIsStartedAndClaimedDespiteConflicts(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "https://connect.example")
+	r.claims.conflicts = 4
+	a := r.press()
+	r.claims.conflicts = 4
+	if answer := r.come(a, withCode(code)); answer.StatusCode != http.StatusSeeOther || len(r.publisher.list()) != 1 {
+		t.Errorf("callback answers %d", answer.StatusCode)
+	}
+	r.claims.conflicts = 1000
+	if answer := r.come(r.pressLater(), withCode(code)); answer.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("callback answers %d", answer.StatusCode)
+	}
+}
+
+// pressLater presses the button while saves succeed, whatever is set for afterwards.
+func (r *rig) pressLater() attempt {
+	r.t.Helper()
+	conflicts := r.claims.conflicts
+	r.claims.conflicts = 0
+	a := r.press()
+	r.claims.conflicts = conflicts
+	return a
+}
+
+func TestAnUnstoredAnswerIsNotThankedForAndMayComeAgain(t *testing.T) {
+	t.Parallel()
+	for name, breakdown := range map[string]func(r *rig, down bool){
+		"publisher":   func(r *rig, down bool) { r.publisher.down = down },
+		"claims":      func(r *rig, down bool) { r.claims.down = down },
+		"invitations": func(r *rig, down bool) { r.invitations.down = down },
+		"grants":      func(r *rig, down bool) { r.grants.down = down },
+		"everything after the claim": func(r *rig, down bool) {
+			r.publisher.down, r.claims.down, r.publisher.after = down, false, func() { r.claims.down = down }
+		},
+	} {
+		r := newRig(t, "https://connect.example")
+		a := r.press()
+		breakdown(r, true)
+		answer := r.come(a, withCode(code))
+		text := bodyOf(t, answer)
+		if answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" || len(answer.Cookies()) != 0 ||
+			!strings.Contains(text, `href="/c/`+link+`">Try again`) || strings.Contains(text, "canary") {
+			t.Errorf("%s: callback answers %d, %v\n%s", name, answer.StatusCode, answer.Header, text)
+		}
+		if len(r.publisher.list()) != 0 {
+			t.Errorf("%s: published", name)
+		}
+		if _, answered := r.claims.get(mailboxID).Latest(); answered != (name == "everything after the claim") {
+			t.Errorf("%s: answered = %v", name, answered)
+		}
+		breakdown(r, false)
+		if again := r.come(a, withCode(code)); again.StatusCode != http.StatusSeeOther || len(r.publisher.list()) != 1 {
+			t.Errorf("%s: afterwards the callback answers %d, %d events", name, again.StatusCode, len(r.publisher.list()))
+		}
+	}
+}
+
+func TestAFailedRepetitionKeepsTheClaim(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "https://connect.example")
+	a := r.press()
+	r.come(a, withCode(code))
+	before := r.claims.get(mailboxID)
+	r.publisher.down = true
+	if answer := r.come(a, withCode(code)); answer.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("callback answers %d", answer.StatusCode)
+	}
+	if diff := cmp.Diff(before, r.claims.get(mailboxID)); diff != "" {
+		t.Errorf("claim: %s", diff)
+	}
+}
