@@ -1,11 +1,8 @@
 package msid
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
 	"strings"
-	"time"
 
 	"kindling/internal/sim/trouble"
 )
@@ -78,53 +75,9 @@ func Refusal(op string, number int) trouble.Rule {
 	return trouble.Rule{Kind: KindAADSTS, Op: op, Code: number}
 }
 
-// Control is what can be changed while the server runs: the body of
-// POST /_sim/faults. What is absent stays as it is.
-type Control struct {
-	// Rules replaces all rules; Add appends some.
-	Rules *[]trouble.Rule `json:"rules,omitempty"`
-	Add   []trouble.Rule  `json:"add,omitempty"`
-	// Latency and Jitter delay every answer.
-	Latency *trouble.Duration `json:"latency,omitempty"`
-	Jitter  *trouble.Duration `json:"jitter,omitempty"`
-	// Switches is an object with the switches to change.
-	Switches json.RawMessage `json:"switches,omitempty"`
-}
-
-// Apply changes the server; on an error nothing after the faulty part changed.
-func (s *Server) Apply(c Control) error {
-	if c.Rules != nil {
-		if err := s.troubles.Set(*c.Rules); err != nil {
-			return err
-		}
-	}
-	if err := s.troubles.Add(c.Add...); err != nil {
-		return err
-	}
-	latency, jitter := s.troubles.Paced()
-	if c.Latency != nil {
-		latency = time.Duration(*c.Latency)
-	}
-	if c.Jitter != nil {
-		jitter = time.Duration(*c.Jitter)
-	}
-	s.troubles.Pace(latency, jitter)
-	return s.turn(c.Switches)
-}
-
-func (s *Server) turn(raw json.RawMessage) error {
-	if len(raw) == 0 {
-		return nil
-	}
-	next := *s.switches.Load()
-	in := json.NewDecoder(bytes.NewReader(raw))
-	in.DisallowUnknownFields()
-	if err := in.Decode(&next); err != nil {
-		return fmt.Errorf("switches: %w", err)
-	}
-	s.switches.Store(&next)
-	return nil
-}
+// Apply changes what is in force; on an error nothing after the faulty part is
+// changed.
+func (s *Server) Apply(c trouble.Control) error { return trouble.Apply(s.troubles, &s.switches, c) }
 
 // Turn replaces all switches.
 func (s *Server) Turn(next Switches) { s.switches.Store(&next) }

@@ -1,7 +1,6 @@
 package msid
 
 import (
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -36,28 +35,9 @@ func (s *Server) serveLedger(w http.ResponseWriter, r *http.Request) {
 	trouble.JSON(http.StatusOK, out).Write(w)
 }
 
-// serveControl answers GET with what is in force and POST by changing it.
-func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodPost {
-		var c Control
-		if !read(w, r, &c) {
-			return
-		}
-		if err := s.Apply(c); err != nil {
-			trouble.JSON(http.StatusBadRequest, map[string]string{"error": err.Error()}).Write(w)
-			return
-		}
-	}
-	latency, jitter := s.troubles.Paced()
-	trouble.JSON(http.StatusOK, map[string]any{
-		"rules": s.troubles.Rules(), "switches": s.switches.Load(),
-		"latency": trouble.Duration(latency), "jitter": trouble.Duration(jitter),
-	}).Write(w)
-}
-
 func (s *Server) serveCodes(w http.ResponseWriter, r *http.Request) {
 	var n NewCode
-	if read(w, r, &n) {
+	if trouble.Read(w, r, &n) {
 		trouble.JSON(http.StatusOK, map[string]any{"codes": s.IssueCodes(n)}).Write(w)
 	}
 }
@@ -67,7 +47,7 @@ func (s *Server) serveEnd(w http.ResponseWriter, r *http.Request) {
 		Address string `json:"address"`
 		Code    int    `json:"code"`
 	}
-	if read(w, r, &in) {
+	if trouble.Read(w, r, &in) {
 		trouble.JSON(http.StatusOK, map[string]int{"ended": s.EndGrants(in.Address, in.Code)}).Write(w)
 	}
 }
@@ -75,15 +55,4 @@ func (s *Server) serveEnd(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serveRotate(w http.ResponseWriter, r *http.Request) {
 	s.RotateKeys(r.URL.Query().Get("forget") == "true")
 	trouble.JSON(http.StatusOK, map[string]int{"keys": len(s.keys.published())}).Write(w)
-}
-
-// read decodes a control body and refuses what it does not know.
-func read(w http.ResponseWriter, r *http.Request, into any) bool {
-	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<20))
-	in.DisallowUnknownFields()
-	if err := in.Decode(into); err != nil {
-		trouble.JSON(http.StatusBadRequest, map[string]string{"error": err.Error()}).Write(w)
-		return false
-	}
-	return true
 }

@@ -30,7 +30,7 @@ type Config struct {
 	BaseURL string
 	// SigningAlg is RS256 (default) or ES256, which costs far less per token.
 	SigningAlg string
-	// Switches are the first settings; Control changes them later.
+	// Switches are the first settings; Apply changes them later.
 	Switches Switches
 	// Rules are the first troubles.
 	Rules []trouble.Rule
@@ -138,8 +138,8 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("POST /{tenant}/v2.0/adminconsent", s.lagged(s.adminForm))
 	s.mux.HandleFunc("GET /v1.0/me", s.lagged(s.me))
 	s.mux.HandleFunc("GET /_sim/ledger", s.serveLedger)
-	s.mux.HandleFunc("GET /_sim/faults", s.serveControl)
-	s.mux.HandleFunc("POST /_sim/faults", s.serveControl)
+	s.mux.HandleFunc("GET /_sim/faults", trouble.Serve(s.troubles, &s.switches))
+	s.mux.HandleFunc("POST /_sim/faults", trouble.Serve(s.troubles, &s.switches))
 	s.mux.HandleFunc("POST /_sim/codes", s.serveCodes)
 	s.mux.HandleFunc("POST /_sim/end", s.serveEnd)
 	s.mux.HandleFunc("POST /_sim/keys", s.serveRotate)
