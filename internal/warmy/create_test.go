@@ -1,0 +1,429 @@
+package warmy_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kindling/internal/fault"
+	"kindling/internal/secret"
+	"kindling/internal/warmy"
+)
+
+func TestAMailboxIsPostedAsTheGuideShows(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, say(200, `{"message":["created"],"data":{"id":123,"tariff_plan_type_id":41}}`))
+	pace := &pacer{}
+	id, err := newClient(t, bearer(f.URL), pace, time.Second).Create(t.Context(), "main", mailboxOf())
+	if err != nil || id != "123" {
+		t.Fatalf("Create() = %q, %v", id, err)
+	}
+	calls := f.got()
+	if len(calls) != 1 || calls[0].method != http.MethodPost || calls[0].path != "/api/v2/mailboxes" || pace.count() != 1 {
+		t.Fatalf("calls = %v, paced %d", calls, pace.count())
+	}
+	want := map[string]any{"mailbox": map[string]any{
+		"provider": "oauth_outlook", "email": address, "from_name": "Jane", "client_id": "client", "client_secret": "secret-" + canary,
+		"access_token": "access-" + canary, "refresh_token": "refresh-" + canary, "tariff_plan_type_id": 41.0,
+		"setting_attributes": map[string]any{"speed_mode": "fast"},
+	}}
+	var got map[string]any
+	if err := json.Unmarshal([]byte(calls[0].body), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	h := calls[0].header
+	if h.Get("Authorization") != "Bearer key-"+canary || h.Get("holder-uid") != "holder" || h.Get("Content-Type") != "application/json" {
+		t.Errorf("headers = %v", h)
+	}
+	for _, never := range []string{"Idempotency-Key", "Cookie", "access-token"} {
+		if h.Get(never) != "" {
+			t.Errorf("sent %s", never)
+		}
+	}
+}
+
+func TestEveryShapeOfAnIDIsRead(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, nil)
+	c := client(t, f)
+	for name, body := range map[string]string{
+		"numeric": `{"data":{"id":77}}`, "text": `{"data":{"id":"77"}}`, "top": `{"id":77}`, "nested": `{"mailbox":{"id":77}}`,
+		"deep": `{"data":{"mailbox":{"id":77}}}`, "twice the same": `{"id":77,"data":{"id":"77"}}`,
+		"extra": `{"data":{"id":77,"refresh_token":"` + canary + `","email":" Jane+X@Contoso.Example "},"x":[{"id":5}]}`,
+	} {
+		f.answer(say(201, body))
+		if id, err := c.Create(t.Context(), "main", mailboxOf()); err != nil || id != "77" {
+			t.Errorf("%s: %q, %v", name, id, err)
+		}
+	}
+}
+
+func TestWhatMayHaveTakenEffectIsUnclearAndPostedOnce(t *testing.T) {
+	t.Parallel()
+	const good = `{"data":{"id":77}}`
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		code   string
+		breaks bool
+	}{
+		"time-out":            {hang, "warmy_timeout", true},
+		"EOF":                 {cut(""), "warmy_connection_lost", true},
+		"not HTTP":            {cut(canary), "warmy_connection_lost", true},
+		"short body":          {cut("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), "warmy_connection_lost", true},
+		"slow drip":           {drip(good), "warmy_timeout", true},
+		"endless":             {endless, "warmy_unreadable", false},
+		"gzip bomb":           {gzipped(strings.Repeat(" ", 8<<20)), "warmy_unreadable", false},
+		"empty":               {say(200, ""), "warmy_unreadable", false},
+		"without id":          {say(200, `{"data":{}}`), "warmy_no_id", false},
+		"id null":             {say(200, `{"data":{"id":null}}`), "warmy_no_id", false},
+		"id 0":                {say(200, `{"data":{"id":0}}`), "warmy_no_id", false},
+		"id text 0":           {say(200, `{"data":{"id":"0"}}`), "warmy_no_id", false},
+		"id -1":               {say(200, `{"data":{"id":-1}}`), "warmy_no_id", false},
+		"id text -1":          {say(200, `{"data":{"id":"-1"}}`), "warmy_no_id", false},
+		"id 1e20":             {say(200, `{"data":{"id":1e20}}`), "warmy_no_id", false},
+		"id 1.5":              {say(200, `{"data":{"id":1.5}}`), "warmy_no_id", false},
+		"id a path":           {say(200, `{"data":{"id":"../x"}}`), "warmy_no_id", false},
+		"two ids":             {say(200, `{"id":1,"data":{"id":2}}`), "warmy_no_id", false},
+		"id twice":            {say(200, `{"data":{"id":1,"id":2}}`), "warmy_unreadable", false},
+		"HTML":                {say(200, "<html>"+canary), "warmy_unreadable", false},
+		"plain text":          {say(200, "success"), "warmy_unreadable", false},
+		"a list":              {say(200, `[{"id":1}]`), "warmy_unreadable", false},
+		"bad JSON":            {say(200, `{"data":{"id":77}`), "warmy_unreadable", false},
+		"trailing garbage":    {say(200, good+"x"), "warmy_unreadable", false},
+		"two documents":       {say(200, good+good), "warmy_unreadable", false},
+		"Latin-1":             {say(200, "{\"data\":{\"id\":77,\"from_name\":\"J\xfcrgen\"}}"), "warmy_unreadable", false},
+		"other address":       {say(200, `{"data":{"id":77,"email":"boss@contoso.example"}}`), "warmy_other_address", false},
+		"202":                 {say(202, good), "warmy_no_id", false},
+		"204":                 {say(204, ""), "warmy_no_id", false},
+		"206":                 {say(206, good), "warmy_no_id", false},
+		"408":                 {say(408, ""), "warmy_timeout", true},
+		"499":                 {say(499, ""), "warmy_timeout", true},
+		"500":                 {say(500, canary), "warmy_5xx", true},
+		"502":                 {say(502, "<html>"), "warmy_5xx", true},
+		"503":                 {say(503, ""), "warmy_5xx", true},
+		"504":                 {say(504, ""), "warmy_5xx", true},
+		"520":                 {say(520, ""), "warmy_5xx", true},
+		"524":                 {say(524, ""), "warmy_5xx", true},
+		"500 with a promise":  {say(500, good), "warmy_5xx", true},
+		"500 and a cut body":  {cut("HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{"), "warmy_5xx", true},
+		"taken 409":           {say(409, ""), "warmy_taken", false},
+		"taken 422 by field":  {say(422, `{"errors":{"email":["has already been taken"]}}`), "warmy_taken", false},
+		"taken 422 in a list": {say(422, `{"errors":["Email has already been taken"]}`), "warmy_taken", false},
+		"taken in message":    {say(422, `{"message":"Mailbox already exists"}`), "warmy_taken", false},
+		"taken in error":      {say(400, `{"error":{"email":"Already taken"}}`), "warmy_taken", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, c.answer)
+			err := create(t.Context(), newClient(t, bearer(f.URL), nil, 300*time.Millisecond))
+			got := wants(t, err, fault.Unclear, c.code)
+			if warmy.Breaking(err) != c.breaks {
+				t.Errorf("Breaking = %t", !c.breaks)
+			}
+			if want := map[bool]time.Duration{true: time.Second}[c.code == "warmy_taken"]; got.After != want {
+				t.Errorf("After = %s, want %s", got.After, want)
+			}
+			if n := len(f.got()); n != 1 {
+				t.Errorf("%d requests", n)
+			}
+		})
+	}
+}
+
+func gzipped(body string) http.HandlerFunc {
+	var packed bytes.Buffer
+	writer := gzip.NewWriter(&packed)
+	_, _ = io.WriteString(writer, body)
+	_ = writer.Close()
+	return say(http.StatusOK, packed.String(), "Content-Encoding", "gzip")
+}
+
+func TestAConnectionThatDiesIdleCausesNoSecondPost(t *testing.T) {
+	t.Parallel()
+	var served bool
+	f := newFake(t, nil)
+	f.answer(func(w http.ResponseWriter, r *http.Request) {
+		if !served {
+			served = true
+			say(200, `{"data":{"id":77}}`)(w, r)
+			return
+		}
+		cut("")(w, r)
+	})
+	c := client(t, f)
+	if err := create(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, create(t.Context(), c), fault.Unclear, "warmy_connection_lost")
+	if n := len(f.got()); n != 2 {
+		t.Errorf("%d requests for 2 posts", n)
+	}
+}
+
+func TestARefusedMailboxIsBuriedAndOpensNoBreaker(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, nil)
+	c := client(t, f)
+	for name, want := range map[string]struct {
+		answer http.HandlerFunc
+		code   string
+		says   string
+	}{
+		"400":               {say(400, `{"message":"Please recheck your credentials and try again"}`), "warmy_400_credentials", "tokens"},
+		"400 empty":         {say(400, ""), "warmy_400_credentials", "tokens"},
+		"422 tariff":        {say(422, `{"errors":["Tariff plan type must exist"]}`), "warmy_422", "the field tariff_plan_type_id"},
+		"422 token":         {say(422, `{"errors":{"refresh_token":["`+canary+` is invalid"]}}`), "warmy_422", "the field refresh_token"},
+		"422 provider":      {say(422, `{"error":"Provider is not included in the list"}`), "warmy_422", "the field provider"},
+		"422 unknown field": {say(422, `{"errors":{"`+canary+`":["no"]}}`), "warmy_422", "a field of the mailbox"},
+		"422 HTML":          {say(422, "<html>"+canary), "warmy_422", "a field of the mailbox"},
+		"413":               {say(413, ""), "warmy_413", "413"},
+		"451":               {say(451, ""), "warmy_451", "451"},
+		"success false":     {say(200, `{"success":false,"errors":["no"]}`), "warmy_refused", "said no"},
+	} {
+		t.Log(name)
+		f.answer(want.answer)
+		err := create(t.Context(), c)
+		if got := wants(t, err, fault.Permanent, want.code); !strings.Contains(got.Cause, want.says) {
+			t.Errorf("cause = %q", got.Cause)
+		}
+		if warmy.Breaking(err) {
+			t.Error("a refused mailbox would open the breaker")
+		}
+	}
+}
+
+func TestWhatIsAboutTheAccountHoldsTheLeg(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, nil)
+	c := client(t, f)
+	for _, want := range []struct {
+		status     int
+		body, code string
+	}{
+		{401, `{"errors":["You need to sign in or sign up before continuing."]}`, "warmy_401"}, {402, "", "warmy_402"}, {403, "", "warmy_403"},
+		{403, "<html>challenge", "warmy_403"}, {404, "", "warmy_api_changed"}, {405, "", "warmy_api_changed"}, {410, "", "warmy_api_changed"},
+		{415, "", "warmy_api_changed"}, {301, "", "warmy_redirect"}, {302, "", "warmy_redirect"}, {307, "", "warmy_redirect"}, {308, "", "warmy_redirect"},
+		{422, `{"errors":["Mailbox limit reached, upgrade your plan"]}`, "warmy_plan_limit"}, {400, `{"message":"Plan limit exceeded"}`, "warmy_plan_limit"},
+	} {
+		f.answer(say(want.status, want.body, "Location", "/api/v2/mailboxes"))
+		before := len(f.got())
+		err := create(t.Context(), c)
+		wants(t, err, fault.LegDown, want.code)
+		if len(f.got()) != before+1 || warmy.Breaking(err) {
+			t.Errorf("%d: %d requests", want.status, len(f.got())-before)
+		}
+	}
+}
+
+func TestTooManyRequestsWaitsAsAsked(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, nil)
+	c := client(t, f)
+	for header, want := range map[string]time.Duration{
+		"7": 7 * time.Second, "0": time.Second, "": time.Minute, "-5": time.Minute, "later": time.Minute,
+		"999999": 10 * time.Minute, "99999999999999999999": 10 * time.Minute,
+		clock().Add(90 * time.Second).Format(http.TimeFormat): 90 * time.Second,
+		clock().Add(-time.Hour).Format(http.TimeFormat):       time.Second,
+	} {
+		f.answer(say(429, "error 429", "Retry-After", header))
+		err := create(t.Context(), c)
+		if got := wants(t, err, fault.RetryAfter, "warmy_429"); got.After != want || warmy.Breaking(err) {
+			t.Errorf("Retry-After %q: wait %s, want %s", header, got.After, want)
+		}
+	}
+}
+
+func TestWhatWasNeverSentIsTransient(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's listener
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusing := "http://" + listener.Addr().String()
+	_ = listener.Close()
+	untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
+	untrusted.Config.ErrorLog = log.New(io.Discard, "", 0)
+	untrusted.StartTLS()
+	t.Cleanup(untrusted.Close)
+	for _, base := range []string{refusing, "http://nowhere.invalid", untrusted.URL, "://", "ftp://odd"} {
+		err := create(t.Context(), newClient(t, bearer(base), nil, time.Second))
+		wants(t, err, fault.Transient, "warmy_unreachable")
+		if !warmy.Breaking(err) {
+			t.Errorf("%s: does not feed the breaker", base)
+		}
+	}
+}
+
+func TestAHandshakeThatHangsSentNothing(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's listener
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	c := newClient(t, bearer("https://"+listener.Addr().String()), nil, 100*time.Millisecond)
+	wants(t, create(t.Context(), c), fault.Transient, "warmy_unreachable")
+}
+
+func TestNothingIsSentWithoutTheBudgetsLeave(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, say(200, `{"data":{"id":1}}`))
+	pace := &pacer{err: context.DeadlineExceeded}
+	c := newClient(t, bearer(f.URL), pace, time.Second)
+	err := create(t.Context(), c)
+	wants(t, err, fault.Transient, "warmy_not_sent")
+	if warmy.Breaking(err) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("err = %v", err)
+	}
+	pace.err = &fault.Fault{Class: fault.LegDown, Code: "held", Cause: "c", Remedy: "r", Forecast: fault.ByTime}
+	wants(t, create(t.Context(), c), fault.LegDown, "held")
+	if len(f.got()) != 0 {
+		t.Error("a call was made")
+	}
+}
+
+func TestAShutdownBeforeThePostSendsNothingAndDuringItIsUnclear(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	f := newFake(t, nil)
+	f.answer(func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	})
+	c := client(t, f)
+	err := create(ctx, c)
+	wants(t, err, fault.Unclear, "warmy_interrupted")
+	if warmy.Breaking(err) {
+		t.Error("a shutdown would open the breaker")
+	}
+	err = create(ctx, c)
+	wants(t, err, fault.Transient, "warmy_not_sent")
+	if warmy.Breaking(err) || warmy.Breaking(nil) || len(f.got()) != 1 {
+		t.Error("a shutdown would open the breaker, or sent something")
+	}
+}
+
+func TestAnUnknownAccountHoldsItsLeg(t *testing.T) {
+	t.Parallel()
+	_, err := client(t, newFake(t, nil)).Create(t.Context(), "other", mailboxOf())
+	wants(t, err, fault.LegDown, "account_unknown")
+}
+
+func session(base string) warmy.Account {
+	return warmy.Account{
+		Name: "main", BaseURL: base, Auth: warmy.Session, UID: secret.New("uid@x"), Client: secret.New("client-id"),
+		AccessToken: secret.New("t0"), HolderUID: "holder",
+	}
+}
+
+func TestASessionFollowsItsRotatingTokenAndKeepsItOverABlankOne(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, nil)
+	c := newClient(t, session(f.URL), nil, time.Second)
+	for _, next := range []string{"t1", " ", "", "t2"} {
+		f.answer(say(200, `{"data":{"id":1}}`, "access-token", next, "Set-Cookie", "a=b"))
+		if err := create(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.answer(say(500, "", "access-token", "t3")) // rotates on failures, too
+	wants(t, create(t.Context(), c), fault.Unclear, "warmy_5xx")
+	f.answer(say(401, ""))
+	wants(t, create(t.Context(), c), fault.LegDown, "warmy_401")
+	var sent []string
+	for _, call := range f.got() {
+		sent = append(sent, call.header.Get("access-token"))
+		if call.header.Get("uid") != "uid@x" || call.header.Get("client") != "client-id" || call.header.Get("Authorization") != "" || call.header.Get("Cookie") != "" {
+			t.Errorf("headers = %v", call.header)
+		}
+	}
+	if diff := cmp.Diff([]string{"t0", "t1", "t1", "t1", "t2", "t3"}, sent); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCallsOfASessionGoOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	inside := make(chan struct{}, 1)
+	f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case inside <- struct{}{}:
+			defer func() { <-inside }()
+		default:
+			t.Error("two calls of one session at once")
+		}
+		say(200, `{"data":{"id":1}}`)(w, r)
+	})
+	c := newClient(t, session(f.URL), nil, time.Second)
+	failures := make(chan error)
+	for range 16 {
+		go func() { failures <- create(t.Context(), c) }()
+	}
+	for range 16 {
+		if err := <-failures; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestWaitingForASessionEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	arrived, release := make(chan struct{}), make(chan struct{})
+	f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-release
+		say(200, `{"data":{"id":1}}`)(w, r)
+	})
+	c := newClient(t, session(f.URL), nil, 5*time.Second)
+	first := make(chan error)
+	go func() { first <- create(t.Context(), c) }()
+	<-arrived
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	wants(t, create(ctx, c), fault.Transient, "warmy_not_sent")
+	close(release)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAMailboxIsActivated(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, nil)
+	c := newClient(t, bearer(f.URL), nil, 300*time.Millisecond)
+	for name, answer := range map[string]http.HandlerFunc{
+		"plain text": say(200, "success"), "JSON": say(200, "{}"), "204": say(204, ""),
+		"started already": say(422, `{"errors":["not allowed transmission"]}`),
+	} {
+		f.answer(answer)
+		if err := c.Activate(t.Context(), "main", "77"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if call := f.got()[0]; call.method != http.MethodPut || call.path != "/api/v2/mailboxes/77/update_state" || call.body != `{"mailbox":{"state":"activate!"}}` {
+		t.Errorf("call = %+v", call)
+	}
+	f.answer(say(404, ""))
+	wants(t, c.Activate(t.Context(), "main", "77"), fault.Permanent, "warmy_gone")
+	f.answer(say(500, ""))
+	wants(t, c.Activate(t.Context(), "main", "77"), fault.Transient, "warmy_5xx")
+	f.answer(hang)
+	wants(t, c.Activate(t.Context(), "main", "77"), fault.Transient, "warmy_timeout")
+	wants(t, c.Activate(t.Context(), "main", "../1"), fault.Permanent, "warmy_id_invalid")
+	wants(t, c.Activate(t.Context(), "other", "1"), fault.LegDown, "account_unknown")
+}

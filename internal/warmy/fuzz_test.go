@@ -1,0 +1,69 @@
+package warmy
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"kindling/internal/fault"
+)
+
+func FuzzAnAnswerToThePost(f *testing.F) {
+	for _, seed := range []string{
+		`{"message":["x"],"data":{"id":123}}`, `{"errors":{"email":["has already been taken"]}}`, `{"id":1,"id":2}`, `[]`, `null`, ``,
+		`{"success":false}`, `{"data":{"id":"0"}}`, `{"errors":[[[[[[[["deep"]]]]]]]]}`, `{"data":{"mailbox":5}}`, `{"data":{"id":1}}}`,
+	} {
+		f.Add(200, seed)
+		f.Add(422, seed)
+	}
+	f.Fuzz(func(t *testing.T, status int, body string) {
+		id, failure := created(status, []byte(body), "invited@contoso.example")
+		if (failure == nil) != isID(id) {
+			t.Errorf("created() = %q, %v", id, failure)
+		}
+		if failure == nil && !json.Valid([]byte(body)) {
+			t.Error("an answer that is no JSON was believed")
+		}
+		sound(t, failure)
+		if status > 0 {
+			sound(t, failed(answer{sent: true, status: status, header: http.Header{}, body: []byte(body)}, time.Unix(0, 0)))
+		}
+	})
+}
+
+func FuzzAListing(f *testing.F) {
+	for _, seed := range []string{
+		`{"items":[{"id":1,"email":"a@x.example"}],"pagination":{"current_page":1,"total_pages":1,"total_count":1,"next_page":null}}`,
+		`{"items":[],"pagination":{}}`, `{"items":null}`, `[]`, ``, `{"items":[{"id":1,"email":"a","email":"b"}],"pagination":{}}`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		p, failure := parsePage([]byte(body))
+		sound(t, failure)
+		if failure != nil {
+			return
+		}
+		var s survey
+		if failure := s.add(p); failure != nil {
+			sound(t, failure)
+			return
+		}
+		if id, found, err := s.settle("invited@contoso.example"); err == nil && found && !isID(id) {
+			t.Errorf("found %q", id)
+		}
+	})
+}
+
+// sound checks that a fault says all it must.
+func sound(t *testing.T, failure *fault.Fault) {
+	t.Helper()
+	if failure == nil {
+		return
+	}
+	if failure.Class == "" || failure.Code == "" || failure.Cause == "" || failure.Remedy == "" || failure.Forecast == "" || len(failure.Cause) > 300 ||
+		failure.After < 0 || failure.After > waitMost {
+		t.Errorf("fault lacks something: %+v", failure)
+	}
+}
