@@ -124,7 +124,7 @@ func (p *page) stop(title, again string, lines ...string) {
 
 // steps marks the first n steps as done and the next one as going on.
 func steps(n int) []step {
-	list := []step{{Text: "You agreed"}, {Text: "Access checked"}, {Text: "Mailbox connected"}}
+	list := []step{{Text: "Your consent"}, {Text: "Access check"}, {Text: "Connection"}}
 	for i := range list {
 		switch {
 		case i < n:

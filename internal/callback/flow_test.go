@@ -1,6 +1,9 @@
 package callback_test
 
 import (
+	"bufio"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -284,5 +287,33 @@ func TestAFailedRepetitionKeepsTheClaim(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, r.claims.get(mailboxID)); diff != "" {
 		t.Errorf("claim: %s", diff)
+	}
+}
+
+func TestABodyOfTwoLengthsIsRefused(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(nil)
+	r := newRig(t, "http://"+server.Listener.Addr().String())
+	server.Config.Handler = r.edge
+	server.Start()
+	t.Cleanup(server.Close)
+	a := r.press()
+	body := withCode(code)
+	body.Set("state", a.state)
+	text := body.Encode()
+
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+	must(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nCookie: %s=%s\r\nContent-Type: application/x-www-form-urlencoded\r\n"+
+		"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n",
+		callPath, server.Listener.Addr(), a.cookie.Name, a.cookie.Value, len(text), len(text), text)
+	must(t, err)
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	must(t, err)
+	t.Cleanup(func() { _ = answer.Body.Close() })
+	if answer.StatusCode != http.StatusBadRequest || len(r.publisher.list()) != 0 {
+		t.Errorf("answered %d, published %d", answer.StatusCode, len(r.publisher.list()))
 	}
 }

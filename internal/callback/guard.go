@@ -113,8 +113,12 @@ func sameOrigin(origin *http.CrossOriginProtection, next handler) handler {
 
 func notFound(*http.Request) reply { return refusal("not_found") }
 
-// form reads a form body, or says why it cannot be one.
+// form reads a form body, or says why it cannot be one. Browsers say how long a form is; a body that comes in chunks
+// may be one of two lengths that a proxy before us read differently.
 func form(r *http.Request) (raw, problem string) {
+	if len(r.TransferEncoding) > 0 {
+		return "", "malformed"
+	}
 	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	if !strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded") {
 		return "", "content_type"

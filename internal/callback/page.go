@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -137,10 +138,5 @@ func (e *edge) static(w http.ResponseWriter, r *http.Request) {
 	}
 	e.setHeaders(w.Header(), "static")
 	w.Header().Set("Cache-Control", "public, max-age=3600")
-	kind := "text/css; charset=utf-8"
-	if strings.HasSuffix(name, ".svg") {
-		kind = "image/svg+xml"
-	}
-	w.Header().Set("Content-Type", kind)
-	_, _ = w.Write(data) // the browser may be gone
+	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(data))
 }

@@ -11,11 +11,7 @@ import (
 // refusal returns the page for one kind of the closed set below. Its text never depends on the request.
 func refusal(kind string) reply {
 	known := refusals()
-	i := slices.IndexFunc(known, func(k refusalKind) bool { return k.name == kind })
-	if i < 0 {
-		i = 0
-	}
-	k := known[i]
+	k := known[max(0, slices.IndexFunc(known, func(k refusalKind) bool { return k.name == kind }))]
 	return reply{
 		status: k.status, outcome: k.name,
 		page: &page{Tone: k.tone, Title: k.title, Lines: k.lines, AgainText: "Start again"},

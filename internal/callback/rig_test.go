@@ -123,15 +123,15 @@ func (p *publisher) list() []events.Event {
 // box seals with AES-GCM under a random key of its own.
 type box struct{ cipher.AEAD }
 
-func newBox(t testing.TB) box {
-	t.Helper()
+func newBox(tb testing.TB) box {
+	tb.Helper()
 	key := make([]byte, 32)
 	_, err := rand.Read(key)
-	must(t, err)
+	must(tb, err)
 	block, err := aes.NewCipher(key)
-	must(t, err)
+	must(tb, err)
 	gcm, err := cipher.NewGCMWithRandomNonce(block)
-	must(t, err)
+	must(tb, err)
 	return box{gcm}
 }
 
@@ -160,20 +160,20 @@ type rig struct {
 	now           time.Time
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // newRig invites one mailbox to an edge at base. Changes to the configuration come last.
-func newRig(t testing.TB, base string, changes ...func(*callback.Config)) *rig {
-	t.Helper()
+func newRig(tb testing.TB, base string, changes ...func(*callback.Config)) *rig {
+	tb.Helper()
 	r := &rig{
-		t: t, base: base, invitations: newRecords[mailbox.Invitation](), claims: newRecords[mailbox.Claim](),
+		t: tb, base: base, invitations: newRecords[mailbox.Invitation](), claims: newRecords[mailbox.Claim](),
 		grants: newRecords[mailbox.Grant](), registrations: newRecords[mailbox.Registration](), publisher: &publisher{},
-		codes: newBox(t), logs: &strings.Builder{}, mu: &sync.Mutex{}, now: time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC),
+		codes: newBox(tb), logs: &strings.Builder{}, mu: &sync.Mutex{}, now: time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC),
 	}
 	r.invitations.set(mailboxID, func(i *mailbox.Invitation) {
 		*i = mailbox.Invitation{
@@ -184,7 +184,7 @@ func newRig(t testing.TB, base string, changes ...func(*callback.Config)) *rig {
 	r.config = callback.Config{
 		PublicURL: base, Apps: map[string]callback.App{"main": testApp(base, "main"), "other": testApp(base, "other")},
 		Invitations: r.invitations, Claims: r.claims, Grants: r.grants, Registrations: r.registrations, Publisher: r.publisher,
-		Codes: r.codes, Cookies: newBox(t), ParseLink: parseLink, Refusal: refusal, Now: r.clock,
+		Codes: r.codes, Cookies: newBox(tb), ParseLink: parseLink, Refusal: refusal, Now: r.clock,
 		Log:       slog.New(slog.NewJSONHandler(&lockedWriter{r.mu, r.logs}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		PerSecond: 1e6, Burst: 1e6,
 	}
@@ -192,7 +192,7 @@ func newRig(t testing.TB, base string, changes ...func(*callback.Config)) *rig {
 		change(&r.config)
 	}
 	edge, err := callback.New(r.config)
-	must(t, err)
+	must(tb, err)
 	r.edge = edge
 	return r
 }
@@ -326,10 +326,10 @@ func (r *rig) come(a attempt, query url.Values) *http.Response {
 
 func withCode(c string) url.Values { return url.Values{"code": {c}, "session_state": {"ignored"}} }
 
-func bodyOf(t testing.TB, answer *http.Response) string {
-	t.Helper()
+func bodyOf(tb testing.TB, answer *http.Response) string {
+	tb.Helper()
 	body, err := io.ReadAll(answer.Body)
-	must(t, err)
-	must(t, answer.Body.Close())
+	must(tb, err)
+	must(tb, answer.Body.Close())
 	return string(body)
 }

@@ -89,7 +89,7 @@ func (e *edge) bake(stateHash, value string, life time.Duration) *http.Cookie {
 	if e.ResponseMode == FormPost {
 		mode = http.SameSiteNoneMode
 	}
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // Secure is missing on loopback alone, where there is no https
 		Name: e.cookieName(stateHash), Value: value, Path: "/", MaxAge: int(life / time.Second),
 		Secure: e.secure, HttpOnly: true, SameSite: mode,
 	}
