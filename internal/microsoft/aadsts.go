@@ -27,6 +27,7 @@ type row struct {
 	reason string        // with NeedsConsent, on the code lane; a dead refresh token is always "revoked"
 	after  time.Duration // with RetryAfter: the least wait
 	actor  actor
+	secret bool // another client secret may do better
 	local  bool // LegDown only if the tenant is the app's own: a row's wrong tenant must not stop everybody
 	cause  string
 	remedy string
@@ -65,9 +66,9 @@ func table() []row {
 func appRows() []row {
 	const down = fault.LegDown
 	return []row{
-		{codes: []int{7000215, 70002}, class: down, actor: operator, cause: "the client secret is wrong",
+		{codes: []int{7000215, 70002}, class: down, actor: operator, secret: true, cause: "the client secret is wrong",
 			remedy: "put the secret's value (not its id) into the app's client_secret_file; it is read again without a restart"},
-		{codes: []int{7000222}, class: down, actor: operator, cause: "the client secret has expired",
+		{codes: []int{7000222}, class: down, actor: operator, secret: true, cause: "the client secret has expired",
 			remedy: "make a new client secret in the Azure portal, put it first in client_secret_file, and post the mailboxes at Warmy again with it"},
 		{codes: []int{7000218}, class: down, actor: operator, cause: "the request carried no client secret",
 			remedy: "set client_secret_file of the app"},
@@ -85,7 +86,7 @@ func appRows() []row {
 			remedy: "make the app multi-tenant in the Azure portal (Warmy needs that too), or set its tenant"},
 		{codes: []int{9002331, 9002332}, class: down, actor: operator, local: true, cause: "the app's account types do not fit the tenant it is used at",
 			remedy: "set tenant to consumers for an app of personal accounts, to organizations for one of work accounts"},
-		{codes: []int{50011, 900971, 70004}, class: down, actor: operator, cause: "the redirect URI is not the registered one",
+		{codes: []int{50011, 500112, 900971, 70004}, class: down, actor: operator, cause: "the redirect URI is not the registered one",
 			remedy: "register the app's redirect URI exactly as `kindling config show` prints it, as type web"},
 		{codes: []int{70011, 28002, 28003, 700022}, class: down, actor: operator, cause: "the scopes are invalid, or belong to more than one resource",
 			remedy: "ask for Graph permissions only: User.Read Mail.Send Mail.ReadWrite, beside openid profile offline_access"},

@@ -37,7 +37,7 @@ func meanings() []meaning {
 		{"tenant not found", []int{90002}, "invalid_request", down, "", 0},
 		{"not multi-tenant", []int{50194}, "invalid_request", down, "", 0},
 		{"account types", []int{9002331, 9002332}, "invalid_request", down, "", 0},
-		{"redirect URI", []int{50011, 900971, 70004}, "invalid_request", down, "", 0},
+		{"redirect URI", []int{50011, 500112, 900971, 70004}, "invalid_request", down, "", 0},
 		{"scopes", []int{70011, 28002, 28003, 700022}, "invalid_scope", down, "", 0},
 		{"malformed", []int{900144, 90014, 90004, 90023, 900561}, "invalid_request", fault.Permanent, "", 0},
 		{"malformed, perhaps a cut code", []int{9002313}, "invalid_request", consent, mailbox.SignInFailed, 0},

@@ -186,7 +186,12 @@ func (c *Client) exchange(
 
 // clientRefused tells whether another client secret may do better.
 func clientRefused(a *answer) bool {
-	return a.failed() && a.status < 500 && parseRefusal(a.body).name == "invalid_client"
+	if !a.failed() || a.status >= http.StatusInternalServerError {
+		return false
+	}
+	r := parseRefusal(a.body)
+	known, _, ok := r.known()
+	return r.name == "invalid_client" && (known.secret || !ok)
 }
 
 // judge decides from the recorded answer alone; the library's own reading of it loses tokens to odd fields.

@@ -79,7 +79,9 @@ func (c *Client) identity(ctx context.Context, app App, t mailbox.Tokens) (event
 	}
 	keys := &watched{set: c.keySet(app)}
 	verifier := oidc.NewVerifier("", keys, &oidc.Config{
-		ClientID: app.ClientID, SkipIssuerCheck: true, Now: func() time.Time { return c.received(t) },
+		ClientID: app.ClientID, SupportedSigningAlgs: []string{oidc.RS256, oidc.ES256},
+		SkipIssuerCheck: true, // it depends on a claim, and is checked below
+		Now:             func() time.Time { return c.received(t) },
 	})
 	token, err := verifier.Verify(ctx, t.IDToken.Reveal())
 	if keys.unreachable {

@@ -128,6 +128,11 @@ func TestARefusedSecretGivesWayToTheNextAndIsNotOfferedFirstAgain(t *testing.T) 
 	if got := server.hits.Load(); got != 6 {
 		t.Errorf("%d requests, want each secret tried once", got)
 	}
+	server.onToken(errorAnswer("invalid_client", 50011))
+	wants(t, redeem(t.Context(), client), fault.LegDown, "AADSTS50011", "")
+	if got := server.hits.Load(); got != 7 {
+		t.Errorf("%d requests: another secret does not mend a redirect URI", got)
+	}
 }
 
 func TestOddGoodAnswersLoseNoToken(t *testing.T) {

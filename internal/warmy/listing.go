@@ -24,7 +24,7 @@ type Plan struct {
 	Name string `json:"name"`
 }
 
-// Plans lists the account's tariff plans. It is the call to probe an account with: it changes nothing.
+// Plans lists the tariff plans of an account.
 func (c *Client) Plans(ctx context.Context, account string) ([]Plan, error) {
 	got, err := c.get(ctx, account, "/api/v2/tariff_plan_types")
 	if err != nil {
@@ -35,6 +35,12 @@ func (c *Client) Plans(ctx context.Context, account string) ([]Plan, error) {
 		return nil, untrusted("the list of tariff plans cannot be read")
 	}
 	return plans, nil
+}
+
+// Ping makes the cheapest call that changes nothing, to see whether Warmy is back.
+func (c *Client) Ping(ctx context.Context, account string) error {
+	_, err := c.Plans(ctx, account)
+	return err
 }
 
 // Item is one mailbox in a listing.

@@ -77,7 +77,9 @@ func torn(a answer) *fault.Fault {
 
 // interrupted is a call that our own shutdown cut off. It says nothing about Warmy's health.
 func interrupted() *fault.Fault {
-	return unclear("warmy_interrupted", "this worker was shut down in the middle of the call")
+	f := unclear("warmy_interrupted", "this worker was shut down in the middle of the call")
+	f.Err = context.Canceled
+	return f
 }
 
 func unclear(code, cause string) *fault.Fault {

@@ -34,6 +34,8 @@ type Account struct {
 	UID            secret.Text
 	Client         secret.Text
 	AccessToken    secret.Text
+	Email          secret.Text // with Password, signs in when there is no session or it has ended
+	Password       secret.Text
 	HolderUID      string
 	CallsPerMinute int // for the Pacer
 }
@@ -64,14 +66,6 @@ type Client struct {
 
 var _ handlers.Registrar = (*Client)(nil)
 
-// workspace is an account and its session. In session mode calls go one after the other: the token rotates with
-// the answers, and an answer that overtakes another would leave an outdated one behind.
-type workspace struct {
-	Account
-	turn  chan struct{} // of capacity 1; held during a call in session mode
-	token secret.Text   // the session's latest access-token; guarded by turn
-}
-
 // New returns a Client for the accounts in c.
 func New(c Config) *Client {
 	client := &Client{
@@ -80,7 +74,7 @@ func New(c Config) *Client {
 	}
 	for _, account := range c.Accounts {
 		account.BaseURL = strings.TrimRight(account.BaseURL, "/")
-		client.accounts[account.Name] = &workspace{Account: account, turn: make(chan struct{}, 1), token: account.AccessToken}
+		client.accounts[account.Name] = newWorkspace(account)
 	}
 	if client.timeout <= 0 {
 		client.timeout = callDeadline
@@ -98,38 +92,5 @@ func (c *Client) account(name string) (*workspace, error) {
 	return nil, &fault.Fault{
 		Class: fault.LegDown, Code: "account_unknown", Forecast: fault.ByConfig,
 		Cause: "no Warmy account of this name is configured here", Remedy: "add the account to the configuration of this process",
-	}
-}
-
-// enter waits for the workspace's turn and returns what gives it back. With an API key nobody waits.
-func (w *workspace) enter(ctx context.Context) (leave func(), err error) {
-	if w.Auth != Session {
-		return func() {}, nil
-	}
-	select {
-	case w.turn <- struct{}{}:
-		return func() { <-w.turn }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// sign adds the account's headers.
-func (w *workspace) sign(header http.Header) {
-	header.Set("holder-uid", w.HolderUID)
-	if w.Auth != Session {
-		header.Set("Authorization", "Bearer "+w.APIKey.Reveal())
-		return
-	}
-	header.Set("access-token", w.token.Reveal())
-	header.Set("client", w.Client.Reveal())
-	header.Set("uid", w.UID.Reveal())
-}
-
-// follow keeps a rotated access-token. A blank one means that the old one stays (devise_token_auth sends a single
-// space for requests that come close together).
-func (w *workspace) follow(header http.Header) {
-	if token := strings.TrimSpace(header.Get("access-token")); w.Auth == Session && token != "" {
-		w.token = secret.New(token)
 	}
 }

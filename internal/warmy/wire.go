@@ -77,7 +77,7 @@ type answer struct {
 // whole tells whether the answer came completely.
 func (a answer) whole() bool { return a.status != 0 && a.err == nil && !a.large }
 
-// do waits for the pace and makes one call. The error is one of before the call; what came of it is in the answer.
+// do waits for the pace, in session mode also for its turn, and makes one call. The error is one of before the call; what came of it is in the answer.
 func (c *Client) do(ctx context.Context, account string, q call) (answer, error) {
 	w, err := c.account(account)
 	if err != nil {
@@ -88,14 +88,16 @@ func (c *Client) do(ctx context.Context, account string, q call) (answer, error)
 		return answer{}, notSent("the session was busy for too long", err)
 	}
 	defer leave()
-	if err := c.wait(ctx, account); err != nil {
-		return answer{}, err
-	}
+	return c.inSession(ctx, w, q)
+}
+
+// send makes the request within the deadline and follows the session.
+func (c *Client) send(ctx context.Context, w *workspace, q call) answer {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	got := c.roundTrip(ctx, w, q)
 	w.follow(got.header)
-	return got, nil
+	return got
 }
 
 // wait spends one call of the account's budget. It comes last before the call: a spent call must not wait further.
