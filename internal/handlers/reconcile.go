@@ -11,7 +11,8 @@ import (
 )
 
 // ReconcileMailbox handles RegistrationUnclear: Warmy's listing decides whether a POST took effect. A mailbox that is
-// listed is adopted; one that is absent twice in a row, Apart from each other, is posted again.
+// listed is adopted; one that is absent twice in a row, Apart from each other, is posted again. So is one that was
+// adopted for an earlier consent than e's: Warmy has yet to learn of the newer tokens.
 type ReconcileMailbox struct {
 	Invitations   Reader[mailbox.Invitation]
 	Registrations Records[mailbox.Registration]
@@ -26,31 +27,41 @@ func (h ReconcileMailbox) Handle(ctx context.Context, e events.Event) ([]events.
 	if err != nil {
 		return nil, fmt.Errorf("load invitation: %w", err)
 	}
+	if inv.ID == "" || !inv.ErasedAt.IsZero() {
+		return nil, nil
+	}
 	reg, revision, err := h.Registrations.Load(ctx, e.Mailbox)
 	if err != nil {
 		return nil, fmt.Errorf("load registration: %w", err)
 	}
-	if reg.Phase != mailbox.Uncertain && !h.reposting(reg, e) {
-		return nil, nil // settled
+	if reg = reg.Reopen(h.Now()); reg.Phase != mailbox.Uncertain {
+		return h.settled(e, reg), nil
 	}
-	if h.reposting(reg, e) {
-		return h.again(e), nil
+	return h.list(ctx, e, inv, reg, revision)
+}
+
+// settled returns what may still be missing after the listing has spoken: the worker can have stopped between its
+// last save and the event that follows.
+func (h ReconcileMailbox) settled(e events.Event, reg mailbox.Registration) []events.Event {
+	if reg.ProvenAbsent() || reg.Phase == mailbox.Registered && reg.Attempt != e.Attempt {
+		return []events.Event{e.Follow(events.RegistrationRequested, h.Now())}
 	}
+	return nil
+}
+
+func (h ReconcileMailbox) list(
+	ctx context.Context, e events.Event, inv mailbox.Invitation, reg mailbox.Registration, revision uint64,
+) ([]events.Event, error) {
 	id, found, err := h.Warmy.Find(ctx, e.Account, inv.Address)
 	if err != nil {
 		return nil, fmt.Errorf("find at Warmy: %w", err)
 	}
 	if found {
-		_, err := h.Registrations.Save(ctx, e.Mailbox, reg.Created(id, true, h.Now()), revision)
-		return nil, saved("adopted registration", err)
+		adopted := reg.Created(id, true, h.Now())
+		_, err := h.Registrations.Save(ctx, e.Mailbox, adopted, revision)
+		return h.settled(e, adopted), saved("adopted registration", err)
 	}
 	return h.absent(ctx, e, reg, revision)
-}
-
-// reposting tells whether the second absence is already saved and only the event that asks for the next POST is
-// missing: the worker stopped between the two.
-func (ReconcileMailbox) reposting(reg mailbox.Registration, e events.Event) bool {
-	return reg.Phase == mailbox.RegistrationNone && reg.Attempt == e.Attempt && !reg.AbsentAt.IsZero()
 }
 
 func (h ReconcileMailbox) absent(
@@ -64,16 +75,12 @@ func (h ReconcileMailbox) absent(
 	}
 	switch verdict {
 	case mailbox.Proceed:
-		return h.again(e), nil
+		return h.settled(e, next), nil
 	case mailbox.Refuse:
 		return nil, neverAppears()
 	case mailbox.Wait, mailbox.Done, mailbox.Resume:
 	}
 	return []events.Event{e.Later(h.Now().Add(h.Apart))}, nil
-}
-
-func (h ReconcileMailbox) again(e events.Event) []events.Event {
-	return []events.Event{e.Follow(events.RegistrationRequested, h.Now())}
 }
 
 func neverAppears() error {

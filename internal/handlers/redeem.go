@@ -70,7 +70,10 @@ func (h RedeemCode) redeem(
 		return nil, h.fail(ctx, e, grant, revision, fault.Of(err))
 	}
 	tokens.Nonce = consent.Nonce
-	grant, revision, err = h.saveTokens(ctx, e, grant, revision, tokens)
+	grant, revision, err = h.saveTokens(ctx, e.Mailbox, grant, revision, tokens)
+	if errors.Is(err, errSuperseded) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -97,29 +100,37 @@ func sealBroken(err error) error {
 	}
 }
 
-// saveTokens must not give up for a conflict: these tokens may be the only valid ones. Late tokens win over
-// everything but the tokens of a newer attempt.
+// saveTries bounds how often tokens are saved again, at once: each try waits for the server by itself.
+const saveTries = 8
+
+// errSuperseded says that a newer consent's tokens are stored already: its event speaks for the mailbox.
+var errSuperseded = errors.New("a newer consent's tokens are stored")
+
+// saveTokens does not give up easily: these tokens may be the only valid ones, and the code is spent. It returns the
+// grant as it is stored then.
 func (h RedeemCode) saveTokens(
-	ctx context.Context, e events.Event, grant mailbox.Grant, revision uint64, t mailbox.Tokens,
+	ctx context.Context, id mailbox.ID, claimed mailbox.Grant, revision uint64, t mailbox.Tokens,
 ) (mailbox.Grant, uint64, error) {
-	for {
-		next := grant.Save(t, h.Now())
-		rev, err := h.Grants.Save(ctx, e.Mailbox, next, revision)
-		if err == nil {
-			return next, rev, nil
+	next := claimed.Save(t, h.Now())
+	rev, err := h.Grants.Save(ctx, id, next, revision)
+	for range saveTries {
+		if err == nil || ctx.Err() != nil {
+			break
 		}
-		if !errors.Is(err, ErrConflict) {
-			return grant, revision, saved("tokens", err)
+		current, at, loadErr := h.Grants.Load(ctx, id)
+		if loadErr != nil {
+			err = errors.Join(err, loadErr)
+			continue
 		}
-		current, rev, err := h.Grants.Load(ctx, e.Mailbox)
-		if err != nil {
-			return grant, revision, fmt.Errorf("reload grant: %w", err)
+		merged, ok := current.Merge(claimed, t, h.Now())
+		if !ok {
+			return current, at, errSuperseded
 		}
-		if current.Tokens != nil && current.CodeAt.After(e.At) {
-			return current, rev, nil
+		if next, rev, err = merged, at, nil; merged != current {
+			rev, err = h.Grants.Save(ctx, id, merged, at)
 		}
-		grant.Tokens, revision = current.Tokens, rev
 	}
+	return next, rev, saved("tokens", err)
 }
 
 // fail records why the code was not redeemed. Only what the owner must repair ends here; the rest is the bus's to decide.
@@ -139,16 +150,31 @@ func (h RedeemCode) prove(
 	ctx context.Context, e events.Event, inv mailbox.Invitation, grant mailbox.Grant, revision uint64,
 ) ([]events.Event, error) {
 	proof, err := h.Microsoft.Prove(ctx, e.App, *grant.Tokens, inv.Address)
-	if f := fault.Of(err); err != nil && f.Code == CodeMismatch {
-		_, err := h.Grants.Save(ctx, e.Mailbox, grant.Mismatch(f, h.Now()), revision)
+	if err != nil && fault.Of(err).Code == CodeMismatch {
+		_, err := h.Grants.Save(ctx, e.Mailbox, grant.Mismatch(fault.Of(err), h.Now()), revision)
 		return nil, saved("mismatch", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("prove identity: %w", err)
 	}
+	if err := revive(ctx, h.Grants, e.Mailbox, grant, revision, h.Now()); err != nil {
+		return nil, err
+	}
 	next := e.Follow(events.RegistrationRequested, h.Now())
 	next.Proof = &proof
 	return []events.Event{next}, nil
+}
+
+// revive ends the death of a grant that a replay has helped: otherwise it would look dead while it is registered.
+func revive(
+	ctx context.Context, grants Records[mailbox.Grant], id mailbox.ID, grant mailbox.Grant, revision uint64, now time.Time,
+) error {
+	alive, revived := grant.Revive(now)
+	if !revived {
+		return nil
+	}
+	_, err := grants.Save(ctx, id, alive, revision)
+	return saved("revived grant", err)
 }
 
 // Bury records that the bus gave e up.
@@ -161,9 +187,10 @@ func buryGrant(ctx context.Context, grants Records[mailbox.Grant], e events.Even
 	if err != nil {
 		return fmt.Errorf("load grant: %w", err)
 	}
-	if grant.EventID != e.ID && grant.Attempt != e.Attempt {
-		return nil // the grant is about a newer consent by now
+	buried := grant.Bury(e, f, now)
+	if buried == grant {
+		return nil
 	}
-	_, err = grants.Save(ctx, e.Mailbox, grant.Bury(e.Kind.Lane(), f, now), revision)
+	_, err = grants.Save(ctx, e.Mailbox, buried, revision)
 	return saved("buried grant", err)
 }

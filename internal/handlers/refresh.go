@@ -30,7 +30,7 @@ func (h RefreshGrant) Handle(ctx context.Context, e events.Event) ([]events.Even
 	}
 	register := e.Follow(events.RegistrationRequested, h.Now())
 	if grant.Tokens.Fresh(h.Now(), h.Margin) {
-		return []events.Event{register}, nil
+		return []events.Event{register}, revive(ctx, h.Grants, e.Mailbox, grant, revision, h.Now())
 	}
 	tokens, err := h.Microsoft.Refresh(ctx, e.App, *grant.Tokens)
 	if fault.Is(err, fault.NeedsConsent) {

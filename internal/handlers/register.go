@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -46,9 +47,6 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt || e.Proof == nil {
 		return nil, nil // revoked, renewed or never proven: another event speaks for this mailbox
 	}
-	if !h.fresh(grant.Tokens) {
-		return []events.Event{e.Follow(events.RefreshRequested, h.Now())}, nil
-	}
 	reg, revision, err := h.Registrations.Load(ctx, e.Mailbox)
 	if err != nil {
 		return nil, fmt.Errorf("load registration: %w", err)
@@ -65,6 +63,9 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 		_, err := h.Registrations.Save(ctx, e.Mailbox, claimed, revision)
 		return h.reconcile(e, h.ReconcileAfter), saved("unclear registration", err)
 	case mailbox.Proceed:
+	}
+	if !h.fresh(grant.Tokens) {
+		return []events.Event{e.Follow(events.RefreshRequested, h.Now())}, nil
 	}
 	return h.post(ctx, e, inv, *grant.Tokens, claimed, revision)
 }
@@ -85,15 +86,55 @@ func (h RegisterMailbox) post(
 	if revision, err = h.Registrations.Save(ctx, e.Mailbox, reg, revision); err != nil {
 		return nil, saved("intent to register", err)
 	}
-	id, err := h.Warmy.Create(ctx, e.Account, NewMailbox{
+	id, err := h.create(ctx, e.Account, NewMailbox{
 		Address: inv.Address, FromName: inv.FromName, ClientID: clientID, ClientSecret: clientSecret,
 		Access: t.Access, Refresh: t.Refresh, TariffPlanTypeID: inv.TariffPlanTypeID, SpeedMode: inv.SpeedMode,
 	})
 	if err != nil {
-		return h.fail(ctx, e, reg, revision, fault.Of(err))
+		return h.fail(ctx, e, reg, revision, outcome(err))
 	}
-	_, err = h.Registrations.Save(ctx, e.Mailbox, reg.Created(id, false, h.Now()), revision)
-	return nil, saved("registration", err)
+	return nil, h.created(ctx, e, reg, revision, id)
+}
+
+// postTime is how long a POST and the wait for its turn may take. It must end well before the lease: a POST that
+// begins after its intent was declared unclear could follow the listing that found nothing.
+const postTime = mailbox.PostLease - 20*time.Second
+
+func (h RegisterMailbox) create(ctx context.Context, account string, m NewMailbox) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, postTime)
+	defer cancel()
+	return h.Warmy.Create(ctx, account, m)
+}
+
+// outcome is the fault of a POST. An error without a class leaves open whether the POST went out, so it is Unclear.
+func outcome(err error) *fault.Fault {
+	var f *fault.Fault
+	if errors.As(err, &f) {
+		return f
+	}
+	return &fault.Fault{
+		Class: fault.Unclear, Code: "unclassified", Forecast: fault.ByTime, Err: err,
+		Cause:  "the POST ended in an error of no known class",
+		Remedy: "none: Warmy's listing settles it; report the worker's log if it happens twice",
+	}
+}
+
+// created saves Warmy's id. If the intent was given up meanwhile, because this worker was slow, the id is still the
+// truth about it.
+func (h RegisterMailbox) created(ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64, id string) error {
+	_, err := h.Registrations.Save(ctx, e.Mailbox, reg.Created(id, false, h.Now()), revision)
+	if !errors.Is(err, ErrConflict) {
+		return saved("registration", err)
+	}
+	current, revision, err := h.Registrations.Load(ctx, e.Mailbox)
+	if err != nil {
+		return fmt.Errorf("reload registration: %w", err)
+	}
+	if current.Phase == mailbox.Registered || current.Attempt != e.Attempt {
+		return nil // somebody else settled it
+	}
+	_, err = h.Registrations.Save(ctx, e.Mailbox, current.Created(id, false, h.Now()), revision)
+	return saved("registration", err)
 }
 
 func (h RegisterMailbox) fail(
@@ -118,8 +159,15 @@ func (h RegisterMailbox) reconcile(e events.Event, after time.Duration) []events
 	return []events.Event{e.Follow(events.RegistrationUnclear, now).Later(now.Add(after))}
 }
 
-// Bury records that the bus gave e up.
+// Bury records that the bus gave e up, unless a newer consent speaks for the mailbox by now.
 func (h RegisterMailbox) Bury(ctx context.Context, e events.Event, f *fault.Fault) error {
+	grant, _, err := h.Grants.Load(ctx, e.Mailbox)
+	if err != nil {
+		return fmt.Errorf("load grant: %w", err)
+	}
+	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt {
+		return nil
+	}
 	return buryRegistration(ctx, h.Registrations, e, f, h.Now())
 }
 
@@ -130,10 +178,10 @@ func buryRegistration(
 	if err != nil {
 		return fmt.Errorf("load registration: %w", err)
 	}
-	if reg.Phase == mailbox.Registered {
-		return nil // what is registered stays registered, whatever a late event says
+	buried := reg.Bury(e, f, now)
+	if buried == reg {
+		return nil
 	}
-	reg.Attempt = e.Attempt
-	_, err = regs.Save(ctx, e.Mailbox, reg.Bury(e.Kind.Lane(), f, now), revision)
+	_, err = regs.Save(ctx, e.Mailbox, buried, revision)
 	return saved("buried registration", err)
 }

@@ -23,7 +23,8 @@ type Attempt struct {
 	AnsweredAt time.Time `json:"answered_at,omitzero"`
 }
 
-// Reasons why a mailbox needs its owner (or the tenant's admin) again.
+// Reasons why a mailbox needs its owner (or the tenant's admin) again. LinkExpired refines StateInvited, the others
+// StateNeedsConsent.
 const (
 	Declined      = "declined"
 	CodeExpired   = "code_expired"
@@ -33,6 +34,11 @@ const (
 	LinkExpired   = "link_expired"
 	SignInFailed  = "sign_in_failed"
 )
+
+// Reasons lists every reason, in the order in which reports show them.
+func Reasons() []string {
+	return []string{Declined, CodeExpired, ConsentLost, Revoked, AdminRequired, LinkExpired, SignInFailed}
+}
 
 // MaxLiveAttempts bounds how many attempts of one mailbox may be under way: enough for an owner with several tabs
 // and for mail scanners that press buttons, too few to fill a store.
@@ -48,13 +54,13 @@ const CodeLife = 10 * time.Minute
 // ErrTooManyAttempts refuses a start while MaxLiveAttempts are under way.
 var ErrTooManyAttempts = errors.New("too many consent attempts are under way for this mailbox")
 
-// Start adds an attempt, forgetting those that ended long ago.
+// Start adds an attempt, forgetting those that ran out without an answer and those that were answered long ago.
 func (c Claim) Start(a Attempt, now time.Time) (Claim, error) {
 	kept := make([]Attempt, 0, len(c.Attempts)+1)
 	live := 0
 	for _, old := range c.Attempts {
 		switch {
-		case !old.AnsweredAt.IsZero():
+		case old.answered():
 			kept = append(kept, old)
 		case now.Before(old.ExpiresAt):
 			kept = append(kept, old)
@@ -64,11 +70,24 @@ func (c Claim) Start(a Attempt, now time.Time) (Claim, error) {
 	if live >= MaxLiveAttempts {
 		return c, ErrTooManyAttempts
 	}
-	kept = append(kept, a)
-	if extra := len(kept) - keptAttempts - MaxLiveAttempts; extra > 0 {
-		kept = slices.Delete(kept, 0, extra)
+	return Claim{Attempts: append(forgetAnswered(kept, len(kept)-live-keptAttempts), a)}, nil
+}
+
+func (a Attempt) answered() bool { return !a.AnsweredAt.IsZero() }
+
+// forgetAnswered drops the given number of answered attempts, those answered first: an attempt under way must not be
+// forgotten, and neither may the latest answer, which is what an operator sees.
+func forgetAnswered(attempts []Attempt, extra int) []Attempt {
+	for ; extra > 0; extra-- {
+		first := -1
+		for i, a := range attempts {
+			if a.answered() && (first < 0 || a.AnsweredAt.Before(attempts[first].AnsweredAt)) {
+				first = i
+			}
+		}
+		attempts = slices.Delete(attempts, first, first+1)
 	}
-	return Claim{Attempts: kept}, nil
+	return attempts
 }
 
 // Answer tells what an answer to a state means.
@@ -100,9 +119,9 @@ func (c Claim) answer(stateHash string, now time.Time, set func(*Attempt), same 
 	}
 	a := c.Attempts[i]
 	switch {
-	case !a.AnsweredAt.IsZero() && same(a):
+	case a.answered() && same(a):
 		return c, a, Repeated
-	case !a.AnsweredAt.IsZero():
+	case a.answered():
 		return c, a, Conflict
 	case now.After(a.ExpiresAt):
 		return c, a, Expired
@@ -134,5 +153,5 @@ func (c Claim) Latest() (Attempt, bool) {
 			latest = a
 		}
 	}
-	return latest, !latest.AnsweredAt.IsZero()
+	return latest, latest.answered()
 }

@@ -56,6 +56,9 @@ func (t *Tokens) Fresh(now time.Time, margin time.Duration) bool {
 	return t != nil && t.Expiry.After(now.Add(margin))
 }
 
+// from tells whether the tokens come from the given consent attempt.
+func (t *Tokens) from(attempt string) bool { return t != nil && t.Attempt == attempt }
+
 // RedeemLease is how long a worker may hold a code: the deadline of the call, the save, and a margin
 // (docs/design.md, "Redeem").
 const RedeemLease = 45 * time.Second
@@ -83,18 +86,20 @@ const (
 // or Refuse.
 func (g Grant) Claim(e events.Event, owner string, now time.Time) (Grant, Verdict) {
 	switch {
-	case g.Tokens != nil && g.Tokens.Attempt == e.Attempt && g.Phase == GrantSaved:
-		return g, Resume
+	case g.Tokens.from(e.Attempt):
+		return g, Resume // whatever went wrong since: this code must never be sent again
+	case g.Attempt == e.Attempt && g.destroyed():
+		return g, Done // nor this one
 	case g.EventID == e.ID && g.settled():
 		return g, Done
-	case g.EventID != e.ID && g.CodeAt.After(e.At):
+	case g.newerThan(e):
 		return g, Done // a newer code of the same mailbox won
-	case g.EventID == e.ID && g.Phase == GrantRedeeming && g.Owner != owner && now.Before(g.Lease):
+	case g.Attempt == e.Attempt && g.Phase == GrantRedeeming && g.Owner != owner && now.Before(g.Lease):
 		return g, Wait
-	case !e.Deadline.IsZero() && now.Add(leastRedeem).After(e.Deadline):
-		return g.about(e, now).needsConsent(CodeExpired, codeExpired(), now), Refuse
-	case g.EventID == e.ID && g.Sends >= MaxSends:
+	case g.EventID == e.ID && g.Sends > 0 && (g.Sends >= MaxSends || tooLate(e, now)):
 		return g.needsConsent(ConsentLost, consentLost(), now), Refuse
+	case tooLate(e, now):
+		return g.about(e, now).needsConsent(CodeExpired, codeExpired(), now), Refuse
 	}
 	next := g.about(e, now)
 	next.Phase, next.Owner, next.Lease, next.Since = GrantRedeeming, owner, now.Add(RedeemLease).UTC(), now.UTC()
@@ -103,8 +108,23 @@ func (g Grant) Claim(e events.Event, owner string, now time.Time) (Grant, Verdic
 	return next, Proceed
 }
 
+func tooLate(e events.Event, now time.Time) bool {
+	return !e.Deadline.IsZero() && now.Add(leastRedeem).After(e.Deadline)
+}
+
 func (g Grant) settled() bool {
 	return g.Phase == GrantNeedsConsent || g.Phase == GrantMismatch || g.Phase == GrantDead
+}
+
+// destroyed tells whether tokens of the attempt that the phase is about were saved once and are gone.
+func (g Grant) destroyed() bool {
+	return g.Tokens == nil && (g.Phase == GrantMismatch || g.Phase == GrantNeedsConsent && g.Reason == Revoked)
+}
+
+// newerThan tells whether the grant is about a later attempt than e. Two codes of one instant have an order, too:
+// without it they would take turns for ever.
+func (g Grant) newerThan(e events.Event) bool {
+	return g.CodeAt.After(e.At) || g.CodeAt.Equal(e.At) && g.Attempt > e.Attempt
 }
 
 // about turns the grant's attention to the code in e, keeping saved tokens.
@@ -123,9 +143,39 @@ func (g Grant) Save(t Tokens, now time.Time) Grant {
 	return g
 }
 
-// Rotate records refreshed tokens. A refresh answer may leave out what did not change (RFC 6749 § 6).
+// Merge records tokens that come late: mine is the claim they were redeemed under, and g what another worker has made
+// of it meanwhile. Late tokens may be the only valid ones, so they win over everything but the tokens of a newer
+// attempt; then ok is false. A newer code that is being redeemed keeps its phase.
+func (g Grant) Merge(mine Grant, t Tokens, now time.Time) (merged Grant, ok bool) {
+	switch {
+	case g.Tokens.from(mine.Attempt):
+		return g, true // ours, stored after all, or a later answer to the same code
+	case g.Attempt == mine.Attempt:
+		return g.Save(t, now), true
+	case g.Tokens != nil && (mine.Tokens == nil || g.Tokens.Attempt != mine.Tokens.Attempt):
+		return g, false
+	}
+	t.Attempt, t.SavedAt = mine.Attempt, now.UTC()
+	g.Tokens = &t
+	return g, true
+}
+
+// Revive ends the death of a grant whose stored tokens turned out good, and tells whether it did.
+func (g Grant) Revive(now time.Time) (Grant, bool) {
+	if g.Phase != GrantDead || !g.Tokens.from(g.Attempt) {
+		return g, false
+	}
+	g.Phase, g.Stage, g.Finding, g.Since = GrantSaved, "", nil, now.UTC()
+	return g, true
+}
+
+// Rotate records refreshed tokens. A refresh answer may leave out what did not change (RFC 6749 § 6). A newer code
+// that is in hand keeps its phase. Without tokens there is nothing to rotate.
 func (g Grant) Rotate(t Tokens, now time.Time) Grant {
 	old := g.Tokens
+	if old == nil {
+		return g
+	}
 	if t.Refresh.Empty() {
 		t.Refresh = old.Refresh
 	}
@@ -134,7 +184,10 @@ func (g Grant) Rotate(t Tokens, now time.Time) Grant {
 	}
 	t.IDToken, t.Nonce, t.Attempt, t.Rotation = old.IDToken, old.Nonce, old.Attempt, old.Rotation+1
 	t.SavedAt = now.UTC()
-	g.Phase, g.Tokens, g.Finding, g.Since = GrantSaved, &t, nil, now.UTC()
+	g.Tokens = &t
+	if g.Attempt == t.Attempt {
+		g.Phase, g.Stage, g.Finding, g.Since = GrantSaved, "", nil, now.UTC()
+	}
 	return g
 }
 
@@ -147,35 +200,56 @@ func (g Grant) Fail(f *fault.Fault, now time.Time) Grant {
 	if f.Class == fault.NeedsConsent {
 		return g.needsConsent(f.Reason, f, now)
 	}
-	if f.Class == fault.LegDown && g.Sends > 0 {
-		g.Sends-- // refused before the code was looked at: it may still be good
+	if (f.Class == fault.LegDown || f.Class == fault.RetryAfter) && g.Sends > 0 {
+		g.Sends-- // refused before the code was looked at: it is still good
 	}
 	g.Owner, g.Lease, g.Finding = "", time.Time{}, Found(f, now)
 	return g
 }
 
-// Mismatch records that someone else than the invited owner consented. The tokens are destroyed.
+// Mismatch records that someone else than the invited owner consented. The tokens are destroyed. A newer code that
+// is in hand keeps its phase.
 func (g Grant) Mismatch(f *fault.Fault, now time.Time) Grant {
-	g.Phase, g.Tokens, g.Since, g.Finding = GrantMismatch, nil, now.UTC(), Found(f, now)
+	older := g.Tokens != nil && !g.Tokens.from(g.Attempt)
+	g.Tokens = nil
+	if !older {
+		g.Phase, g.Reason, g.Stage, g.Since, g.Finding = GrantMismatch, "", "", now.UTC(), Found(f, now)
+	}
 	return g
 }
 
-// Revoke records that the tokens are dead: only a new consent helps.
+// Revoke records that the tokens are dead: only a new consent helps. A newer code that is in hand keeps its phase.
 func (g Grant) Revoke(f *fault.Fault, now time.Time) Grant {
+	older := g.Tokens != nil && !g.Tokens.from(g.Attempt)
 	g.Tokens = nil
+	if older {
+		return g
+	}
 	return g.needsConsent(Revoked, f, now)
 }
 
-// Bury records that the work on this grant was given up in the given lane.
-func (g Grant) Bury(stage events.Lane, f *fault.Fault, now time.Time) Grant {
-	g.Phase, g.Stage, g.Finding, g.Since = GrantDead, string(stage), Found(f, now), now.UTC()
-	g.Owner, g.Lease = "", time.Time{}
+// Bury records that the work on e was given up. It returns the grant unchanged if that is no news of it: it is about
+// a newer code, or already says what only the owner can mend.
+func (g Grant) Bury(e events.Event, f *fault.Fault, now time.Time) Grant {
+	switch {
+	case g.Tokens.from(e.Attempt):
+		if g.Attempt != e.Attempt && g.Phase == GrantRedeeming {
+			return g
+		}
+		g.Attempt = e.Attempt
+	case e.Kind.Lane() != events.Code, g.newerThan(e), g.Attempt == e.Attempt && g.settled() && g.Phase != GrantDead:
+		return g
+	default:
+		g = g.about(e, now)
+	}
+	g.Phase, g.Stage, g.Finding, g.Since = GrantDead, string(e.Kind.Lane()), Found(f, now), now.UTC()
+	g.Owner, g.Lease, g.Reason = "", time.Time{}, ""
 	return g
 }
 
 func (g Grant) needsConsent(reason string, f *fault.Fault, now time.Time) Grant {
 	g.Phase, g.Reason, g.Finding, g.Since = GrantNeedsConsent, reason, Found(f, now), now.UTC()
-	g.Owner, g.Lease = "", time.Time{}
+	g.Owner, g.Lease, g.Stage = "", time.Time{}, ""
 	return g
 }
 

@@ -33,7 +33,9 @@ type Registration struct {
 	Lease    time.Time         `json:"lease,omitzero"`
 	Since    time.Time         `json:"since"`
 	Stage    string            `json:"stage,omitempty"`
-	Finding  *Finding          `json:"finding,omitempty"`
+	// Unsettled goes with RegistrationDead: a POST may have taken effect, and no listing has settled it.
+	Unsettled bool     `json:"unsettled,omitempty"`
+	Finding   *Finding `json:"finding,omitempty"`
 }
 
 // PostLease is how long a worker may hold an intent to post: the wait for its turn in the call budget, the call's
@@ -55,6 +57,11 @@ func (r Registration) Claim(e events.Event, owner string, now time.Time) (Regist
 		return r, Wait
 	case r.Phase == Posting:
 		return r.Unclear(interrupted(), now), Refuse
+	case r.open():
+		return r.Reopen(now), Refuse
+	}
+	if r.Attempt != e.Attempt {
+		r.Posts = 0 // what an earlier consent's POSTs did is settled
 	}
 	next := Registration{
 		Phase: Posting, Attempt: e.Attempt, Proof: e.Proof, Posts: r.Posts + 1, WarmyID: r.WarmyID,
@@ -82,7 +89,27 @@ func (r Registration) Unclear(f *fault.Fault, now time.Time) Registration {
 func (r Registration) Created(id string, adopted bool, now time.Time) Registration {
 	r.Phase, r.WarmyID, r.Adopted, r.Since = Registered, id, adopted, now.UTC()
 	r.Owner, r.Lease, r.Finding, r.Absences, r.AbsentAt = "", time.Time{}, nil, 0, time.Time{}
+	r.Stage, r.Unsettled = "", false
 	return r
+}
+
+// open tells whether the work was given up before a listing had settled a POST.
+func (r Registration) open() bool { return r.Phase == RegistrationDead && r.Unsettled }
+
+// Reopen makes a registration Uncertain again whose work was given up before a listing had settled its POST; any
+// other is returned unchanged. It allows one more POST after two clean absences, however many there were.
+func (r Registration) Reopen(now time.Time) Registration {
+	if !r.open() {
+		return r
+	}
+	r.Phase, r.Since, r.Stage, r.Unsettled = Uncertain, now.UTC(), "", false
+	r.Absences, r.AbsentAt, r.Posts = 0, time.Time{}, min(r.Posts, MaxReposts)
+	return r
+}
+
+// ProvenAbsent tells whether two clean absences have allowed a new POST, and nobody has begun it yet.
+func (r Registration) ProvenAbsent() bool {
+	return r.Phase == RegistrationNone && !r.AbsentAt.IsZero()
 }
 
 // Absent records a listing that did not show the mailbox. Only the second one in a row, at least apart after the
@@ -104,10 +131,19 @@ func (r Registration) Absent(now time.Time, apart time.Duration) (Registration, 
 	return r, Proceed
 }
 
-// Bury records that the work on this registration was given up in the given lane.
-func (r Registration) Bury(stage events.Lane, f *fault.Fault, now time.Time) Registration {
-	r.Phase, r.Stage, r.Finding, r.Since = RegistrationDead, string(stage), Found(f, now), now.UTC()
-	r.Owner, r.Lease = "", time.Time{}
+// Bury records that the work on e was given up. It returns the registration unchanged if that is no news of it: what
+// is registered stays registered, and a late event of the reconcile lane says nothing about a POST under way.
+func (r Registration) Bury(e events.Event, f *fault.Fault, now time.Time) Registration {
+	uncertain := r.Phase == Uncertain || r.open()
+	switch {
+	case r.Phase == Registered:
+		return r
+	case e.Kind.Lane() == events.Reconcile && !uncertain && !r.ProvenAbsent():
+		return r
+	}
+	r.Unsettled = uncertain || r.Phase == Posting
+	r.Phase, r.Attempt, r.Stage = RegistrationDead, e.Attempt, string(e.Kind.Lane())
+	r.Finding, r.Since, r.Owner, r.Lease = Found(f, now), now.UTC(), "", time.Time{}
 	return r
 }
 

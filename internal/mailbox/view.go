@@ -43,7 +43,7 @@ type Status struct {
 	Stage   string // with dead: the lane it died in
 	Since   time.Time
 	WarmyID string
-	Finding *Finding // why it is not registered, if anything is known
+	Finding *Finding // what went wrong last, if anything is known
 }
 
 // View derives the status from the facts at now. Late news loses against what is worth more:
@@ -53,8 +53,9 @@ func View(f Facts, now time.Time) Status {
 	switch {
 	case !f.Invitation.ErasedAt.IsZero():
 		return Status{State: StateErased, Since: f.Invitation.ErasedAt}
-	case f.Registration.Phase == Registered:
-		return Status{State: StateRegistered, Since: f.Registration.Since, WarmyID: f.Registration.WarmyID}
+	case f.Registration.Phase == Registered, f.Registration.WarmyID != "": // also while a later consent is posted
+		r := f.Registration
+		return Status{State: StateRegistered, Since: r.Since, WarmyID: r.WarmyID, Finding: r.Finding}
 	case f.Grant.Tokens != nil:
 		return f.viewSaved()
 	case f.Grant.Phase != GrantNone && (!answered || f.Grant.Attempt == latest.ID || f.Grant.Since.After(latest.AnsweredAt)):
@@ -69,14 +70,15 @@ func View(f Facts, now time.Time) Status {
 	return s
 }
 
-// viewSaved is the status of a mailbox whose tokens are stored.
+// viewSaved is the status of a mailbox whose tokens are stored. The death of another attempt than theirs is no death
+// of the mailbox; a POST that may be under way counts, whichever attempt it was made for.
 func (f Facts) viewSaved() Status {
-	r := f.Registration
+	r, attempt := f.Registration, f.Grant.Tokens.Attempt
 	s := Status{State: StateGranted, Since: f.Grant.Tokens.SavedAt, Finding: f.Grant.Finding}
 	switch {
-	case f.Grant.Phase == GrantDead:
+	case f.Grant.Phase == GrantDead && f.Grant.Attempt == attempt:
 		return Status{State: StateDead, Stage: f.Grant.Stage, Since: f.Grant.Since, Finding: f.Grant.Finding}
-	case r.Attempt != f.Grant.Tokens.Attempt:
+	case r.Attempt != attempt && r.Phase != Posting && r.Phase != Uncertain:
 		return s
 	case r.Phase == Posting:
 		s.State, s.Since = StateRegistering, r.Since
@@ -91,21 +93,19 @@ func (f Facts) viewSaved() Status {
 	return s
 }
 
-// view is the status of a mailbox whose latest consent is in token-worker's hands.
+// view is the status of a mailbox whose latest consent is in token-worker's hands. A phase that only a newer version
+// knows reads as work in progress.
 func (g Grant) view(now time.Time) Status {
-	s := Status{Since: g.Since, Finding: g.Finding}
-	switch g.Phase {
-	case GrantNeedsConsent:
+	s := Status{State: StateRedeeming, Since: g.Since, Finding: g.Finding}
+	switch {
+	case g.Phase == GrantNeedsConsent:
 		s.State, s.Reason = StateNeedsConsent, g.Reason
-	case GrantMismatch:
+	case g.Phase == GrantMismatch:
 		s.State = StateMismatch
-	case GrantDead:
+	case g.Phase == GrantDead:
 		s.State, s.Stage = StateDead, g.Stage
-	case GrantNone, GrantRedeeming, GrantSaved:
-		s.State = StateRedeeming
-		if codeDead(g.CodeAt, now) {
-			s.State, s.Reason, s.Finding = StateNeedsConsent, ConsentLost, Found(consentLost(), g.Since)
-		}
+	case codeDead(g.CodeAt, now):
+		s.State, s.Reason, s.Finding = StateNeedsConsent, ConsentLost, Found(consentLost(), g.Since)
 	}
 	return s
 }
