@@ -171,22 +171,32 @@ func byStatus(status int, who string) *fault.Fault {
 func (r refusal) base(status int) (row, string) {
 	switch r.name {
 	case "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_resource", "invalid_scope":
-		return row{class: fault.LegDown, actor: operator, cause: "Microsoft does not accept this app",
-			remedy: "check client id, client secret, tenant and scopes of the app"}, r.name
+		return row{
+			class: fault.LegDown, actor: operator, cause: "Microsoft does not accept this app",
+			remedy: "check client id, client secret, tenant and scopes of the app",
+		}, r.name
 	case "invalid_request":
-		return row{class: fault.Permanent, actor: operator, cause: "Microsoft calls the request malformed",
-			remedy: "check the app's settings; if they are right, report a defect of Kindling"}, r.name
+		return row{
+			class: fault.Permanent, actor: operator, cause: "Microsoft calls the request malformed",
+			remedy: "check the app's settings; if they are right, report a defect of Kindling",
+		}, r.name
 	case "invalid_grant":
 		return r.bySuberror(), r.name
 	case "interaction_required", "consent_required", "login_required", "access_denied":
-		return row{class: fault.NeedsConsent, reason: mailbox.SignInFailed, actor: owner,
-			cause: "Microsoft wants to see the owner", remedy: "send the owner the link again"}, r.name
+		return row{
+			class: fault.NeedsConsent, reason: mailbox.SignInFailed, actor: owner,
+			cause: "Microsoft wants to see the owner", remedy: "send the owner the link again",
+		}, r.name
 	case "temporarily_unavailable":
-		return row{class: fault.RetryAfter, after: waitUnsaid, actor: nobody, cause: "Microsoft is overloaded",
-			remedy: "none: it is tried again"}, r.name
+		return row{
+			class: fault.RetryAfter, after: waitUnsaid, actor: nobody, cause: "Microsoft is overloaded",
+			remedy: "none: it is tried again",
+		}, r.name
 	case "server_error":
-		return row{class: fault.Transient, actor: nobody, cause: "a passing fault of Microsoft's service",
-			remedy: "none: it is tried again"}, r.name
+		return row{
+			class: fault.Transient, actor: nobody, cause: "a passing fault of Microsoft's service",
+			remedy: "none: it is tried again",
+		}, r.name
 	}
 	return unknown(r, status), "microsoft_unknown_error"
 }
@@ -197,22 +207,30 @@ func unknown(r refusal, status int) row {
 	if r.unreadable {
 		cause = fmt.Sprintf("something answered %d, but not as Microsoft does", status)
 	}
-	return row{class: fault.Transient, actor: nobody, cause: cause,
-		remedy: "look for a proxy in between; report the correlation id to Microsoft's support if it lasts"}
+	return row{
+		class: fault.Transient, actor: nobody, cause: cause,
+		remedy: "look for a proxy in between; report the correlation id to Microsoft's support if it lasts",
+	}
 }
 
 // bySuberror refines invalid_grant (MSAL's MsalError names the values).
 func (r refusal) bySuberror() row {
 	switch r.sub {
 	case "message_only", "additional_action", "protection_policy_required", "client_mismatch", "device_authentication_failed":
-		return row{class: fault.NeedsConsent, reason: mailbox.AdminRequired, actor: admin,
-			cause: "the tenant's policy refuses the grant", remedy: "ask the tenant's admin to allow the app, then send a new link"}
+		return row{
+			class: fault.NeedsConsent, reason: mailbox.AdminRequired, actor: admin,
+			cause: "the tenant's policy refuses the grant", remedy: "ask the tenant's admin to allow the app, then send a new link",
+		}
 	case "basic_action", "user_password_expired", "consent_required":
-		return row{class: fault.NeedsConsent, reason: mailbox.SignInFailed, actor: owner,
-			cause: "Microsoft wants to see the owner", remedy: "send the owner the link again"}
+		return row{
+			class: fault.NeedsConsent, reason: mailbox.SignInFailed, actor: owner,
+			cause: "Microsoft wants to see the owner", remedy: "send the owner the link again",
+		}
 	}
-	return row{class: fault.NeedsConsent, reason: mailbox.CodeExpired, actor: owner,
-		cause: "the code or grant is not valid any more", remedy: "send the owner the link again"}
+	return row{
+		class: fault.NeedsConsent, reason: mailbox.CodeExpired, actor: owner,
+		cause: "the code or grant is not valid any more", remedy: "send the owner the link again",
+	}
 }
 
 // fault turns a row into the fault that it is for this request.
@@ -234,8 +252,10 @@ func (r row) fault(code string, from origin) *fault.Fault {
 // bury a mailbox. The description is looked at for AADSTS numbers only.
 func Refusal(errorCode, description string) *fault.Fault {
 	r := refusal{name: errorCode, codes: namedCodes(description)}
-	at := row{class: fault.NeedsConsent, reason: mailbox.SignInFailed, actor: owner,
-		cause: "the sign-in at Microsoft did not succeed", remedy: "the owner may press the button again"}
+	at := row{
+		class: fault.NeedsConsent, reason: mailbox.SignInFailed, actor: owner,
+		cause: "the sign-in at Microsoft did not succeed", remedy: "the owner may press the button again",
+	}
 	code := "authorize_unknown_error"
 	switch errorCode {
 	case "access_denied", "consent_required":

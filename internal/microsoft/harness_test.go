@@ -177,7 +177,7 @@ func consent() mailbox.Consent {
 }
 
 // wants checks a fault's class, code and reason, and that neither it nor its cause shows a secret.
-func wants(t *testing.T, err error, class fault.Class, code, reason string) *fault.Fault {
+func wants(t *testing.T, err error, class fault.Class, code, reason string) fault.Fault {
 	t.Helper()
 	if err == nil {
 		t.Fatalf("no error, want %s %s", class, code)
@@ -192,7 +192,7 @@ func wants(t *testing.T, err error, class fault.Class, code, reason string) *fau
 	if text := err.Error() + f.Remedy; strings.Contains(text, canary) || strings.Contains(text, address) {
 		t.Errorf("fault %s shows a secret or an address: %s", f.Code, text)
 	}
-	return f
+	return *f
 }
 
 func redeem(ctx context.Context, c *microsoft.Client) error {

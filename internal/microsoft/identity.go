@@ -5,9 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -77,7 +74,7 @@ func (c *Client) identity(ctx context.Context, app App, t mailbox.Tokens) (event
 		}
 		return events.Proof{TenantID: strings.ToLower(guid(app.Tenant))}, nil
 	}
-	keys := &watched{set: c.keySet(app)}
+	keys := &watched{set: c.keySet(ctx, app)}
 	verifier := oidc.NewVerifier("", keys, &oidc.Config{
 		ClientID: app.ClientID, SupportedSigningAlgs: []string{oidc.RS256, oidc.ES256},
 		SkipIssuerCheck: true, // it depends on a claim, and is checked below
@@ -118,8 +115,7 @@ func (c *Client) received(t mailbox.Tokens) time.Time {
 
 // verdict words a verification error without its text, which quotes the token.
 func verdict(err error) string {
-	var expired *oidc.TokenExpiredError
-	if errors.As(err, &expired) {
+	if _, expired := errors.AsType[*oidc.TokenExpiredError](err); expired {
 		return "it has expired"
 	}
 	return "its signature, form or audience is wrong"
@@ -139,7 +135,7 @@ func (w *watched) VerifySignature(ctx context.Context, jwt string) ([]byte, erro
 }
 
 // keySet returns the keys of the app's authority. They are fetched on the first unknown key id, once for all callers.
-func (c *Client) keySet(app App) oidc.KeySet {
+func (c *Client) keySet(ctx context.Context, app App) oidc.KeySet {
 	address := app.authority("common") + "/discovery/v2.0/keys"
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,8 +143,8 @@ func (c *Client) keySet(app App) oidc.KeySet {
 	if !ok {
 		client := httpClient(bounded{c.transport})
 		client.Timeout = c.timeout
-		// The set outlives every call, so it must not end with one of their contexts.
-		set = oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), client), address)
+		// The set outlives the call that makes it, so it must not end with that call's context.
+		set = oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), client), address)
 		c.keys[address] = set
 	}
 	return set
@@ -195,127 +191,4 @@ func unverifiedTenant(idToken secret.Text) string {
 		return ""
 	}
 	return guid(read.TenantID)
-}
-
-// profile is what Graph says about the account whose token asks.
-type profile struct {
-	ID      string   `json:"id"`
-	Mail    string   `json:"mail"` // null for personal accounts
-	UPN     string   `json:"userPrincipalName"`
-	Proxies []string `json:"proxyAddresses"` // "SMTP:" the primary one, "smtp:" the aliases
-}
-
-// me asks Graph whose token this is.
-func (c *Client) me(ctx context.Context, app App, t mailbox.Tokens) (profile, error) {
-	address := strings.TrimRight(app.GraphURL, "/") + "/v1.0/me?$select=id,mail,userPrincipalName,proxyAddresses"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
-	if err != nil {
-		return profile{}, fmt.Errorf("address of Graph: %w", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+t.Access.Reveal())
-	req.Header.Set("Accept", "application/json")
-	got := &answer{}
-	resp, err := httpClient(recorder{base: c.transport, got: got}).Do(req)
-	if err == nil {
-		_ = resp.Body.Close()
-	}
-	if f := got.broken(ctx, "graph"); f != nil && !got.failed() {
-		return profile{}, f
-	}
-	if f := graphRefused(got, c.now()); f != nil {
-		return profile{}, f
-	}
-	return parseProfile(got.body)
-}
-
-func parseProfile(body []byte) (profile, error) {
-	var p profile
-	if err := json.Unmarshal(trimBOM(body), &p); err != nil || p.ID == "" {
-		return profile{}, unreadable("graph")
-	}
-	return p, nil
-}
-
-// graphRefused classifies an answer of Graph by its status; nil if it is good.
-func graphRefused(a *answer, now time.Time) *fault.Fault {
-	if f := byStatus(a.status, "graph"); f != nil {
-		if f.Class == fault.RetryAfter || a.header.Get("Retry-After") != "" {
-			f.After = retryAfter(a.header, now, waitUnsaid)
-		}
-		return f
-	}
-	f := &fault.Fault{Class: fault.Permanent, Forecast: fault.ByPerson}
-	switch a.status {
-	case http.StatusOK:
-		return nil
-	case http.StatusUnauthorized:
-		f.Code, f.Cause = "graph_401", "Graph does not accept the access token"
-		f.Remedy = "check that the app asks for User.Read of Graph (not of outlook.office.com), then send the owner a new link"
-	case http.StatusForbidden:
-		f.Code, f.Cause = "graph_403", "Graph does not let the token read its own profile"
-		f.Remedy = "add User.Read to the app's API permissions, let an admin consent, then send the owner a new link"
-	case http.StatusNotFound:
-		f.Code, f.Cause = "graph_404", "Graph knows no account behind the token"
-		f.Remedy = "ask the tenant's admin whether the account still exists, then send a new link"
-	default:
-		f.Class, f.Code, f.Forecast = fault.Transient, "graph_unknown_error", fault.ByTime
-		f.Cause, f.Remedy = fmt.Sprintf("Graph answered %d", a.status), "none: it is tried again"
-	}
-	return f
-}
-
-// match compares the account that consented with the one that was invited; nil if they are the same. The fault is
-// stored readably, so it holds addresses masked.
-func (p profile) match(objectID, address string) *fault.Fault {
-	if !sameObject(objectID, p.ID) {
-		return mismatch("the id_token and Graph speak of two different accounts", "send the owner a new link; look into it if it happens twice")
-	}
-	invited := foldASCII(address)
-	if invited != "" && (foldASCII(p.Mail) == invited || foldASCII(p.UPN) == invited) {
-		return nil
-	}
-	other := p.Mail
-	if other == "" {
-		other = p.UPN
-	}
-	alias := slices.ContainsFunc(p.Proxies, func(proxy string) bool {
-		return foldASCII(proxy) == "smtp:"+invited
-	})
-	if alias {
-		return mismatch(fmt.Sprintf("the invited address %s is an alias of %s, which consented", mask(address), mask(other)),
-			"if this is the right mailbox, import it under its main address and send that link")
-	}
-	return mismatch(fmt.Sprintf("%s was invited, but %s consented", mask(address), mask(other)),
-		"send the owner the link again and ask them to choose the invited account")
-}
-
-// sameObject compares an oid with Graph's id. For personal accounts Graph shortens the oid to its last 16 digits.
-func sameObject(oid, id string) bool {
-	oid, id = strings.ToLower(oid), strings.ToLower(id)
-	short := strings.ReplaceAll(oid, "-", "")
-	return oid == id || len(id) == 16 && strings.HasPrefix(short, "0000000000000000") && strings.HasSuffix(short, id)
-}
-
-// foldASCII lowers ASCII letters alone: Unicode folding would take other letters for these.
-func foldASCII(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'A' && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, s)
-}
-
-// mask shows the first letter and the domain of an address. What does not look like one is hidden wholly.
-func mask(address string) string {
-	const hidden = "•••"
-	local, domain, ok := strings.Cut(foldASCII(address), "@")
-	if !ok || local == "" || len(domain) > 253 || !isTenant(domain) {
-		return hidden
-	}
-	first := local[:1]
-	if first < "a" || first > "z" {
-		first = ""
-	}
-	return first + hidden + "@" + domain
 }

@@ -213,20 +213,23 @@ func TestGraphsTroubleKeepsTheTokensForLater(t *testing.T) {
 		code   string
 		breaks bool
 	}{
-		"500":           {answerText(500, ""), fault.Transient, "graph_5xx", true},
-		"503":           {answerText(503, "", "Retry-After", "9"), fault.Transient, "graph_5xx", true},
-		"429":           {answerText(429, "", "Retry-After", "9"), fault.RetryAfter, "graph_429", false},
-		"hang":          {hang, fault.Transient, "graph_timeout", true},
-		"EOF":           {cut(""), fault.Transient, "graph_connection_lost", true},
-		"HTML":          {answerText(200, "<html>"), fault.Transient, "graph_unreadable", false},
-		"no id":         {answerText(200, `{"mail":"jane@contoso.example"}`), fault.Transient, "graph_unreadable", false},
-		"418":           {answerText(418, ""), fault.Transient, "graph_unknown_error", false},
-		"302":           {answerText(302, "", "Location", "/v1.0/me"), fault.LegDown, "graph_redirect", false},
-		"401":           {answerText(401, canary), fault.Permanent, "graph_401", false},
-		"403":           {answerText(403, canary), fault.Permanent, "graph_403", false},
-		"404":           {answerText(404, canary), fault.Permanent, "graph_404", false},
-		"endless":       {endless, fault.Transient, "graph_unreadable", false},
-		"endless error": {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503); endless(w, r) }, fault.Transient, "graph_5xx", true},
+		"500":     {answerText(500, ""), fault.Transient, "graph_5xx", true},
+		"503":     {answerText(503, "", "Retry-After", "9"), fault.Transient, "graph_5xx", true},
+		"429":     {answerText(429, "", "Retry-After", "9"), fault.RetryAfter, "graph_429", false},
+		"hang":    {hang, fault.Transient, "graph_timeout", true},
+		"EOF":     {cut(""), fault.Transient, "graph_connection_lost", true},
+		"HTML":    {answerText(200, "<html>"), fault.Transient, "graph_unreadable", false},
+		"no id":   {answerText(200, `{"mail":"jane@contoso.example"}`), fault.Transient, "graph_unreadable", false},
+		"418":     {answerText(418, ""), fault.Transient, "graph_unknown_error", false},
+		"302":     {answerText(302, "", "Location", "/v1.0/me"), fault.LegDown, "graph_redirect", false},
+		"401":     {answerText(401, canary), fault.Permanent, "graph_401", false},
+		"403":     {answerText(403, canary), fault.Permanent, "graph_403", false},
+		"404":     {answerText(404, canary), fault.Permanent, "graph_404", false},
+		"endless": {endless, fault.Transient, "graph_unreadable", false},
+		"endless error": {func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			endless(w, r)
+		}, fault.Transient, "graph_5xx", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -256,9 +259,12 @@ func TestMissingKeysAreTransientAndHealed(t *testing.T) {
 			_, err := client.Prove(t.Context(), "main", tokens, address)
 			wants(t, err, fault.Transient, "microsoft_keys_missing", "")
 			server.onKeys(good)
-			if _, err := client.Prove(t.Context(), "main", tokens, address); err != nil {
-				t.Error(err)
+			for t.Context().Err() == nil { // a caller that comes at once may still share the failed fetch
+				if _, err = client.Prove(t.Context(), "main", tokens, address); err == nil {
+					return
+				}
 			}
+			t.Error(err)
 		})
 	}
 }

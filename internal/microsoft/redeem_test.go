@@ -290,7 +290,7 @@ func endless(w http.ResponseWriter, _ *http.Request) {
 
 func TestWhatWasNeverSentIsTransient(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's listener
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -167,11 +167,17 @@ func TestTheSimulatorsOddAnswersAreRead(t *testing.T) {
 		rule trouble.Rule
 		code string // of the fault; empty: redeemed and proven
 	}{
-		{msid.ExpiresIn(`"3599"`), ""}, {msid.ExpiresIn("3599.7"), ""}, {msid.ExpiresIn("1099511627776"), ""}, {msid.ExpiresIn("null"), ""},
+		{msid.ExpiresIn(`"3599"`), ""},
+		{msid.ExpiresIn("3599.7"), ""},
+		{msid.ExpiresIn("1099511627776"), ""},
+		{msid.ExpiresIn("null"), ""},
 		{msid.MissingRefreshToken(), "incomplete_grant_no_refresh_token"},
 		{msid.GrantedScope("openid User.Read"), "incomplete_grant_missing_scope"},
-		{msid.Claim("nonce", "other"), handlers.CodeMismatch}, {msid.Claim("oid", tenantID), handlers.CodeMismatch},
-		{msid.Claim("aud", "other"), "identity_unproven"}, {msid.Claim("iss", "https://evil.example"), "identity_unproven"}, {msid.Claim("tid", "x"), "identity_unproven"},
+		{msid.Claim("nonce", "other"), handlers.CodeMismatch},
+		{msid.Claim("oid", tenantID), handlers.CodeMismatch},
+		{msid.Claim("aud", "other"), "identity_unproven"},
+		{msid.Claim("iss", "https://evil.example"), "identity_unproven"},
+		{msid.Claim("tid", "x"), "identity_unproven"},
 		{trouble.Rule{Kind: msid.KindSignature, Value: msid.FlawBroken}, "identity_unproven"},
 		{trouble.Rule{Kind: msid.KindSignature, Value: msid.FlawNone}, "identity_unproven"},
 		{trouble.Rule{Kind: msid.KindSignature, Value: msid.FlawHS256}, "identity_unproven"},

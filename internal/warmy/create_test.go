@@ -215,10 +215,20 @@ func TestWhatIsAboutTheAccountHoldsTheLeg(t *testing.T) {
 		status     int
 		body, code string
 	}{
-		{401, `{"errors":["You need to sign in or sign up before continuing."]}`, "warmy_401"}, {402, "", "warmy_402"}, {403, "", "warmy_403"},
-		{403, "<html>challenge", "warmy_403"}, {404, "", "warmy_api_changed"}, {405, "", "warmy_api_changed"}, {410, "", "warmy_api_changed"},
-		{415, "", "warmy_api_changed"}, {301, "", "warmy_redirect"}, {302, "", "warmy_redirect"}, {307, "", "warmy_redirect"}, {308, "", "warmy_redirect"},
-		{422, `{"errors":["Mailbox limit reached, upgrade your plan"]}`, "warmy_plan_limit"}, {400, `{"message":"Plan limit exceeded"}`, "warmy_plan_limit"},
+		{401, `{"errors":["You need to sign in or sign up before continuing."]}`, "warmy_401"},
+		{402, "", "warmy_402"},
+		{403, "", "warmy_403"},
+		{403, "<html>challenge", "warmy_403"},
+		{404, "", "warmy_api_changed"},
+		{405, "", "warmy_api_changed"},
+		{410, "", "warmy_api_changed"},
+		{415, "", "warmy_api_changed"},
+		{301, "", "warmy_redirect"},
+		{302, "", "warmy_redirect"},
+		{307, "", "warmy_redirect"},
+		{308, "", "warmy_redirect"},
+		{422, `{"errors":["Mailbox limit reached, upgrade your plan"]}`, "warmy_plan_limit"},
+		{400, `{"message":"Plan limit exceeded"}`, "warmy_plan_limit"},
 	} {
 		f.answer(say(want.status, want.body, "Location", "/api/v2/mailboxes"))
 		before := len(f.got())
@@ -250,7 +260,7 @@ func TestTooManyRequestsWaitsAsAsked(t *testing.T) {
 
 func TestWhatWasNeverSentIsTransient(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's listener
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +281,7 @@ func TestWhatWasNeverSentIsTransient(t *testing.T) {
 
 func TestAHandshakeThatHangsSentNothing(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's listener
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -167,7 +167,7 @@ func encode(t *testing.T, value any) string {
 }
 
 // wants checks a fault's class and code, and that it shows no secret and no address.
-func wants(t *testing.T, err error, class fault.Class, code string) *fault.Fault {
+func wants(t *testing.T, err error, class fault.Class, code string) fault.Fault {
 	t.Helper()
 	if err == nil {
 		t.Fatalf("no error, want %s %s", class, code)
@@ -182,5 +182,5 @@ func wants(t *testing.T, err error, class fault.Class, code string) *fault.Fault
 	if text := err.Error() + f.Remedy; strings.Contains(text, canary) || strings.Contains(text, address) {
 		t.Errorf("fault shows a secret or an address: %s", text)
 	}
-	return f
+	return *f
 }

@@ -166,35 +166,37 @@ func complaints(body []byte) complaint {
 	if json.Unmarshal(body, &shape) != nil {
 		return complaint{}
 	}
-	var c complaint
+	var texts []string
 	for _, raw := range []json.RawMessage{shape.Message, shape.Error, shape.Errors} {
 		var value any
 		if len(raw) > 0 && json.Unmarshal(raw, &value) == nil {
-			c.gather("", value, 0)
+			texts = gather(texts, "", value, 0)
 		}
 	}
-	return c
+	return complaint{texts}
 }
 
 // maxDepth bounds how deep an error may be nested; deeper words are not ours to know.
 const maxDepth = 6
 
-func (c *complaint) gather(path string, value any, depth int) {
+// gather adds the texts in value, each with the names of the fields that it is under.
+func gather(texts []string, path string, value any, depth int) []string {
 	if depth > maxDepth {
-		return
+		return texts
 	}
 	switch v := value.(type) {
 	case string:
-		c.texts = append(c.texts, strings.ToLower(strings.TrimSpace(path+" "+v)))
+		return append(texts, strings.ToLower(strings.TrimSpace(path+" "+v)))
 	case []any:
 		for _, item := range v {
-			c.gather(path, item, depth+1)
+			texts = gather(texts, path, item, depth+1)
 		}
 	case map[string]any:
 		for key, item := range v {
-			c.gather(path+" "+key, item, depth+1)
+			texts = gather(texts, path+" "+key, item, depth+1)
 		}
 	}
+	return texts
 }
 
 func (c complaint) say(phrases []string) bool {

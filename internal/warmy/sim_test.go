@@ -97,8 +97,14 @@ func TestOneCreateIsOneArrivalWhateverGoesWrong(t *testing.T) {
 	server, base := simulate(t, warmyapi.Switches{})
 	c := newClient(t, bearer(base), nil, 300*time.Millisecond)
 	for i, rule := range []trouble.Rule{
-		{Kind: trouble.ServerError}, {Kind: trouble.BadGateway}, {Kind: trouble.Reset}, {Kind: trouble.Drip},
-		{Kind: trouble.Truncate}, {Kind: trouble.Huge, Size: 1 << 20}, {Kind: trouble.Bomb, Size: 1 << 20}, warmyapi.WithoutID(), warmyapi.LostAnswer(),
+		{Kind: trouble.ServerError},
+		{Kind: trouble.BadGateway},
+		{Kind: trouble.Reset},
+		{Kind: trouble.Drip},
+		{Kind: trouble.Truncate},
+		{Kind: trouble.Huge, Size: 1 << 20},
+		{Kind: trouble.Bomb, Size: 1 << 20},
+		warmyapi.WithoutID(), warmyapi.LostAnswer(),
 	} {
 		for _, commit := range []bool{false, true} {
 			m := mailboxOf()
