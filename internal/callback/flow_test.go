@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -315,5 +316,32 @@ func TestABodyOfTwoLengthsIsRefused(t *testing.T) {
 	t.Cleanup(func() { _ = answer.Body.Close() })
 	if answer.StatusCode != http.StatusBadRequest || len(r.publisher.list()) != 0 {
 		t.Errorf("answered %d, published %d", answer.StatusCode, len(r.publisher.list()))
+	}
+}
+
+func TestAnswersThatComeAtOnceAreEachTakenOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "https://connect.example")
+	attempts := make([]attempt, mailbox.MaxLiveAttempts)
+	for i := range attempts {
+		attempts[i] = r.press()
+	}
+	var group sync.WaitGroup
+	for i, a := range attempts {
+		for range 4 {
+			group.Go(func() {
+				if answer := r.come(a, withCode(fmt.Sprintf("code-%d", i))); answer.StatusCode != http.StatusSeeOther {
+					t.Errorf("attempt %d: %d", i, answer.StatusCode)
+				}
+			})
+		}
+	}
+	group.Wait()
+	ids := map[string]bool{}
+	for _, e := range r.publisher.list() {
+		ids[e.ID] = true
+	}
+	if len(ids) != len(attempts) {
+		t.Errorf("%d different events for %d attempts", len(ids), len(attempts))
 	}
 }

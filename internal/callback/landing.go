@@ -18,9 +18,9 @@ import (
 	"kindling/internal/secret"
 )
 
-// casTries bounds how often a claim is read again because another request changed it meanwhile. Ten attempts of
-// one mailbox can be under way, so more than a few in a row mean a fault.
-const casTries = 8
+// casTries bounds how often a claim is read again because another request changed it meanwhile: more often than the
+// mailbox.MaxLiveAttempts that can be answered at once.
+const casTries = 16
 
 var errBusy = errors.New("the claim kept changing")
 

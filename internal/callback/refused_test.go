@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kindling/internal/callback"
+	"kindling/internal/fault"
 	"kindling/internal/mailbox"
 )
 
@@ -436,5 +437,23 @@ func TestTheClientBehindATrustedProxyIsTheOneThatIsLimited(t *testing.T) {
 		if shared := last == http.StatusTooManyRequests; shared != tc.shared {
 			t.Errorf("%s: the second request gets %d", tc.name, last)
 		}
+	}
+}
+
+func TestTheClassifierHearsOnlyHarmlessText(t *testing.T) {
+	t.Parallel()
+	var heardCode, heardText string
+	r := newRig(t, "https://connect.example", func(c *callback.Config) {
+		inner := c.Refusal
+		c.Refusal = func(code, text string) *fault.Fault {
+			heardCode, heardText = code, text
+			return inner(code, text)
+		}
+	})
+	r.come(r.press(), url.Values{
+		"error": {"access\x00_denied\r\n\u202e"}, "error_description": {"AADSTS65004: \x1b[31mno\u202e " + strings.Repeat("z", 2000)},
+	})
+	if heardCode != "access_denied" || !strings.HasPrefix(heardText, "AADSTS65004: [31mno z") || len(heardText) != 512 {
+		t.Errorf("heard %q and %q", heardCode, heardText)
 	}
 }
