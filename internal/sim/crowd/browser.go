@@ -148,7 +148,7 @@ func (n navigation) allowed() error {
 // formAction applies the directive of that name to a form's target and, as
 // Chrome does, to every redirect after it.
 func formAction(from *page, to *url.URL) error {
-	for _, directive := range strings.Split(from.header.Get("Content-Security-Policy"), ";") {
+	for directive := range strings.SplitSeq(from.header.Get("Content-Security-Policy"), ";") {
 		words := strings.Fields(directive)
 		if len(words) == 0 || words[0] != "form-action" {
 			continue
@@ -177,7 +177,7 @@ func (b *browser) send(ctx context.Context, nav navigation) (*http.Response, err
 	}
 	nav.dress(req.Header)
 	for _, c := range b.jar.give(nav.to, nav.method, nav.crossSite()) {
-		req.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
+		req.AddCookie(c) // sends name and value only
 	}
 	resp, err := b.client.Do(req)
 	if err != nil {

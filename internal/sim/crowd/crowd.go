@@ -239,8 +239,11 @@ func (m Mix) Of(address string) Behaviour {
 		share float64
 		does  Behaviour
 	}{
-		{m.Decline, Decline}, {m.WrongAccount, WrongAccount}, {m.SlowCode, SlowCode},
-		{m.Abandon, Abandon}, {m.DoubleClick, DoubleClick},
+		{m.Decline, Decline},
+		{m.WrongAccount, WrongAccount},
+		{m.SlowCode, SlowCode},
+		{m.Abandon, Abandon},
+		{m.DoubleClick, DoubleClick},
 	} {
 		if at < part.share {
 			return part.does

@@ -2,6 +2,7 @@ package crowd
 
 import (
 	"bytes"
+	"maps"
 	"net/url"
 	"strings"
 
@@ -62,10 +63,10 @@ func (f *form) add(node *html.Node) {
 			f.buttons = append(f.buttons, button{name, value})
 		}
 	case atom.Input:
-		switch {
-		case kind == "submit":
+		switch kind {
+		case "submit":
 			f.buttons = append(f.buttons, button{name, value})
-		case kind == "checkbox" || kind == "radio":
+		case "checkbox", "radio":
 			// A careful owner ticks what a form requires of him.
 			if has(node, "checked") || has(node, "required") {
 				f.set(name, or(value, "on"))
@@ -87,9 +88,7 @@ func (f *form) set(name, value string) {
 // value, or the first one for "".
 func (f *form) press(value string) url.Values {
 	out := url.Values{}
-	for name, values := range f.values {
-		out[name] = values
-	}
+	maps.Copy(out, f.values)
 	for _, b := range f.buttons {
 		if value == "" || b.value == value {
 			if b.name != "" {

@@ -223,7 +223,7 @@ func TestAnotherProcessCanSteerAndAsk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer resp.Body.Close()
+		defer func() { _ = resp.Body.Close() }()
 		if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
 			t.Fatal(err)
 		}
@@ -254,9 +254,9 @@ func TestAnotherProcessCanSteerAndAsk(t *testing.T) {
 	}
 	_, raw := m.do(http.MethodGet, "/_sim/ledger?address="+owner, nil)
 	var ledger struct {
-		Summary msid.Summary
-		Account msid.Account
-		Codes   []msid.Code
+		Summary msid.Summary `json:"summary"`
+		Account msid.Account `json:"account"`
+		Codes   []msid.Code  `json:"codes"`
 	}
 	if err := json.Unmarshal([]byte(raw), &ledger); err != nil || ledger.Summary.Redeemed != 1 || ledger.Account.Redeemed != 1 || len(ledger.Codes[0].Sends) != 2 {
 		t.Errorf("ledger: %s (%v)", raw, err)

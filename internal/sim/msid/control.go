@@ -82,6 +82,9 @@ func (s *Server) Apply(c trouble.Control) error { return trouble.Apply(s.trouble
 // Turn replaces all switches.
 func (s *Server) Turn(next Switches) { s.switches.Store(&next) }
 
+// Switches returns the settings in force.
+func (s *Server) Switches() Switches { return *s.switches.Load() }
+
 // Fault appends rules.
 func (s *Server) Fault(rules ...trouble.Rule) error { return s.troubles.Add(rules...) }
 

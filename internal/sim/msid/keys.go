@@ -13,6 +13,7 @@ import (
 	"maps"
 	"math/big"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -100,14 +101,14 @@ func (k *keyring) idToken(x exchange, g *grant, a asked, now time.Time) string {
 		claims["nonce"] = g.nonce
 	}
 	flaw := ""
-	switch x.rule.Kind {
-	case KindClaims:
+	if x.rule.Kind == KindSignature {
+		flaw = x.rule.Value
+	}
+	if x.rule.Kind == KindClaims {
 		for name, value := range x.rule.Set {
 			claims[name] = value
 		}
-		maps.DeleteFunc(claims, func(name string, _ any) bool { return dropped(x.rule, name) })
-	case KindSignature:
-		flaw = x.rule.Value
+		maps.DeleteFunc(claims, func(name string, _ any) bool { return slices.Contains(x.rule.Drop, name) })
 	}
 	return k.sign(claims, flaw)
 }
@@ -119,15 +120,6 @@ func baseClaims(base string, g *grant, now time.Time) map[string]any {
 		"tid": g.user.TenantID, "sub": hash(g.app.ClientID + g.user.ObjectID)[:43],
 		"uti": rand.Text()[:22], "ver": "2.0",
 	}
-}
-
-func dropped(rule trouble.Rule, name string) bool {
-	for _, d := range rule.Drop {
-		if d == name {
-			return true
-		}
-	}
-	return false
 }
 
 // sign writes a JWS (RFC 7515). A flaw is "broken", "none", "hs256" or

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -91,7 +92,7 @@ func (m *microsoft) do(method, path string, form url.Values) (*http.Response, st
 	if err != nil {
 		m.t.Fatalf("%s %s: %v", method, path, err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		m.t.Fatal(err)
@@ -121,9 +122,7 @@ func (m *microsoft) code() string {
 // token posts to the token endpoint and decodes the answer.
 func (m *microsoft) token(form, change url.Values) (int, map[string]any) {
 	m.t.Helper()
-	for name, values := range change {
-		form[name] = values
-	}
+	maps.Copy(form, change)
 	resp, body := m.do(http.MethodPost, "/organizations/oauth2/v2.0/token", form)
 	var out map[string]any
 	if err := json.Unmarshal([]byte(body), &out); err != nil {
@@ -202,7 +201,7 @@ func (m *microsoft) graph(bearer, query string, want int) map[string]any {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	var out map[string]any
 	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil || resp.StatusCode != want {
 		m.t.Fatalf("me: status %d, want %d (%v)", resp.StatusCode, want, err)

@@ -242,7 +242,7 @@ func (s *Server) renew(x exchange) (*grant, int) {
 	if number := s.book.ended(g); number != 0 {
 		return nil, number
 	}
-	for _, scope := range strings.Fields(x.form.Get("scope")) {
+	for scope := range strings.FieldsSeq(x.form.Get("scope")) {
 		name, _ := cutPrefixFold(scope, graphPrefix)
 		if name != ".default" && !holds(g.scopes, name) && !holds(g.scopes, ".default") {
 			return nil, 65001

@@ -84,7 +84,7 @@ func TestAnyOfTheValidSecretsWillDoInTheBodyOrTheHeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("basic authentication: %d", resp.StatusCode)
 	}
@@ -110,7 +110,10 @@ func TestALateCodeHasExpired(t *testing.T) {
 
 func TestAFailedAuthenticationSpendsTheCodeIfSwitched(t *testing.T) {
 	t.Parallel()
-	m := start(t, func(c *msid.Config) { c.Switches.FailedAuthSpendsCode = true })
+	m := start(t, nil)
+	sw := m.Switches()
+	sw.FailedAuthSpendsCode = true
+	m.Turn(sw)
 	code := m.code()
 	m.token(codeForm(code), url.Values{"client_secret": {"nope"}})
 	if _, body := m.token(codeForm(code), nil); number(t, body) != 54005 {

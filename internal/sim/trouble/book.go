@@ -165,7 +165,7 @@ func (b *Book) Paced() (latency, jitter time.Duration) {
 func (b *Book) Lag(ctx context.Context) {
 	latency, jitter := b.Paced()
 	if jitter > 0 {
-		nth := int(b.calls.Add(1) & 0xffffff) //nolint:gosec // masked to 24 bits
+		nth := int(b.calls.Add(1) & 0xffffff)
 		latency += time.Duration((2*draw(b.seed, -2, "", nth) - 1) * float64(jitter))
 	}
 	Wait(ctx, latency)

@@ -39,7 +39,7 @@ func get(ctx context.Context, t *testing.T, url string) (*http.Response, string,
 	if err != nil {
 		return nil, "", err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	return resp, string(body), err
 }
@@ -63,8 +63,10 @@ func TestARuleChangesTheAnswer(t *testing.T) {
 		{"redirect elsewhere", trouble.Rule{Kind: trouble.Redirect, Status: 301, Value: "/x"}, 301, "", [2]string{"Location", "/x"}},
 		{"drip", trouble.Rule{Kind: trouble.Drip, Delay: 1}, 200, `{"a":"1","b":"2"}`, [2]string{}},
 		{
-			"bend", trouble.Rule{Kind: trouble.Bend, Drop: []string{"a"}, Set: map[string]json.RawMessage{"c": json.RawMessage("3.5")}},
-			200, `{"b":"2","c":3.5}`, [2]string{},
+			"bend",
+			trouble.Rule{Kind: trouble.Bend, Drop: []string{"a"}, Set: map[string]json.RawMessage{"c": json.RawMessage("3.5")}},
+			200, `{"b":"2","c":3.5}`,
+			[2]string{},
 		},
 		{"delay is for the server", trouble.Rule{Kind: trouble.Delay}, 200, `{"a":"1"`, [2]string{}},
 	}
@@ -226,8 +228,14 @@ func TestAFaultyRuleIsRefusedAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	b := newBook(t, 1, trouble.Rule{Kind: trouble.Reset})
 	for _, rule := range []trouble.Rule{
-		{}, {Kind: "resett"}, {Kind: trouble.Reset, Op: "pots"}, {Kind: trouble.Reset, Share: 1.1}, {Kind: trouble.Reset, Probability: -1},
-		{Kind: trouble.Reset, Times: -1}, {Kind: trouble.Answer}, {Kind: trouble.Drip, Delay: -1},
+		{},
+		{Kind: "resett"},
+		{Kind: trouble.Reset, Op: "pots"},
+		{Kind: trouble.Reset, Share: 1.1},
+		{Kind: trouble.Reset, Probability: -1},
+		{Kind: trouble.Reset, Times: -1},
+		{Kind: trouble.Answer},
+		{Kind: trouble.Drip, Delay: -1},
 	} {
 		if err := b.Set([]trouble.Rule{rule}); err == nil {
 			t.Errorf("%+v was accepted", rule)

@@ -168,8 +168,8 @@ func TestListingsComeInPages(t *testing.T) {
 	for _, tt := range tests {
 		_, body := w.call(http.MethodGet, "/api/v2/mailboxes"+tt.query, "")
 		var out struct {
-			Items      []map[string]any
-			Pagination map[string]any
+			Items      []map[string]any `json:"items"`
+			Pagination map[string]any   `json:"pagination"`
 		}
 		if err := json.Unmarshal([]byte(body), &out); err != nil {
 			t.Fatal(err)
@@ -230,7 +230,9 @@ func TestStatesAndPlansChange(t *testing.T) {
 			t.Errorf("%s %s: %d %s", s.path, s.body, status, body)
 		}
 	}
-	w.Turn(warmyapi.Switches{CallsPerMinute: -1, PlainText: true})
+	sw := w.Switches()
+	sw.PlainText = true
+	w.Turn(sw)
 	if _, body := w.call(http.MethodPut, at+"/update_state", `{"mailbox":{"state":"pause!"}}`); body != "success" {
 		t.Errorf("plain text: %s", body)
 	}
@@ -362,9 +364,9 @@ func TestAnotherProcessCanSteerAndAsk(t *testing.T) {
 	w.post(owner)
 	_, raw := w.call(http.MethodGet, "/_sim/ledger?address="+owner, "")
 	var ledger struct {
-		Summary   warmyapi.Summary
-		Posts     []warmyapi.Post
-		Mailboxes []warmyapi.Mailbox
+		Summary   warmyapi.Summary   `json:"summary"`
+		Posts     []warmyapi.Post    `json:"posts"`
+		Mailboxes []warmyapi.Mailbox `json:"mailboxes"`
 	}
 	if err := json.Unmarshal([]byte(raw), &ledger); err != nil || ledger.Summary.CreatedTwice != 1 || len(ledger.Posts) != 2 || len(ledger.Mailboxes) != 2 {
 		t.Errorf("ledger: %s (%v)", raw, err)

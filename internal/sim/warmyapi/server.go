@@ -8,6 +8,7 @@
 package warmyapi
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -204,9 +205,7 @@ func (s *Server) decide(op string, act action, v *visit) trouble.Reply {
 		return trouble.Reply{}
 	}
 	reply := act(v)
-	for name, values := range v.header {
-		reply.Header[name] = values
-	}
+	maps.Copy(reply.Header, v.header)
 	if v.rule.Kind == trouble.Answer {
 		v.rule.Body = strings.ReplaceAll(v.rule.Body, "{id}", idText(v.post.ID))
 	}

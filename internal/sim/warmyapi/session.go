@@ -95,7 +95,10 @@ func (s *Server) SignOutAll() {
 }
 
 func (s *Server) signIn(v *visit) trouble.Reply {
-	var in struct{ Email, Password string }
+	var in struct {
+		Email    string `json:"email"`
+		Password string `json:"password"`
+	}
 	if v.Header.Get("holder-uid") != s.cfg.HolderUID || json.Unmarshal(v.body, &in) != nil {
 		return badLogin()
 	}

@@ -56,7 +56,7 @@ func (w *warmy) send(method, path, body string, header map[string]string) (*http
 	if err != nil {
 		return nil, "", err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
 	return resp, string(text), err
 }
@@ -84,11 +84,11 @@ func (w *warmy) post(address string) (int, int64) {
 	w.t.Helper()
 	status, body := w.call(http.MethodPost, "/api/v2/mailboxes", mailbox(address))
 	var out struct {
-		Message []string
+		Message []string `json:"message"`
 		Data    struct {
-			ID   int64
+			ID   int64 `json:"id"`
 			Plan int64 `json:"tariff_plan_type_id"`
-		}
+		} `json:"data"`
 	}
 	if status == http.StatusOK {
 		if err := json.Unmarshal([]byte(body), &out); err != nil || out.Data.Plan != 41 || len(out.Message) == 0 {
