@@ -24,8 +24,8 @@ type answered struct {
 	now    time.Time
 }
 
-// answer takes Microsoft's answer. The order of the checks is part of the contract (docs/design.md, "The edge"): each
-// costs more than the one before, and none before the claim has an effect.
+// answer takes Microsoft's answer. The order of the checks matters: the browser is known before anything else that it
+// says is looked at, and nothing before the claim has an effect.
 func (e *edge) answer(r *http.Request) reply {
 	p, problem := read(r)
 	switch {
