@@ -1,0 +1,81 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"kindling/internal/bus"
+	"kindling/internal/campaign"
+	"kindling/internal/config"
+	"kindling/internal/console"
+	"kindling/internal/events"
+	"kindling/internal/seal"
+)
+
+// Console serves the operators' API and pages, until ctx ends.
+func Console(ctx context.Context, h Host) error {
+	people, err := seal.OpenPeople(h.Config.Keys.Dir)
+	if err != nil {
+		return fmt.Errorf("console: %w", err)
+	}
+	ids, err := seal.OpenIDs(h.Config.Keys.Dir)
+	if err != nil {
+		return fmt.Errorf("console: %w", err)
+	}
+	b, err := h.connect(ctx, "console")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	c, err := console.New(consoleConfig(h, b, people, ids))
+	if err != nil {
+		return err
+	}
+	h.Health.Ready("console", c.Ready)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.Run(ctx) })
+	group.Go(func() error { return h.serve(ctx, "console", h.Config.Console.Listen, c.Handler()) })
+	return group.Wait()
+}
+
+func consoleConfig(h Host, b *bus.Bus, people *seal.Box, ids *seal.IDs) console.Config {
+	cfg := h.Config
+	return console.Config{
+		Invitations: b.InvitationStore(people), Campaigns: b.Campaigns(), Facts: facts{b.Facts(people)},
+		DeadLetters: deadLetters{b.DeadLetters()}, Legs: b.Legs(), Audit: b.Audit(), Links: ids,
+		Claims: b.Claims(), Grants: b.Grants(nil), Registrations: b.Registrations(),
+		Apps: appNames(cfg), Accounts: accountNames(cfg), Defaults: defaultsOf(cfg),
+		PublicURL: cfg.Edge.PublicURL, LinkLife: cfg.Edge.LinkLife, OperatorsFile: cfg.Console.OperatorsFile, Log: h.Log,
+	}
+}
+
+func defaultsOf(cfg config.Config) campaign.Defaults {
+	d := cfg.Defaults
+	return campaign.Defaults{App: d.App, Account: d.Account, TariffPlanTypeID: d.TariffPlanTypeID, SpeedMode: d.SpeedMode}
+}
+
+// facts and deadLetters speak the console's words to the bus.
+type facts struct{ bus.Facts }
+
+func (f facts) Follow(ctx context.Context, sink console.Sink) error { return f.Facts.Follow(ctx, sink) }
+
+type deadLetters struct{ bus.DeadLetters }
+
+func (d deadLetters) Get(ctx context.Context, seq uint64) (events.DeadLetter, error) {
+	letter, err := d.DeadLetters.Get(ctx, seq)
+	return letter, notFound(err)
+}
+
+func (d deadLetters) Replay(ctx context.Context, seq uint64) error {
+	return notFound(d.DeadLetters.Replay(ctx, seq))
+}
+
+func notFound(err error) error {
+	if errors.Is(err, bus.ErrNoDeadLetter) {
+		return fmt.Errorf("%w: %w", console.ErrNotFound, err)
+	}
+	return err
+}

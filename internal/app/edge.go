@@ -1,0 +1,74 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"kindling/internal/bus"
+	"kindling/internal/callback"
+	"kindling/internal/config"
+	"kindling/internal/events"
+	"kindling/internal/microsoft"
+	"kindling/internal/seal"
+)
+
+// oneAtATime publishes single events: the shape that the edge asks for.
+type oneAtATime struct{ bus *bus.Bus }
+
+func (p oneAtATime) Publish(ctx context.Context, e events.Event) error { return p.bus.Publish(ctx, e) }
+
+// Edge serves the consent pages and the OAuth callback, until ctx ends. It can seal codes, and open nothing that is in
+// a work stream.
+func Edge(ctx context.Context, h Host) error {
+	codes, err := seal.OpenCodesPublic(h.Config.Keys.Dir)
+	if err != nil {
+		return fmt.Errorf("callback-ingest: %w", err)
+	}
+	cookies, err := seal.OpenCookies(h.Config.Keys.Dir)
+	if err != nil {
+		return fmt.Errorf("callback-ingest: %w", err)
+	}
+	people, err := seal.OpenPeople(h.Config.Keys.Dir)
+	if err != nil {
+		return fmt.Errorf("callback-ingest: %w", err)
+	}
+	apps, err := edgeApps(h.Config)
+	if err != nil {
+		return fmt.Errorf("callback-ingest: %w", err)
+	}
+	b, err := h.connect(ctx, "callback-ingest")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	handler, err := callback.New(callback.Config{
+		PublicURL: h.Config.Edge.PublicURL, Apps: apps, ResponseMode: h.Config.Edge.ResponseMode,
+		Invitations: b.Invitations(people), Claims: b.Claims(), Grants: b.Grants(nil), Registrations: b.Registrations(),
+		Publisher: oneAtATime{b}, Codes: codes, Cookies: cookies, ParseLink: seal.ParseLink, Refusal: microsoft.Refusal,
+		Observe: h.Metrics.edgeAnswered, Log: h.Log,
+		PerSecond: h.Config.Edge.RequestsPerSecond, Burst: int(10 * h.Config.Edge.RequestsPerSecond),
+	})
+	if err != nil {
+		return err
+	}
+	return h.serve(ctx, "callback-ingest", h.Config.Edge.Listen, handler)
+}
+
+func edgeApps(cfg config.Config) (map[string]callback.App, error) {
+	apps := make(map[string]callback.App, len(cfg.Apps))
+	for _, a := range cfg.Apps {
+		app, err := microsoftApp(a)
+		if err != nil {
+			return nil, err
+		}
+		apps[a.Name] = callback.App{
+			AuthorizeURL: func(p callback.AuthorizeParams) string { return app.AuthorizeURL(microsoft.AuthorizeParams(p)) },
+			Tenant:       app.Tenant, RedirectURI: app.RedirectURI, LoginOrigin: app.LoginURL, Scopes: app.Scopes,
+		}
+	}
+	return apps, nil
+}
+
+func (m *Metrics) edgeAnswered(_ context.Context, route, outcome string) {
+	m.edge.WithLabelValues(route, outcome).Inc()
+}

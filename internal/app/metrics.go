@@ -1,0 +1,40 @@
+package app
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kindling/internal/events"
+)
+
+// Metrics are the figures of this process. Labels are from closed sets; nothing is per mailbox or tenant.
+type Metrics struct {
+	deliveries *prometheus.CounterVec
+	seconds    *prometheus.HistogramVec
+	edge       *prometheus.CounterVec
+}
+
+// NewMetrics registers the figures.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kindling_deliveries_total", Help: "Deliveries concluded, by lane and outcome: ok, a fault class, dead, or left.",
+		}, []string{"lane", "outcome"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "kindling_delivery_seconds", Help: "Time from delivery to conclusion, waiting for a held leg included.",
+			Buckets: []float64{0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60},
+		}, []string{"lane"}),
+		edge: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kindling_edge_answers_total", Help: "Answers of the public edge, by route and outcome.",
+		}, []string{"route", "outcome"}),
+	}
+	registry.MustRegister(m.deliveries, m.seconds, m.edge)
+	return m
+}
+
+// Delivered counts one delivery; it is the bus's Observer.
+func (m *Metrics) Delivered(lane events.Lane, outcome string, took time.Duration) {
+	m.deliveries.WithLabelValues(string(lane), outcome).Inc()
+	m.seconds.WithLabelValues(string(lane)).Observe(took.Seconds())
+}

@@ -1,0 +1,91 @@
+package app
+
+import (
+	"fmt"
+
+	"kindling/internal/config"
+	"kindling/internal/microsoft"
+	"kindling/internal/secret"
+	"kindling/internal/warmy"
+)
+
+// Policy says how patient the workers are; it is the configuration's.
+type Policy = config.Policy
+
+func policyOf(cfg config.Config) Policy { return cfg.Policy }
+
+// microsoftApps are the apps with their client secrets: for the processes that may hold them.
+func microsoftApps(cfg config.Config) ([]microsoft.App, error) {
+	apps := make([]microsoft.App, 0, len(cfg.Apps))
+	for _, a := range cfg.Apps {
+		app, err := microsoftApp(a)
+		if err != nil {
+			return nil, err
+		}
+		if app.Secrets, err = a.ClientSecrets.Read(); err != nil {
+			return nil, fmt.Errorf("client secrets of app %s: %w", a.Name, err)
+		}
+		apps = append(apps, app)
+	}
+	return apps, nil
+}
+
+// microsoftApp is an app without its client secrets: all that the edge may know.
+func microsoftApp(a config.App) (microsoft.App, error) {
+	login, graph := a.Authority, a.GraphURL
+	if login == "" || graph == "" {
+		cloudLogin, cloudGraph, err := microsoft.Cloud(a.Cloud)
+		if err != nil {
+			return microsoft.App{}, fmt.Errorf("app %s: %w", a.Name, err)
+		}
+		login, graph = orElse(login, cloudLogin), orElse(graph, cloudGraph)
+	}
+	return microsoft.App{
+		Name: a.Name, Cloud: a.Cloud, Tenant: a.Tenant, ClientID: a.ClientID, RedirectURI: a.RedirectURI, Scopes: a.Scopes,
+		LoginURL: login, GraphURL: graph,
+	}, nil
+}
+
+func orElse(value, fallback string) string {
+	if value == "" {
+		return fallback
+	}
+	return value
+}
+
+func warmyAccounts(cfg config.Config) ([]warmy.Account, error) {
+	accounts := make([]warmy.Account, 0, len(cfg.Accounts))
+	for _, a := range cfg.Accounts {
+		account := warmy.Account{
+			Name: a.Name, BaseURL: a.BaseURL, Auth: warmy.Auth(a.Auth), HolderUID: a.HolderUID, CallsPerMinute: a.CallsPerMinute,
+		}
+		var err error
+		if a.Auth == config.AuthSession {
+			account.UID, account.Client = secret.New(a.UID), secret.New(a.Client)
+			account.AccessToken, err = a.AccessToken.One()
+		} else {
+			account.APIKey, err = a.APIKey.One()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("credentials of account %s: %w", a.Name, err)
+		}
+		accounts = append(accounts, account)
+	}
+	return accounts, nil
+}
+
+func appNames(cfg config.Config) []string {
+	names := make([]string, len(cfg.Apps))
+	for i, a := range cfg.Apps {
+		names[i] = a.Name
+	}
+	return names
+}
+
+func accountNames(cfg config.Config) []string {
+	names := make([]string, len(cfg.Accounts))
+	for i, a := range cfg.Accounts {
+		names[i] = a.Name
+	}
+	return names
+}

@@ -1,0 +1,68 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"kindling/internal/bus"
+	"kindling/internal/events"
+	"kindling/internal/handlers"
+	"kindling/internal/microsoft"
+	"kindling/internal/seal"
+)
+
+// The lanes of token-worker. Codes have short patience, because they die; refreshes have long patience, because they
+// can wait.
+const (
+	codeWindow    = 128
+	refreshWindow = 32
+)
+
+func codePolicy(p Policy) bus.Policy {
+	return bus.Policy{Attempts: 12, MaxAge: time.Hour, Base: p.RetryBase / 2, Cap: p.RetryCap / 10, Deliveries: 20, Nak: true}
+}
+
+func workPolicy(p Policy) bus.Policy {
+	return bus.Policy{Attempts: p.MaxAttempts, MaxAge: 7 * 24 * time.Hour, Base: p.RetryBase, Cap: p.RetryCap, Deliveries: 5}
+}
+
+// TokenWorker redeems codes, proves whose mailboxes they open, and refreshes tokens, until ctx ends.
+func TokenWorker(ctx context.Context, h Host) error {
+	codes, err := seal.OpenCodes(h.Config.Keys.Dir)
+	if err != nil {
+		return fmt.Errorf("token-worker: %w", err)
+	}
+	grants, err := seal.OpenGrants(h.Config.Keys.Dir)
+	if err != nil {
+		return fmt.Errorf("token-worker: %w", err)
+	}
+	people, err := seal.OpenPeople(h.Config.Keys.Dir)
+	if err != nil {
+		return fmt.Errorf("token-worker: %w", err)
+	}
+	apps, err := microsoftApps(h.Config)
+	if err != nil {
+		return fmt.Errorf("token-worker: %w", err)
+	}
+	b, err := h.connect(ctx, "token-worker")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+
+	client := microsoft.New(microsoft.Config{Apps: apps})
+	policy := policyOf(h.Config)
+	redeem := handlers.RedeemCode{
+		Invitations: b.Invitations(people), Grants: b.Grants(grants), Codes: codes, Microsoft: client, Owner: owner(), Now: time.Now,
+	}
+	refresh := handlers.RefreshGrant{Grants: b.Grants(grants), Microsoft: client, Margin: policy.RefreshMargin, Now: time.Now}
+	var lanes []bus.Lane
+	for _, a := range apps {
+		lanes = append(lanes,
+			bus.Lane{Lane: events.Code, Leg: a.Name, Window: codeWindow, Policy: codePolicy(policy), Handler: redeem},
+			bus.Lane{Lane: events.Refresh, Leg: a.Name, Window: refreshWindow, Policy: workPolicy(policy), Handler: refresh},
+		)
+	}
+	return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, HoldFor: policy.HoldFor}, lanes...)
+}

@@ -1,0 +1,73 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"kindling/internal/bus"
+	"kindling/internal/events"
+	"kindling/internal/handlers"
+	"kindling/internal/microsoft"
+	"kindling/internal/seal"
+	"kindling/internal/warmy"
+)
+
+// WarmyWorker registers mailboxes and settles unclear registrations, until ctx ends.
+func WarmyWorker(ctx context.Context, h Host) error {
+	grants, err := seal.OpenGrants(h.Config.Keys.Dir)
+	if err != nil {
+		return fmt.Errorf("warmy-worker: %w", err)
+	}
+	people, err := seal.OpenPeople(h.Config.Keys.Dir)
+	if err != nil {
+		return fmt.Errorf("warmy-worker: %w", err)
+	}
+	apps, err := microsoftApps(h.Config)
+	if err != nil {
+		return fmt.Errorf("warmy-worker: %w", err)
+	}
+	accounts, err := warmyAccounts(h.Config)
+	if err != nil {
+		return fmt.Errorf("warmy-worker: %w", err)
+	}
+	b, err := h.connect(ctx, "warmy-worker")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+
+	budgets := make(map[string]int, len(accounts))
+	for _, a := range accounts {
+		budgets[a.Name] = a.CallsPerMinute
+	}
+	policy := policyOf(h.Config)
+	registrar := warmy.NewBreaker(warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets)}), warmy.BreakerConfig{OpenFor: policy.HoldFor})
+	register := handlers.RegisterMailbox{
+		Invitations: b.Invitations(people), Grants: b.Grants(grants), Registrations: b.Registrations(),
+		Apps: microsoft.New(microsoft.Config{Apps: apps}), Warmy: registrar, Margin: policy.RefreshMargin,
+		ReconcileAfter: policy.ReconcileAfter, Owner: owner(), Now: time.Now,
+	}
+	reconcile := handlers.ReconcileMailbox{
+		Invitations: b.Invitations(people), Registrations: b.Registrations(), Warmy: registrar, Apart: policy.ReconcileAfter, Now: time.Now,
+	}
+	var lanes []bus.Lane
+	for _, a := range accounts {
+		window, fleet := windows(a.CallsPerMinute)
+		lanes = append(lanes,
+			bus.Lane{Lane: events.Register, Leg: a.Name, Window: window, Fleet: fleet, Policy: workPolicy(policy), Handler: register},
+			bus.Lane{Lane: events.Reconcile, Leg: a.Name, Window: window, Fleet: fleet, Policy: workPolicy(policy), Handler: reconcile},
+		)
+	}
+	return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, HoldFor: policy.HoldFor}, lanes...)
+}
+
+// windows bounds the registrations under way: all processes together hold at most half a minute's budget, so that no
+// intent waits for its turn longer than its lease (mailbox.PostLease).
+func windows(callsPerMinute int) (window, fleet int) {
+	if callsPerMinute <= 0 {
+		return 128, 512
+	}
+	fleet = min(max(callsPerMinute/2, 4), 512)
+	return min(fleet, 128), fleet
+}

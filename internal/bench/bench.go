@@ -1,0 +1,90 @@
+// Package bench measures Kindling on the machine it runs on: `kindling bench`. Every figure is printed beside what it is
+// compared with, measured in the same run, because absolute rates on shared machines mean little.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kindling/internal/service"
+	"kindling/internal/sim"
+)
+
+// Command is `kindling bench`.
+func Command(env service.Env) *cobra.Command {
+	cmd := &cobra.Command{Use: "bench", Short: "Measure this build on this machine", Args: cobra.NoArgs}
+	o := options{env: env}
+	cmd.PersistentFlags().IntVar(&o.mailboxes, "mailboxes", 3000, "mailboxes per round of the pipeline")
+	cmd.PersistentFlags().IntVar(&o.rounds, "rounds", 3, "rounds; medians are printed")
+	cmd.PersistentFlags().IntVar(&o.rows, "rows", 100_000, "rows of the imported campaign")
+	cmd.PersistentFlags().DurationVar(&o.edgeTime, "edge-time", 20*time.Second, "how long the edge is called")
+	cmd.PersistentFlags().IntVar(&o.edgeRate, "edge-rate", 300, "callbacks a second")
+	run := func(names ...string) func(*cobra.Command, []string) error {
+		return func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), names) }
+	}
+	cmd.AddCommand(
+		&cobra.Command{Use: "all", Short: "Everything, one table", Args: cobra.NoArgs, RunE: run("pipeline", "import", "edge")},
+		&cobra.Command{Use: "pipeline", Short: "Mailboxes per second, against a bare loop of the same calls", Args: cobra.NoArgs, RunE: run("pipeline")},
+		&cobra.Command{Use: "import", Short: "Rows per second of a campaign's import", Args: cobra.NoArgs, RunE: run("import")},
+		&cobra.Command{Use: "edge", Short: "Latency of accepted and durable callbacks", Args: cobra.NoArgs, RunE: run("edge")},
+		&cobra.Command{
+			Use: "simulator", Hidden: true, DisableFlagParsing: true, Short: "The simulators, in a process of their own",
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return sim.Run(cmd.Context(), args, env.Stdout, env.Stderr)
+			},
+		},
+	)
+	return cmd
+}
+
+type options struct {
+	env       service.Env
+	mailboxes int
+	rounds    int
+	rows      int
+	edgeTime  time.Duration
+	edgeRate  int
+}
+
+// figure is one line of the table.
+type figure struct{ name, value, against, aim string }
+
+func (o options) run(ctx context.Context, names []string) error {
+	benches := map[string]func(context.Context) ([]figure, error){"pipeline": o.pipeline, "import": o.importCSV, "edge": o.edge}
+	var all []figure
+	var failed error
+	for _, name := range names {
+		fmt.Fprintf(o.env.Stderr, "measuring %s …\n", name)
+		figures, err := benches[name](ctx)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", name, err))
+		}
+		all = append(all, figures...)
+	}
+	return errors.Join(printFigures(o.env.Stdout, all), failed)
+}
+
+func printFigures(out io.Writer, figures []figure) error {
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "FIGURE\tMEASURED\tAGAINST\tAIM")
+	for _, f := range figures {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.name, f.value, f.against, f.aim)
+	}
+	return w.Flush()
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+func percentile(sorted []time.Duration, p float64) time.Duration {
+	return sorted[min(len(sorted)-1, int(p*float64(len(sorted))))]
+}

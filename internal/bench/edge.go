@@ -1,0 +1,163 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"kindling/internal/app"
+	"kindling/internal/mailbox"
+	"kindling/internal/service"
+)
+
+// edge measures what an owner waits for: from the callback's request to the answer that is given only when claim and
+// code are on disk. Requests are sent by the clock, whether or not earlier ones were answered.
+func (o options) edge(ctx context.Context) (figures []figure, err error) {
+	p, err := newRig(ctx, &simulator{}, false)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	listener, err := service.Listen(ctx, "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		return nil, err
+	}
+	edge := &p.host.Config.Edge
+	edge.Listen, edge.PublicURL = address, "http://"+address
+	p.host.Config.Apps[0].RedirectURI = edge.PublicURL + "/oauth-callback/main"
+	p.host.Config.Apps[0].Authority, p.host.Config.Apps[0].GraphURL = "http://127.0.0.1:2", "http://127.0.0.1:2"
+	running, stop := context.WithCancel(ctx)
+	group, running := errgroup.WithContext(running)
+	group.Go(func() error { return app.Edge(running, p.host) })
+	group.Go(func() error {
+		defer stop()
+		figures, err = o.callbacks(running, p, edge.PublicURL)
+		return err
+	})
+	return figures, group.Wait()
+}
+
+// callback is one owner who comes back from Microsoft.
+type callback struct {
+	state  string
+	cookie *http.Cookie
+}
+
+func (o options) callbacks(ctx context.Context, p *rig, base string) ([]figure, error) {
+	n := int(o.edgeTime.Seconds()) * o.edgeRate
+	invitations := make([]mailbox.Invitation, n)
+	for i, address := range addresses("edge", n) {
+		invitations[i] = p.invitation(address)
+	}
+	for chunk := range slices.Chunk(invitations, 500) {
+		if _, err := p.bus.InvitationStore(p.people).Create(ctx, chunk); err != nil {
+			return nil, err
+		}
+	}
+	client := &http.Client{
+		Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: 30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	defer client.CloseIdleConnections()
+	if err := poll(ctx, func() error { _, err := visit(ctx, client, http.MethodGet, base+"/c/x", nil); return err }); err != nil {
+		return nil, err
+	}
+	owners := make([]callback, n)
+	starts, startCtx := errgroup.WithContext(ctx)
+	starts.SetLimit(16)
+	for i, inv := range invitations {
+		starts.Go(func() (err error) {
+			owners[i], err = start(startCtx, client, base, p.ids.Link(inv.ID, 1))
+			return err
+		})
+	}
+	if err := starts.Wait(); err != nil {
+		return nil, err
+	}
+	took, err := o.fire(ctx, client, base, owners)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(took)
+	return []figure{{
+		fmt.Sprintf("edge, accepted and durable, %d/s, sync always", o.edgeRate),
+		fmt.Sprintf("p50 %.1f ms, p99 %.1f ms (%d callbacks)", ms(percentile(took, 0.5)), ms(percentile(took, 0.99)), n), "–", "p99 ≤ 20 ms",
+	}}, nil
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// start presses the link's button and takes what the browser would take to Microsoft and back.
+func start(ctx context.Context, client *http.Client, base, link string) (callback, error) {
+	resp, err := visit(ctx, client, http.MethodPost, base+"/c/"+link+"/start", nil)
+	if err != nil {
+		return callback{}, err
+	}
+	to, err := url.Parse(resp.Header.Get("Location"))
+	if err != nil || resp.StatusCode != http.StatusSeeOther || len(resp.Cookies()) != 1 {
+		return callback{}, fmt.Errorf("start: status %d with %d cookies: %w", resp.StatusCode, len(resp.Cookies()), err)
+	}
+	return callback{state: to.Query().Get("state"), cookie: resp.Cookies()[0]}, nil
+}
+
+// fire sends the callbacks by the clock and returns how long each took.
+func (o options) fire(ctx context.Context, client *http.Client, base string, owners []callback) ([]time.Duration, error) {
+	took := make([]time.Duration, len(owners))
+	var mu sync.Mutex
+	var failed error
+	var wg sync.WaitGroup
+	tick := time.NewTicker(time.Second / time.Duration(o.edgeRate))
+	defer tick.Stop()
+	for i, owner := range owners {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		wg.Go(func() {
+			began := time.Now()
+			query := url.Values{"code": {fmt.Sprintf("bench-code-%d-%s", i, strings.Repeat("x", 900))}, "state": {owner.state}}
+			resp, err := visit(ctx, client, http.MethodGet, base+"/oauth-callback/main?"+query.Encode(), owner.cookie)
+			took[i] = time.Since(began)
+			if err == nil && resp.StatusCode != http.StatusSeeOther {
+				err = fmt.Errorf("callback: status %d", resp.StatusCode)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			failed = errors.Join(failed, err)
+		})
+	}
+	wg.Wait()
+	return took, failed
+}
+
+func visit(ctx context.Context, client *http.Client, method, address string, cookie *http.Cookie) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, nil)
+	if err != nil {
+		return nil, fmt.Errorf("visit the edge: %w", err)
+	}
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	if cookie != nil {
+		req.AddCookie(cookie)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("visit the edge: %w", err)
+	}
+	return resp, resp.Body.Close()
+}

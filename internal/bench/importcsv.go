@@ -1,0 +1,155 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"kindling/internal/app"
+	"kindling/internal/campaign/sample"
+	"kindling/internal/console"
+	"kindling/internal/service"
+)
+
+// importCSV measures a campaign's import through the console's API into a store that syncs always, and the heap that
+// the import itself holds at its highest.
+func (o options) importCSV(ctx context.Context) (figures []figure, err error) {
+	p, err := newRig(ctx, &simulator{}, false)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	listener, err := service.Listen(ctx, "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p.host.Config.Console.Listen = listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		return nil, err
+	}
+	var csv bytes.Buffer
+	if err := sample.Write(&csv, o.rows); err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(ctx)
+	group, running := errgroup.WithContext(running)
+	group.Go(func() error { return app.Console(running, p.host) })
+	group.Go(func() error {
+		defer stop()
+		figures, err = o.post(running, p.host, csv.Bytes())
+		return err
+	})
+	return figures, group.Wait()
+}
+
+func (o options) post(ctx context.Context, h app.Host, csv []byte) ([]figure, error) {
+	token, err := os.ReadFile(strings.TrimSuffix(h.Config.Console.OperatorsFile, "operators.json") + "operator.token")
+	if err != nil {
+		return nil, fmt.Errorf("read token: %w", err)
+	}
+	address := "http://" + h.Config.Console.Listen + "/api/v1"
+	ask := func(method, path, contentType string, body []byte, out any) error {
+		return request(ctx, method, address+path, contentType, strings.TrimSpace(string(token)), body, out)
+	}
+	if err := poll(ctx, func() error { return ask(http.MethodGet, "/status", "", nil, nil) }); err != nil {
+		return nil, err
+	}
+	runtime.GC()
+	before := heap()
+	peak := watchHeap(ctx)
+	began := time.Now()
+	var report console.ImportReport
+	if err := ask(http.MethodPost, "/campaigns?name=bench", "text/csv", csv, &report); err != nil {
+		return nil, err
+	}
+	took := time.Since(began)
+	if report.Invited != o.rows {
+		return nil, fmt.Errorf("%d of %d rows were invited", report.Invited, o.rows)
+	}
+	highest := peak()
+	runtime.GC()
+	return []figure{
+		{
+			fmt.Sprintf("import of %d rows, sync always", o.rows), fmt.Sprintf("%.1f s, %.0f rows/s", took.Seconds(), float64(o.rows)/took.Seconds()),
+			"–", "< 60 s for 100,000",
+		},
+		{
+			"heap while importing", fmt.Sprintf("highest %d MiB, before %d MiB, after %d MiB", highest>>20, before>>20, heap()>>20),
+			"console and NATS server in one process, all mailboxes indexed", "flat",
+		},
+	}, nil
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// watchHeap samples the heap until the returned function asks for the highest value.
+func watchHeap(ctx context.Context) func() uint64 {
+	var highest atomic.Uint64
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(250 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			highest.Store(max(highest.Load(), heap()))
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() uint64 { stop(); <-done; return highest.Load() }
+}
+
+func poll(ctx context.Context, ask func() error) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(err, context.Cause(ctx))
+		}
+	}
+}
+
+func request(ctx context.Context, method, address, contentType, bearer string, body []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask the console: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+bearer)
+	req.Header.Set("Content-Type", contentType)
+	resp, err := (&http.Client{Timeout: 5 * time.Minute}).Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the console: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return fmt.Errorf("the console answers %d", resp.StatusCode)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(out)
+}

@@ -1,0 +1,92 @@
+// Package sandbox puts Kindling into a small world of its own: simulators of Microsoft and Warmy, a configuration that
+// points at them, and a crowd of owners. The demo and `kindling up --sandbox` live in it.
+//
+// It promises that nothing in it leaves this machine, and that the pipeline in it is the real one: the same wiring, the
+// same store, the same HTTP.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"kindling/internal/service"
+	"kindling/internal/sim/msid"
+	"kindling/internal/sim/warmyapi"
+)
+
+// The credentials of the sandbox. They open nothing outside it.
+const (
+	clientID     = "5a4db0c5-0000-4000-8000-6b696e646c65"
+	clientSecret = "sandbox-client-secret"
+	apiKey       = "sandbox-api-key"
+	planID       = 41
+)
+
+// World is a simulated Microsoft and a simulated Warmy, listening on this machine.
+type World struct {
+	Microsoft *msid.Server
+	Warmy     *warmyapi.Server
+
+	microsoft, warmy net.Listener
+}
+
+// WorldOptions say what the world is like.
+type WorldOptions struct {
+	MicrosoftListen string // host:port; port 0 takes any
+	WarmyListen     string
+	RedirectURI     string // that the app is registered with
+	CallsPerMinute  int    // of the Warmy account; 0: Warmy's own 60
+	Latency         time.Duration
+	Seed            uint64
+}
+
+// NewWorld opens the listeners of both simulators. Serve then answers on them.
+func NewWorld(ctx context.Context, o WorldOptions) (*World, error) {
+	ms, err := service.Listen(ctx, o.MicrosoftListen)
+	if err != nil {
+		return nil, fmt.Errorf("simulated Microsoft: %w", err)
+	}
+	wa, err := service.Listen(ctx, o.WarmyListen)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("simulated Warmy: %w", err), ms.Close())
+	}
+	w := &World{microsoft: ms, warmy: wa}
+	w.Microsoft = msid.New(msid.Config{
+		Apps:    []msid.App{{ClientID: clientID, Secrets: []string{clientSecret}, RedirectURIs: []string{o.RedirectURI}}},
+		BaseURL: w.MicrosoftURL(), Latency: o.Latency, Jitter: o.Latency / 2, Seed: o.Seed, Switches: msid.Switches{RequirePKCE: true, RevokeOnReplay: true},
+	})
+	w.Warmy = warmyapi.New(warmyapi.Config{
+		APIKeys: []string{apiKey}, Latency: o.Latency, Jitter: o.Latency / 2, Seed: o.Seed,
+		// A second POST makes a second mailbox: the worst that Warmy might do, so that a double registration cannot hide.
+		Switches: warmyapi.Switches{CallsPerMinute: o.CallsPerMinute, Duplicate: warmyapi.DuplicateSecond, RetryAfter: "auto"},
+		Inspect:  func(access, _ string) (string, bool) { return w.Microsoft.Owner(access) },
+	})
+	return w, nil
+}
+
+// MicrosoftURL is the base address of the simulated Microsoft.
+func (w *World) MicrosoftURL() string { return "http://" + w.microsoft.Addr().String() }
+
+// WarmyURL is the base address of the simulated Warmy.
+func (w *World) WarmyURL() string { return "http://" + w.warmy.Addr().String() }
+
+// Serve answers until ctx ends.
+func (w *World) Serve(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for listener, handler := range map[net.Listener]http.Handler{w.microsoft: w.Microsoft, w.warmy: w.Warmy} {
+		group.Go(func() error {
+			err := service.Serve(ctx, service.NewHTTPServer(handler), listener)
+			if errors.Is(err, service.ErrCutOff) {
+				return nil
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
