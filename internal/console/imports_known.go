@@ -1,0 +1,78 @@
+package console
+
+import (
+	"kindling/internal/campaign"
+	"kindling/internal/console/roster"
+	"kindling/internal/mailbox"
+)
+
+// known reports a row whose mailbox was invited before. It is never changed by an import: what differs is told.
+func (m *importer) known(row campaign.Row, known roster.Item) error {
+	switch {
+	case known.Status.State == mailbox.StateErased:
+		row.Refuse(campaign.Erased)
+		return m.refused(row)
+	case row.Tenant != known.Tenant && row.Tenant != "" && known.Tenant != "":
+		row.Refuse(campaign.OtherTenant)
+		return m.refused(row)
+	}
+	m.report.Known++
+	if found := differences(row, known, m.created.ID); len(found) > 0 {
+		m.report.Warned++
+		m.keep(found...)
+	}
+	res := m.c.result(known)
+	if known.Campaign != m.created.ID && res.Reason == "" {
+		res.Reason, res.Remedy = "invited by campaign "+known.Campaign, "none: it stays there"
+	}
+	return m.tell(res, row)
+}
+
+func differences(row campaign.Row, known roster.Item, into string) []campaign.Problem {
+	var found []campaign.Problem
+	differs := func(column string, is bool) {
+		if is {
+			found = append(found, campaign.Problem{
+				Line: row.Line, Column: column, Code: codeDiffers, Reason: "the mailbox is known with another " + column,
+				Remedy: "none: it keeps what it was invited with",
+			})
+		}
+	}
+	differs("account", row.Account != known.Account)
+	differs("tariff_plan_type_id", row.TariffPlanTypeID != known.TariffPlanTypeID)
+	differs("speed_mode", row.SpeedMode != known.SpeedMode)
+	differs("external_id", row.ExternalID != "" && row.ExternalID != known.ExternalID)
+	if known.Campaign != into {
+		found = append(found, campaign.Problem{
+			Line: row.Line, Column: "email", Code: codeElsewhere, Reason: "the mailbox was invited by another campaign",
+			Remedy: "none: it stays there and keeps its link",
+		})
+	}
+	return found
+}
+
+// result is a mailbox's line of a result CSV: its link while one is of use, or why it needs attention.
+func (c *Console) result(item roster.Item) campaign.Result {
+	res := campaign.Result{
+		Line: item.Line, Email: item.Address, ExternalID: item.ExternalID, App: item.App, Account: item.Account,
+		Status: string(item.Status.State),
+	}
+	words := explainStatus(item.Status)
+	res.Reason, res.Remedy = words.Reason, words.Remedy
+	if c.linkUseful(item) {
+		res.Link = c.cfg.linkURL(item.ID, item.Generation).Reveal()
+	}
+	return res
+}
+
+// linkUseful tells whether the owner should still follow the link.
+func (c *Console) linkUseful(item roster.Item) bool {
+	waiting := item.Status.State == mailbox.StateInvited || item.Status.State == mailbox.StateNeedsConsent
+	return waiting && c.linkOpens(item)
+}
+
+// linkOpens tells whether the link still leads to the consent page.
+func (c *Console) linkOpens(item roster.Item) bool {
+	done := item.Status.State == mailbox.StateRegistered || item.Status.State == mailbox.StateErased
+	return !done && !mailbox.Invitation{LinkExpiresAt: item.LinkExpiresAt}.LinkExpired(c.cfg.Now())
+}

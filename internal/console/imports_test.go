@@ -1,0 +1,203 @@
+package console_test
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kindling/internal/campaign"
+	"kindling/internal/console"
+	"kindling/internal/console/consoletest"
+	"kindling/internal/mailbox"
+)
+
+const threeRows = "email,from_name,speed_mode,external_id\n" +
+	"ada@a.example,Ada,fast,c1\n" +
+	"Bob@B.example,Bob,,c2\n" +
+	"not an address,X,fast,c3\n" +
+	"ada@A.example,Ada again,fast,c4\n" +
+	"eve@a.example,Eve,warp,c5\n"
+
+func TestAnImportInvitesGoodRowsAndReportsTheOthers(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	report := importCSV(t, w, "Spring", threeRows)
+	if report.Rows != 5 || report.Invited != 2 || report.Refused != 2 || report.Duplicates != 1 || report.Known != 0 {
+		t.Fatalf("report = %+v", report)
+	}
+	var lines []string
+	for _, p := range report.Problems {
+		lines = append(lines, fmt.Sprintf("%d %s %s", p.Line, p.Column, p.Code))
+		if p.Reason == "" || p.Remedy == "" {
+			t.Errorf("problem without words: %+v", p)
+		}
+	}
+	want := []string{"4 email email_space", "5 email duplicate", "6 speed_mode speed_unknown"}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+	inv, _, _ := w.Invitations.Load(t.Context(), w.Links.Mailbox("main", "bob@b.example"))
+	if inv.Address != "bob@b.example" || inv.SpeedMode != "fast" || inv.TariffPlanTypeID != 41 || inv.LinkGeneration != 1 ||
+		inv.LinkHash != mailbox.Hash(w.Links.Link(inv.ID, 1)) || inv.FromName != "Bob" || inv.Line != 3 || inv.Campaign != report.Campaign {
+		t.Errorf("invitation = %+v", inv)
+	}
+	if life := inv.LinkExpiresAt.Sub(inv.InvitedAt); life != 14*24*time.Hour {
+		t.Errorf("the link lives %v", life)
+	}
+}
+
+func TestImportingTwiceIsHarmless(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	first := importCSV(t, w, "Spring", threeRows)
+	before := w.Invitations.All()
+	second := importCSV(t, w, "Spring", threeRows)
+	if second.Campaign != first.Campaign || second.Invited != 0 || second.Known != 2 {
+		t.Fatalf("second = %+v", second)
+	}
+	if diff := cmp.Diff(before, w.Invitations.All()); diff != "" {
+		t.Errorf("the second import changed something:\n%s", diff)
+	}
+	fact, _, _ := w.Campaigns.Load(t.Context(), first.Campaign)
+	if fact.Invited != 2 || fact.Known != 2 || fact.Rows != 5 || fact.SHA256 == "" || fact.CreatedBy != "operator one" {
+		t.Errorf("campaign = %+v", fact)
+	}
+}
+
+func TestChangedValuesOfAKnownMailboxAreReportedAndNotTaken(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	importCSV(t, w, "Spring", "email,account\nada@a.example,main\n")
+	report := importCSV(t, w, "Autumn", "email,account,speed_mode\nada@a.example,other,slow\n")
+	if report.Known != 1 || report.Invited != 0 || report.ByCode["differs"] != 2 || report.ByCode["other_campaign"] != 1 {
+		t.Errorf("report = %+v", report)
+	}
+	inv, revision, _ := w.Invitations.Load(t.Context(), w.Links.Mailbox("main", "ada@a.example"))
+	if revision != 1 || inv.Account != "main" || inv.SpeedMode != "fast" {
+		t.Errorf("the import changed a known mailbox: %+v", inv)
+	}
+}
+
+func TestADryRunStoresNothing(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	a := call(t, w, console.Worker, "POST", "/api/v1/campaigns?name=Spring&dry_run=true", threeRows, "Content-Type", "text/csv")
+	var report console.ImportReport
+	a.decode(t, &report)
+	if report.Invited != 2 || !report.DryRun {
+		t.Errorf("report = %+v", report)
+	}
+	if w.Invitations.Len() != 0 || w.Campaigns.Len() != 0 || len(w.Audit.Entries()) != 0 {
+		t.Error("a dry run stored something")
+	}
+}
+
+func TestTheResultCSVListsEveryRowWithItsLinkOrItsReason(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	a := call(t, w, console.Worker, "POST", "/api/v1/campaigns?name=Spring", threeRows, "Content-Type", "text/csv", "Accept", "text/csv")
+	if a.status != http.StatusOK || !strings.HasPrefix(a.header.Get("Content-Type"), "text/csv") {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	rows, err := csv.NewReader(strings.NewReader(a.body)).ReadAll()
+	if err != nil || len(rows) != 6 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	byLine := map[string][]string{}
+	for _, row := range rows[1:] {
+		byLine[row[0]] = row
+	}
+	id := w.Links.Mailbox("main", "ada@a.example")
+	if got := byLine["2"]; got[5] != "invited" || got[6] != "https://connect.example/c/"+w.Links.Link(id, 1) {
+		t.Errorf("good row: %q", got)
+	}
+	if got := byLine["4"]; got[5] != "refused" || got[6] != "" || got[7] == "" || got[8] == "" {
+		t.Errorf("bad row: %q", got)
+	}
+}
+
+func TestABrokenFileKeepsWhatCameBeforeTheBreak(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	report := importCSV(t, w, "Spring", "email,from_name\nada@a.example,Ada\nbob@b.example,\"Bob\n")
+	if report.File == nil || report.Invited != 1 || report.Complete() {
+		t.Errorf("report = %+v", report)
+	}
+	a := call(t, w, console.Worker, "POST", "/api/v1/campaigns?name=X", "name,password\na,b\n", "Content-Type", "text/csv")
+	if p := a.problem(t); p.Status != http.StatusUnprocessableEntity || !strings.HasPrefix(p.Code, "file_") || p.Remedy == "" {
+		t.Errorf("problem = %+v", p)
+	}
+}
+
+func TestAFormUploadIsAnImport(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	body := "--b\r\nContent-Disposition: form-data; name=\"speed_mode\"\r\n\r\nslow\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"../../May.csv\"\r\nContent-Type: text/csv\r\n\r\n" +
+		"email\r\nada@a.example\r\n\r\n--b--\r\n"
+	a := call(t, w, console.Worker, "POST", "/api/v1/campaigns", body, "Content-Type", "multipart/form-data; boundary=b")
+	var report console.ImportReport
+	a.decode(t, &report)
+	inv, _, _ := w.Invitations.Load(t.Context(), w.Links.Mailbox("main", "ada@a.example"))
+	if report.Name != "May" || report.Invited != 1 || inv.SpeedMode != "slow" {
+		t.Errorf("%+v %+v", report, inv)
+	}
+}
+
+func TestAnErasedMailboxIsNotInvitedAgain(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	importCSV(t, w, "Spring", "email\nada@a.example\n")
+	id := w.Links.Mailbox("main", "ada@a.example")
+	inv, _, _ := w.Invitations.Load(t.Context(), id)
+	inv.ErasedAt = w.Now()
+	w.Invitations.Put(id, inv)
+	w.Eventually(t, "the console knows of the erasure", func() bool {
+		return strings.Contains(call(t, w, console.Viewer, "GET", "/api/v1/mailboxes/"+id, "").body, `"erased"`)
+	})
+	report := importCSV(t, w, "Spring", "email\nada@a.example\n")
+	if report.Refused != 1 || report.ByCode[campaign.Erased] != 1 {
+		t.Errorf("report = %+v", report)
+	}
+}
+
+func TestAStoreThatIsAwayEndsTheImport(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	w.Invitations.SetDown(true)
+	a := call(t, w, console.Worker, "POST", "/api/v1/campaigns?name=Spring", threeRows, "Content-Type", "text/csv")
+	if p := a.problem(t); p.Status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+		t.Errorf("problem = %+v", p)
+	}
+	last := w.Audit.Entries()[len(w.Audit.Entries())-1]
+	if last.Outcome != "failed" || last.Action != "campaign.import" {
+		t.Errorf("audit = %+v", last)
+	}
+}
+
+func TestAHundredThousandRowsAreImportedInTime(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	w := consoletest.New(t)
+	var file bytes.Buffer
+	file.WriteString("email,external_id\n")
+	const rows = 100_000
+	for i := range rows {
+		fmt.Fprintf(&file, "owner%d@company%d.example,crm-%d\n", i, i%97, i)
+	}
+	started := time.Now()
+	report := importCSV(t, w, "Large", file.String())
+	if took := time.Since(started); took > 60*time.Second || report.Invited != rows {
+		t.Errorf("%d invited in %v", report.Invited, took)
+	} else {
+		t.Logf("%d rows in %v", rows, took)
+	}
+}

@@ -1,0 +1,208 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"kindling/internal/mailbox"
+)
+
+// parallelJobs bounds the jobs that run at the same time.
+const parallelJobs = 4
+
+// runJobs does the queued jobs until ctx ends.
+func (c *Console) runJobs(ctx context.Context) error {
+	var group errgroup.Group
+	for range parallelJobs {
+		group.Go(func() error {
+			for {
+				select {
+				case <-ctx.Done():
+					return nil
+				case j := <-c.jobs.queue:
+					c.run(ctx, j)
+				}
+			}
+		})
+	}
+	return group.Wait()
+}
+
+var (
+	errCancelled = errors.New("cancelled by an operator")
+	errTooMany   = errors.New("too many mailboxes died again")
+)
+
+// run does a job's remaining items and writes down how it ended.
+func (c *Console) run(ctx context.Context, j *Job) {
+	err := c.work(ctx, j)
+	c.dead.forget()
+	c.jobs.change(j, func(j *Job) {
+		j.EndedAt = c.cfg.Now().UTC()
+		switch {
+		case err == nil:
+			j.State = JobDone
+		case errors.Is(err, errCancelled):
+			j.State, j.Note = JobCancelled, "resume it to do the rest"
+		case errors.Is(err, errTooMany):
+			j.State, j.Note = JobStopped, fmt.Sprintf("more than %g %% of the replayed mailboxes died again; look at their dead letters before you resume it", j.MaxFailure)
+		case ctx.Err() != nil:
+			j.State, j.Note = JobStopped, "the console was stopped; choose the same again"
+		default:
+			j.State, j.Note = JobStopped, "the store did not answer; resume it when it is back"
+			c.cfg.Log.ErrorContext(ctx, "job_stopped", "job", j.ID, "error", err)
+		}
+	})
+	c.concluded(ctx, j.actor, j.request, j.deed(), err)
+}
+
+// judgeEvery is how many replays pass between two looks at what became of them.
+const judgeEvery = 50
+
+func (c *Console) work(ctx context.Context, j *Job) error {
+	c.jobs.change(j, func(j *Job) {
+		j.State = JobRunning
+		if j.replayed == nil {
+			j.replayed = make([]time.Time, j.Total)
+		}
+	})
+	pace := time.NewTicker(time.Duration(float64(time.Second) / j.Rate))
+	defer pace.Stop()
+	for i := j.Done + j.Skipped; i < j.Total; i++ {
+		if err := c.turn(ctx, j, pace.C); err != nil {
+			return err
+		}
+		if err := c.step(ctx, j, i); err != nil {
+			return err
+		}
+		if err := c.look(ctx, j, i+1); err != nil {
+			return err
+		}
+	}
+	c.judge(j)
+	return nil
+}
+
+// turn waits until the pace allows the next step.
+func (c *Console) turn(ctx context.Context, j *Job, tick <-chan time.Time) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-tick:
+	}
+	if c.isCancelled(j) {
+		return errCancelled
+	}
+	return nil
+}
+
+func (c *Console) isCancelled(j *Job) bool {
+	c.jobs.mu.Lock()
+	defer c.jobs.mu.Unlock()
+	return j.cancelled
+}
+
+// step does item i. What is gone, or cannot be done any more, is skipped; only a store that fails stops the job.
+func (c *Console) step(ctx context.Context, j *Job, i int) error {
+	at := c.cfg.Now()
+	var err error
+	switch j.Kind {
+	case jobReplay:
+		err = c.cfg.DeadLetters.Replay(ctx, j.items[i])
+	case jobDiscard:
+		err = c.cfg.DeadLetters.Discard(ctx, j.items[i])
+	case jobReinvite:
+		_, err = c.reinvite(ctx, j.mailboxes[i], false)
+	}
+	gone := false
+	if err != nil {
+		status := asProblem(err).Status
+		gone = errors.Is(err, ErrNotFound) || status >= 400 && status < 500
+		if !gone {
+			return err
+		}
+	}
+	c.jobs.change(j, func(j *Job) {
+		if gone {
+			j.Skipped++
+			return
+		}
+		j.Done++
+		j.replayed[i] = at
+	})
+	return nil
+}
+
+// look judges a replay behind its canary, and from time to time.
+func (c *Console) look(ctx context.Context, j *Job, done int) error {
+	if j.Kind != jobReplay {
+		return nil
+	}
+	if j.Canary > 0 && !j.canaried && done >= j.Canary && done < j.Total {
+		c.jobs.change(j, func(j *Job) { j.canaried = true })
+		return c.waitForCanary(ctx, j)
+	}
+	if done%judgeEvery != 0 {
+		return nil
+	}
+	c.judge(j)
+	return tooMany(j)
+}
+
+// waitForCanary waits until every mailbox replayed so far is either dead again or not, at most CanaryWait.
+func (c *Console) waitForCanary(ctx context.Context, j *Job) error {
+	c.jobs.change(j, func(j *Job) { j.State = JobCanary })
+	timeout := time.NewTimer(c.cfg.CanaryWait)
+	defer timeout.Stop()
+	tick := time.NewTicker(min(time.Second, c.cfg.CanaryWait/20+time.Millisecond))
+	defer tick.Stop()
+	for waiting := true; waiting && c.judge(j) > 0; {
+		select {
+		case <-timeout.C:
+			waiting = false
+		default:
+			if err := c.turn(ctx, j, tick.C); err != nil {
+				return err
+			}
+		}
+	}
+	c.jobs.change(j, func(j *Job) { j.State = JobRunning })
+	return tooMany(j)
+}
+
+// judge counts what became of the replayed mailboxes and returns how many are still undecided.
+func (c *Console) judge(j *Job) (pending int) {
+	if j.Kind != jobReplay {
+		return 0
+	}
+	recovered, died := 0, 0
+	for i, at := range j.replayed {
+		if at.IsZero() {
+			continue
+		}
+		item, ok := c.roster.Mailbox(j.mailboxes[i])
+		switch {
+		case !ok:
+		case item.Status.State != mailbox.StateDead:
+			recovered++
+		case item.Status.Since.After(at):
+			died++
+		default:
+			pending++
+		}
+	}
+	c.jobs.change(j, func(j *Job) { j.Recovered, j.DiedAgain = recovered, died })
+	return pending
+}
+
+func tooMany(j *Job) error {
+	judged := j.Recovered + j.DiedAgain
+	if judged > 0 && float64(j.DiedAgain)*100 > j.MaxFailure*float64(judged) {
+		return errTooMany
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"kindling/internal/console/roster"
+	"kindling/internal/leg"
+	"kindling/internal/mailbox"
+)
+
+// Status is everything at a glance.
+type Status struct {
+	At         time.Time     `json:"at"`
+	Funnel     roster.Counts `json:"funnel"`
+	Dead       DeadTotals    `json:"dead"`
+	Legs       []leg.Leg     `json:"legs"`
+	Rate       float64       `json:"registered_per_minute"` // mean of the last five minutes
+	LastHour   int           `json:"registered_last_hour"`
+	InPipeline int           `json:"in_pipeline"`           // consented and not yet registered
+	ETASeconds float64       `json:"eta_seconds,omitempty"` // until the pipeline is empty at this rate; absent when unknown
+}
+
+// paceMinutes is how far back the rate looks.
+const paceMinutes = 5
+
+func (c *Console) getStatus(r *request) error {
+	s, err := c.status(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(r.w, http.StatusOK, s)
+}
+
+func (c *Console) status(ctx context.Context) (Status, error) {
+	s := Status{At: c.cfg.Now().UTC(), Funnel: c.roster.Counts(""), LastHour: c.roster.Pace(60)}
+	s.Rate = float64(c.roster.Pace(paceMinutes)) / paceMinutes
+	for _, state := range mailbox.States() {
+		if underWay(state) {
+			s.InPipeline += s.Funnel.ByState[state]
+		}
+	}
+	if s.Rate > 0 && s.InPipeline > 0 {
+		s.ETASeconds = float64(s.InPipeline) / s.Rate * 60
+	}
+	var err error
+	if s.Legs, err = c.legs(ctx); err != nil {
+		return s, err
+	}
+	s.Dead, err = c.dead.read(ctx)
+	return s, err
+}

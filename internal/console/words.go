@@ -1,0 +1,82 @@
+package console
+
+import (
+	"kindling/internal/mailbox"
+)
+
+// Words is a status as an operator reads it: why the mailbox is not registered, what to do, and what happens by itself.
+type Words struct {
+	Reason string `json:"reason,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
+	Next   string `json:"next"`
+}
+
+// explainStatus words a status. What the failing process found out speaks first.
+func explainStatus(s mailbox.Status) Words {
+	w := wordsOf(s)
+	if s.Finding != nil && s.State != mailbox.StateRegistered {
+		if s.Finding.Cause != "" {
+			w.Reason = s.Finding.Cause
+		}
+		if s.Finding.Remedy != "" {
+			w.Remedy = s.Finding.Remedy
+		}
+	}
+	return w
+}
+
+func wordsOf(s mailbox.Status) Words {
+	const byItself = "goes on by itself"
+	switch s.State {
+	case mailbox.StateInvited:
+		if s.Reason == mailbox.LinkExpired {
+			return Words{"the owner has not used the link and it has expired", "issue a new link", "waits for a new link"}
+		}
+		return Words{Reason: "the owner has not used the link yet", Remedy: "remind the owner", Next: "waits for the owner"}
+	case mailbox.StateCodeReceived:
+		return Words{Next: byItself + ": token-worker exchanges the code within its ten minutes"}
+	case mailbox.StateRedeeming:
+		return Words{Next: byItself + ": token-worker is exchanging the code"}
+	case mailbox.StateGranted:
+		return Words{Next: byItself + ": warmy-worker registers it when its turn and the call budget allow"}
+	case mailbox.StateRegistering:
+		return Words{Next: byItself + ": warmy-worker is posting it"}
+	case mailbox.StateRegistered:
+		return Words{Next: "nothing is left to do"}
+	case mailbox.StateNeedsConsent:
+		return needsConsent(s.Reason)
+	case mailbox.StateMismatch:
+		return Words{
+			"somebody else than the invited owner consented; the tokens were destroyed",
+			"ask the owner to sign in with the invited address, and issue a new link", "waits for an operator",
+		}
+	case mailbox.StateUnclear:
+		return Words{"Warmy may have the mailbox; the answer was lost", "none: Warmy's listing settles it", byItself}
+	case mailbox.StateDead:
+		return Words{"the work on it was given up", "see its dead letter", "waits for an operator"}
+	case mailbox.StateErased:
+		return Words{"it was erased on request", "none", "nothing is left to do"}
+	}
+	return Words{}
+}
+
+func needsConsent(reason string) Words {
+	const waits = "waits for the owner"
+	switch reason {
+	case mailbox.Declined:
+		return Words{"the owner declined", "ask the owner, then hand out the link again", waits}
+	case mailbox.CodeExpired:
+		return Words{"the authorization code was not exchanged in time", "hand out the link again", waits}
+	case mailbox.ConsentLost:
+		return Words{"the consent was lost on our side", "apologise and hand out the link again", waits}
+	case mailbox.Revoked:
+		return Words{"the access was taken back", "ask the owner, then hand out the link again", waits}
+	case mailbox.AdminRequired:
+		return Words{"the tenant wants an admin's consent", "send the tenant's admin the admin consent link", "waits for the tenant's admin"}
+	case mailbox.LinkExpired:
+		return Words{"the link has expired", "issue a new link", "waits for a new link"}
+	case mailbox.SignInFailed:
+		return Words{"the sign-in failed at Microsoft", "ask the owner to try the link again", waits}
+	}
+	return Words{"the owner has to consent again", "hand out the link again", waits}
+}
