@@ -1,0 +1,494 @@
+package handlers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/handlers"
+	"kindling/internal/mailbox"
+	"kindling/internal/secret"
+)
+
+const (
+	mb      = "mbxmbxmbxmbxmbxmbxmbxmbx"
+	address = "owner@example.com"
+	margin  = 10 * time.Minute
+	settle  = 60 * time.Second
+)
+
+var at = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// mode is how one step goes wrong.
+type mode int
+
+const (
+	fine        mode = iota
+	errBefore        // an error, without effect
+	errAfter         // an error, after the effect
+	conflict         // a save only: somebody else was first, so they say
+	killBefore       // the process is gone before the effect
+	killAfter        // and after it
+	panicBefore      // a panic that the bus recovers: the process lives on
+	panicAfter
+)
+
+func (m mode) String() string {
+	return [...]string{"fine", "error before", "error after", "conflict", "killed before", "killed after", "panic before", "panic after"}[m]
+}
+
+func failures() []mode {
+	return []mode{errBefore, errAfter, conflict, killBefore, killAfter, panicBefore, panicAfter}
+}
+
+// stopped is what a killed or panicking step panics with.
+type stopped struct{ killed bool }
+
+// world is everything around the handlers, in memory: records, Microsoft, Warmy, the clock and the steps.
+type world struct {
+	now       time.Time
+	script    map[int]mode // by the number of the step
+	steps     []string
+	processes int
+
+	invitations   *memory[mailbox.Invitation]
+	grants        *memory[mailbox.Grant]
+	registrations *memory[mailbox.Registration]
+
+	microsoft microsoft
+	warmy     warmy
+	breaches  []string // of the invariants
+}
+
+func newWorld() *world {
+	w := &world{now: at}
+	w.invitations = &memory[mailbox.Invitation]{world: w, name: "invitation", facts: map[string]stored[mailbox.Invitation]{}}
+	w.grants = &memory[mailbox.Grant]{world: w, name: "grant", facts: map[string]stored[mailbox.Grant]{}}
+	w.registrations = &memory[mailbox.Registration]{world: w, name: "registration", facts: map[string]stored[mailbox.Registration]{}}
+	w.microsoft = microsoft{world: w, sends: map[string]int{}, spent: map[string]bool{}, saved: map[string]bool{}, life: time.Hour}
+	w.warmy = warmy{world: w}
+	w.invitations.put(mailbox.Invitation{
+		ID: mb, Campaign: "camp", App: "main", Account: "agency", Address: address, FromName: "Owner",
+		TariffPlanTypeID: 41, SpeedMode: "fast", InvitedAt: at.Add(-time.Hour), LinkExpiresAt: at.Add(time.Hour),
+	})
+	return w
+}
+
+func (w *world) clock() time.Time { return w.now }
+
+func (w *world) breach(format string, args ...any) {
+	w.breaches = append(w.breaches, fmt.Sprintf(format, args...))
+}
+
+// step runs one effect of a handler as the script has it. Errors of the outside are the given ones.
+func (w *world) step(name string, effect func() error, before, after error) error {
+	w.steps = append(w.steps, name)
+	m := w.script[len(w.steps)]
+	switch m {
+	case errBefore:
+		return before
+	case conflict:
+		if strings.HasPrefix(name, "save") {
+			return handlers.ErrConflict
+		}
+	case killBefore, panicBefore:
+		panic(stopped{m == killBefore})
+	case fine, errAfter, killAfter, panicAfter:
+	}
+	err := effect()
+	switch m {
+	case errAfter:
+		return after
+	case killAfter, panicAfter:
+		panic(stopped{m == killAfter})
+	case fine, errBefore, conflict, killBefore, panicBefore:
+	}
+	return err
+}
+
+// memory is a Records: compare-and-set, in memory.
+type memory[T any] struct {
+	world    *world
+	name     string
+	facts    map[string]stored[T]
+	revision uint64
+	onSave   func(T) // another worker's doings just before a save
+}
+
+type stored[T any] struct {
+	fact     T
+	revision uint64
+}
+
+var errStore = errors.New("the store does not answer")
+
+func (m *memory[T]) Load(_ context.Context, id mailbox.ID) (fact T, revision uint64, err error) {
+	err = m.world.step("load "+m.name, func() error {
+		s := m.facts[id]
+		fact, revision = s.fact, s.revision
+		return nil
+	}, errStore, errStore)
+	return fact, revision, err
+}
+
+func (m *memory[T]) Save(_ context.Context, id mailbox.ID, fact T, revision uint64) (next uint64, err error) {
+	err = m.world.step("save "+m.name, func() error {
+		if hook := m.onSave; hook != nil {
+			m.onSave = nil
+			hook(fact)
+		}
+		if m.facts[id].revision != revision {
+			return handlers.ErrConflict
+		}
+		next = m.put(fact)
+		return nil
+	}, errStore, errStore)
+	return next, err
+}
+
+// put stores without a step: what the test or somebody else does.
+func (m *memory[T]) put(fact T) uint64 {
+	m.revision++
+	m.facts[mb] = stored[T]{fact, m.revision}
+	if g, ok := any(fact).(mailbox.Grant); ok && g.Tokens != nil {
+		m.world.microsoft.saved[g.Tokens.Attempt] = true
+	}
+	return m.revision
+}
+
+func (m *memory[T]) get() T { return m.facts[mb].fact }
+
+func passing(code string) *fault.Fault {
+	return &fault.Fault{Class: fault.Transient, Code: code, Cause: "a test", Forecast: fault.ByTime}
+}
+
+func classed(class fault.Class, code string) *fault.Fault {
+	return &fault.Fault{Class: class, Code: code, Cause: "a test", Forecast: fault.ByTime}
+}
+
+// microsoft is a TokenEndpoint with single-use codes and a ledger.
+type microsoft struct {
+	world *world
+	sends map[string]int  // by code
+	spent map[string]bool // codes that tokens were issued for
+	saved map[string]bool // attempts whose tokens were ever stored
+	life  time.Duration
+	turn  int // makes every access token another
+
+	refuse    error // what Redeem answers instead
+	dead      error // what Refresh answers instead
+	proof     error // what Prove answers instead
+	refreshes int
+	proofs    int
+}
+
+func (m *microsoft) tokens() mailbox.Tokens {
+	m.turn++
+	return mailbox.Tokens{
+		Access: secret.New(fmt.Sprintf("access%d", m.turn)), Refresh: secret.New(fmt.Sprintf("refresh%d", m.turn)),
+		Expiry: m.world.now.Add(m.life), Scope: []string{"Mail.Send"},
+	}
+}
+
+func (m *microsoft) Redeem(_ context.Context, app string, c mailbox.Consent) (t mailbox.Tokens, err error) {
+	code := c.Code.Reveal()
+	err = m.world.step("redeem", func() error {
+		m.sends[code]++
+		if app != "main" || c.Tenant != "organizations" {
+			m.world.breach("redeemed with app %q at tenant %q", app, c.Tenant)
+		}
+		if m.saved[strings.TrimPrefix(code, "code-")] {
+			m.world.breach("%s was sent again after its tokens were saved", code)
+		}
+		if m.refuse != nil {
+			return m.refuse
+		}
+		if m.spent[code] {
+			return &fault.Fault{Class: fault.NeedsConsent, Code: "AADSTS54005", Reason: mailbox.CodeExpired, Forecast: fault.ByPerson}
+		}
+		m.spent[code] = true
+		t = m.tokens()
+		return nil
+	}, passing("microsoft_unreachable"), passing("microsoft_timeout"))
+	if err != nil {
+		return mailbox.Tokens{}, err
+	}
+	return t, nil
+}
+
+func (m *microsoft) Refresh(_ context.Context, _ string, old mailbox.Tokens) (t mailbox.Tokens, err error) {
+	err = m.world.step("refresh", func() error {
+		m.refreshes++
+		if m.dead != nil {
+			return m.dead
+		}
+		t = m.tokens()
+		t.Scope = nil
+		return nil
+	}, passing("microsoft_unreachable"), passing("microsoft_timeout"))
+	if old.Refresh.Empty() {
+		m.world.breach("a refresh without a refresh token")
+	}
+	return t, err
+}
+
+func (m *microsoft) Prove(_ context.Context, _ string, t mailbox.Tokens, whose string) (p events.Proof, err error) {
+	err = m.world.step("prove", func() error {
+		m.proofs++
+		if whose != address || t.Access.Empty() {
+			m.world.breach("asked to prove %q", whose)
+		}
+		p = events.Proof{TenantID: "tid", ObjectID: "oid"}
+		return m.proof
+	}, passing("graph_unreachable"), passing("graph_timeout"))
+	return p, err
+}
+
+// warmy is a Registrar with a ledger. A POST may have taken effect until its answer came or two listings were clean.
+type warmy struct {
+	world    *world
+	posts    int
+	ids      []string
+	maybe    bool
+	absences []time.Time
+
+	refuse error // what Create answers instead, without effect
+	last   handlers.NewMailbox
+	lag    time.Duration // until the listing shows what was created
+	bornAt time.Time
+}
+
+func (y *warmy) Create(_ context.Context, account string, m handlers.NewMailbox) (id string, err error) {
+	if y.maybe {
+		y.world.breach("a POST while an earlier one may have taken effect")
+	}
+	wasFine := false
+	y.maybe, y.absences = true, nil
+	defer func() {
+		if wasFine || fault.Is(err, fault.Transient) || err != nil && !fault.Is(err, fault.Unclear) {
+			y.maybe = false
+		}
+	}()
+	err = y.world.step("create", func() error {
+		y.posts++
+		y.last = m
+		if account != "agency" || m.Address != address {
+			y.world.breach("posted %q to %q", m.Address, account)
+		}
+		if y.refuse != nil {
+			return y.refuse
+		}
+		y.ids = append(y.ids, fmt.Sprintf("w%d", len(y.ids)+1))
+		y.bornAt = y.world.now
+		id = y.ids[len(y.ids)-1]
+		return nil
+	}, passing("warmy_unreachable"), classed(fault.Unclear, "warmy_timeout"))
+	wasFine = err == nil
+	if err != nil {
+		return "", err
+	}
+	return id, nil
+}
+
+func (y *warmy) Find(_ context.Context, account, whose string) (id string, found bool, err error) {
+	err = y.world.step("find", func() error {
+		if account != "agency" || whose != address {
+			y.world.breach("looked for %q at %q", whose, account)
+		}
+		if len(y.ids) > 0 && !y.world.now.Before(y.bornAt.Add(y.lag)) {
+			id, found = y.ids[0], true
+			return nil
+		}
+		y.absences = append(y.absences, y.world.now)
+		n := len(y.absences)
+		y.maybe = y.maybe && (n < 2 || y.absences[n-1].Sub(y.absences[0]) < settle)
+		return nil
+	}, passing("warmy_unreachable"), passing("warmy_timeout"))
+	if err != nil {
+		return "", false, err
+	}
+	return id, found, nil
+}
+
+// plainSeal seals by writing the context in front.
+type plainSeal struct{}
+
+func (plainSeal) Open(sealed []byte, context string) ([]byte, error) {
+	plain, ok := strings.CutPrefix(string(sealed), context+"\x00")
+	if !ok {
+		return nil, errors.New("sealed for something else")
+	}
+	return []byte(plain), nil
+}
+
+type oneApp struct{ err error }
+
+func (a oneApp) Credentials(app string) (string, secret.Text, error) {
+	return "client-" + app, secret.New("client-secret"), a.err
+}
+
+// codeOf is the event of the nth attempt's code, received n minutes after at.
+func codeOf(n int) events.Event {
+	attempt := fmt.Sprintf("att%02d", n)
+	received := at.Add(time.Duration(n) * time.Minute)
+	plain, err := mailbox.Consent{
+		Code: secret.New("code-" + attempt), Verifier: secret.New("verifier"), Nonce: secret.New("nonce-" + attempt), Tenant: "organizations",
+	}.Marshal()
+	if err != nil {
+		panic(err)
+	}
+	e := events.New(events.CodeReceived, attempt, received)
+	e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt = mb, "main", "agency", "camp", attempt
+	e.Deadline = received.Add(mailbox.CodeLife)
+	e.Sealed = append([]byte(mailbox.SealedCodeContext(mb, attempt)+"\x00"), plain...)
+	return e
+}
+
+func (w *world) redeem() handlers.RedeemCode {
+	return handlers.RedeemCode{
+		Invitations: w.invitations, Grants: w.grants, Codes: plainSeal{}, Microsoft: &w.microsoft, Owner: w.owner(), Now: w.clock,
+	}
+}
+
+func (w *world) refresh() handlers.RefreshGrant {
+	return handlers.RefreshGrant{Grants: w.grants, Microsoft: &w.microsoft, Margin: margin, Now: w.clock}
+}
+
+func (w *world) register() handlers.RegisterMailbox {
+	return handlers.RegisterMailbox{
+		Invitations: w.invitations, Grants: w.grants, Registrations: w.registrations, Apps: oneApp{}, Warmy: &w.warmy,
+		Margin: margin, ReconcileAfter: settle, Owner: w.owner(), Now: w.clock,
+	}
+}
+
+func (w *world) reconcile() handlers.ReconcileMailbox {
+	return handlers.ReconcileMailbox{
+		Invitations: w.invitations, Registrations: w.registrations, Warmy: &w.warmy, Apart: settle, Now: w.clock,
+	}
+}
+
+func (w *world) owner() string { return fmt.Sprintf("worker%d", w.processes) }
+
+// handler is what the bus knows of a handler.
+type handler interface {
+	Handle(ctx context.Context, e events.Event) ([]events.Event, error)
+	Bury(ctx context.Context, e events.Event, f *fault.Fault) error
+}
+
+func (w *world) handlerOf(e events.Event) handler {
+	switch e.Kind {
+	case events.CodeReceived:
+		return w.redeem()
+	case events.RefreshRequested:
+		return w.refresh()
+	case events.RegistrationRequested:
+		return w.register()
+	case events.RegistrationUnclear:
+		return w.reconcile()
+	}
+	panic("unknown kind " + e.Kind)
+}
+
+// outcome is what became of one delivery.
+type outcome struct {
+	follow []events.Event
+	err    error
+	killed bool
+	dead   bool
+}
+
+// deliver handles e once, as the bus does: what it may not try again is buried.
+func (w *world) deliver(ctx context.Context, e events.Event) (o outcome) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case stopped:
+			o = outcome{err: passing("panic"), killed: r.killed}
+			if r.killed {
+				w.processes++
+			}
+		default:
+			panic(r)
+		}
+	}()
+	o.follow, o.err = w.handlerOf(e).Handle(ctx, e)
+	if o.err != nil && slices.Contains([]fault.Class{fault.Permanent, fault.NeedsConsent, fault.Unclear}, fault.Of(o.err).Class) {
+		f := fault.Of(o.err)
+		if o.err = w.handlerOf(e).Bury(ctx, e, f); o.err == nil {
+			o.dead = true
+		}
+	}
+	if o.err == nil {
+		o.err = w.step("publish", func() error { return nil }, errStore, errStore) // then the input is given back, its follow-ups stored or not
+	}
+	return o
+}
+
+// run delivers e and all that follows until nothing is left. It returns false if that does not end.
+func (w *world) run(ctx context.Context, queue ...events.Event) bool {
+	for range 400 {
+		if len(queue) == 0 {
+			return true
+		}
+		slices.SortStableFunc(queue, func(a, b events.Event) int { return a.NotBefore.Compare(b.NotBefore) })
+		e := queue[0]
+		if e.NotBefore.After(w.now) {
+			w.now = e.NotBefore
+		}
+		o := w.deliver(ctx, e)
+		switch {
+		case o.err == nil:
+			queue = append(queue[1:], o.follow...)
+		case w.script[len(w.steps)] == errAfter || w.script[len(w.steps)] == killAfter: // the follow-ups were stored, the input comes again
+			queue = append(queue, o.follow...)
+			w.now = w.now.Add(time.Second)
+		default:
+			w.now = w.now.Add(max(time.Second, fault.Of(o.err).After))
+		}
+	}
+	return false
+}
+
+// status is what an operator sees now.
+func (w *world) status() mailbox.Status {
+	claim := mailbox.Claim{Attempts: []mailbox.Attempt{{ID: "att00", StateHash: "s", CodeHash: "c", StartedAt: at, ExpiresAt: at, AnsweredAt: at}}}
+	return mailbox.View(mailbox.Facts{
+		Invitation: w.invitations.get(), Claim: claim, Grant: w.grants.get(), Registration: w.registrations.get(),
+	}, w.now)
+}
+
+// check reports breaches of the invariants that hold in every world.
+func (w *world) check(t *testing.T) {
+	t.Helper()
+	for _, b := range w.breaches {
+		t.Error(b)
+	}
+	for code, n := range w.microsoft.sends {
+		if n > mailbox.MaxSends {
+			t.Errorf("%s was sent %d times", code, n)
+		}
+	}
+	if len(w.warmy.ids) > 1 {
+		t.Errorf("Warmy has the mailbox %d times", len(w.warmy.ids))
+	}
+	if t.Failed() {
+		t.Logf("steps: %v", numbered(w.steps, w.script))
+	}
+}
+
+func numbered(steps []string, script map[int]mode) []string {
+	out := slices.Clone(steps)
+	for _, n := range slices.Sorted(maps.Keys(script)) {
+		if n <= len(out) {
+			out[n-1] += " (" + script[n].String() + ")"
+		}
+	}
+	return out
+}
