@@ -1,0 +1,142 @@
+package handlers_test
+
+import (
+	"testing"
+	"time"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/mailbox"
+)
+
+// doubtful is a world whose POST was answered by nothing; it took effect if created is set.
+func doubtful(t *testing.T, created bool) (*world, events.Event) {
+	t.Helper()
+	w, e := granted(t)
+	w.warmy.refuse = classed(fault.Unclear, "warmy_timeout")
+	o := w.deliver(t.Context(), e)
+	if o.err != nil || len(o.follow) != 1 || w.status().State != mailbox.StateUnclear {
+		t.Fatalf("%+v, %+v", o, w.status())
+	}
+	w.warmy.refuse = nil
+	if created {
+		w.warmy.ids = []string{"w1"}
+	}
+	w.now = o.follow[0].NotBefore
+	return w, o.follow[0]
+}
+
+func TestAListedMailboxIsAdopted(t *testing.T) {
+	t.Parallel()
+	w, e := doubtful(t, true)
+	o := w.deliver(t.Context(), e)
+	if got := w.registrations.get(); o.err != nil || len(o.follow) != 0 || got.WarmyID != "w1" || !got.Adopted || w.status().State != mailbox.StateRegistered {
+		t.Errorf("%+v, %+v", o, got)
+	}
+	if o = w.deliver(t.Context(), e); o.err != nil || len(o.follow) != 0 || w.warmy.posts != 1 {
+		t.Errorf("again: %+v", o)
+	}
+	w.check(t)
+}
+
+func TestAnAbsentMailboxIsPostedAgainAfterTheSecondListing(t *testing.T) {
+	t.Parallel()
+	w, e := doubtful(t, false)
+	o := w.deliver(t.Context(), e)
+	if o.err != nil || len(o.follow) != 1 || o.follow[0].Kind != events.RegistrationUnclear || !o.follow[0].NotBefore.Equal(w.now.Add(settle)) {
+		t.Fatalf("first listing: %+v", o)
+	}
+	early := w.deliver(t.Context(), e) // a duplicate proves nothing
+	if early.err != nil || len(early.follow) != 1 || w.registrations.get().Absences != 1 {
+		t.Fatalf("a listing too early: %+v, %+v", early, w.registrations.get())
+	}
+	w.now = o.follow[0].NotBefore
+	for range 2 { // the second one finds the proof of absence, and asks again
+		o = w.deliver(t.Context(), e)
+		if o.err != nil || len(o.follow) != 1 || o.follow[0].Kind != events.RegistrationRequested || o.follow[0].Proof == nil {
+			t.Fatalf("second listing: %+v", o)
+		}
+	}
+	if !w.run(t.Context(), o.follow...) || w.status().State != mailbox.StateRegistered || w.warmy.posts != 2 {
+		t.Errorf("ends as %+v after %d POSTs", w.status(), w.warmy.posts)
+	}
+	w.check(t)
+}
+
+func TestPostingAgainEndsInADeadLetterThatAReplayCanMend(t *testing.T) {
+	t.Parallel()
+	w, e := doubtful(t, false)
+	w.warmy.refuse = classed(fault.Unclear, "warmy_timeout")
+	if !w.run(t.Context(), e) {
+		t.Fatal("it does not end")
+	}
+	if got := w.status(); w.warmy.posts != 1+mailbox.MaxReposts || got.State != mailbox.StateDead || got.Stage != "reconcile" || got.Finding.Code != "warmy_never_listed" {
+		t.Fatalf("%d POSTs, %+v", w.warmy.posts, got)
+	}
+	w.warmy.refuse = nil
+	posts := w.warmy.posts
+	if !w.run(t.Context(), e.Replayed(7)) || w.status().State != mailbox.StateRegistered || w.warmy.posts != posts+1 {
+		t.Errorf("the replay ends as %+v after %d more POSTs", w.status(), w.warmy.posts-posts)
+	}
+	w.check(t)
+}
+
+func TestAReplayOfTheRegistrationNeverPostsBlindly(t *testing.T) {
+	t.Parallel()
+	w, e := doubtful(t, true)
+	w.registrations.put(w.registrations.get().Bury(e, passing("warmy_unreachable"), w.now)) // the listing was down for too long
+	if got := w.status(); got.State != mailbox.StateDead || got.Stage != "reconcile" {
+		t.Fatalf("%+v", got)
+	}
+	register := codeOf(0).Follow(events.RegistrationRequested, at)
+	register.Proof = e.Proof
+	if !w.run(t.Context(), register.Replayed(7)) || w.warmy.posts != 1 || w.status().WarmyID != "w1" {
+		t.Errorf("ends as %+v after %d POSTs", w.status(), w.warmy.posts)
+	}
+	w.check(t)
+}
+
+func TestAListingThatFailsProvesNothing(t *testing.T) {
+	t.Parallel()
+	w, e := doubtful(t, false)
+	w.script = map[int]mode{len(w.steps) + 3: errBefore} // two loads, then the listing
+	before := w.registrations.get()
+	if o := w.deliver(t.Context(), e); !fault.Is(o.err, fault.Transient) || w.registrations.get() != before {
+		t.Errorf("%+v, %+v", o, w.registrations.get())
+	}
+}
+
+func TestAnAdoptedMailboxLearnsOfANewerConsent(t *testing.T) {
+	t.Parallel()
+	w, _ := doubtful(t, true)
+	w.now = at.Add(time.Minute)
+	o := w.deliver(t.Context(), codeOf(1))
+	if o.err != nil || len(o.follow) != 1 {
+		t.Fatalf("the newer consent: %+v", o)
+	}
+	o = w.deliver(t.Context(), o.follow[0])
+	if o.err != nil || len(o.follow) != 1 || o.follow[0].Kind != events.RegistrationUnclear || w.warmy.posts != 1 {
+		t.Fatalf("its registration: %+v", o)
+	}
+	listing := o.follow[0]
+	for range 2 { // the second one finds it adopted, and asks again
+		w.now = listing.NotBefore
+		o = w.deliver(t.Context(), listing)
+		if o.err != nil || len(o.follow) != 1 || o.follow[0].Kind != events.RegistrationRequested || w.status().State != mailbox.StateRegistered {
+			t.Fatalf("the listing: %+v, %+v", o, w.status())
+		}
+	}
+	if w.deliver(t.Context(), o.follow[0]); w.warmy.last.Access.Reveal() != "access2" || w.registrations.get().Attempt != "att01" {
+		t.Errorf("Warmy has %s of %s", w.warmy.last.Access.Reveal(), w.registrations.get().Attempt)
+	}
+}
+
+func TestALateListingDoesNotBuryAPostUnderWay(t *testing.T) {
+	t.Parallel()
+	w, e := doubtful(t, false)
+	posting, _ := mailbox.Registration{}.Claim(e, "somebody", w.now)
+	w.registrations.put(posting)
+	if err := w.reconcile().Bury(t.Context(), e, passing("x")); err != nil || w.registrations.get() != posting {
+		t.Errorf("%v, %+v", err, w.registrations.get())
+	}
+}

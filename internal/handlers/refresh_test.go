@@ -1,0 +1,111 @@
+package handlers_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/handlers"
+	"kindling/internal/mailbox"
+)
+
+// aged is a world whose tokens have d left to live, and the event that asks for their refresh.
+func aged(t *testing.T, left time.Duration) (*world, events.Event) {
+	t.Helper()
+	w, register := granted(t)
+	w.now = w.grants.get().Tokens.Expiry.Add(-left)
+	return w, register.Follow(events.RefreshRequested, w.now)
+}
+
+func TestTokensThatLiveTooShortAreRotatedBeforeAnyoneUsesThem(t *testing.T) {
+	t.Parallel()
+	w, e := aged(t, time.Minute)
+	before := w.grants.get().Tokens
+	o := w.deliver(t.Context(), e)
+	after := w.grants.get().Tokens
+	if o.err != nil || len(o.follow) != 1 || o.follow[0].Kind != events.RegistrationRequested || o.follow[0].Proof == nil {
+		t.Fatalf("%+v", o)
+	}
+	if after.Rotation != 1 || after.Access.Equal(before.Access) || len(after.Scope) != 1 || after.Nonce.Empty() || !after.Fresh(w.now, margin) {
+		t.Errorf("rotated to %+v", after)
+	}
+}
+
+func TestFreshTokensAreNotRefreshedAgain(t *testing.T) {
+	t.Parallel()
+	w, e := aged(t, 11*time.Minute)
+	if o := w.deliver(t.Context(), e); o.err != nil || len(o.follow) != 1 || w.microsoft.refreshes != 0 {
+		t.Errorf("%+v after %d refreshes", o, w.microsoft.refreshes)
+	}
+}
+
+func TestARevokedGrantNeedsItsOwner(t *testing.T) {
+	t.Parallel()
+	w, e := aged(t, time.Minute)
+	w.microsoft.dead = &fault.Fault{Class: fault.NeedsConsent, Code: "AADSTS50173", Reason: mailbox.Revoked, Forecast: fault.ByPerson}
+	o := w.deliver(t.Context(), e)
+	if got := w.status(); o.err != nil || len(o.follow) != 0 || got.State != mailbox.StateNeedsConsent || got.Reason != mailbox.Revoked {
+		t.Errorf("%+v, %+v", o, got)
+	}
+	for _, late := range []events.Event{e, codeOf(0).Replayed(7), codeOf(0).Follow(events.RegistrationRequested, at)} {
+		if o := w.deliver(t.Context(), late); o.err != nil || len(o.follow) != 0 {
+			t.Errorf("%s afterwards: %+v", late.Kind, o)
+		}
+	}
+	w.check(t)
+}
+
+func TestAGrantThatSomebodyRenewedIsNotCalledRevoked(t *testing.T) {
+	t.Parallel()
+	w, e := aged(t, time.Minute)
+	w.microsoft.dead = &fault.Fault{Class: fault.NeedsConsent, Code: "AADSTS700082", Reason: mailbox.Revoked, Forecast: fault.ByPerson}
+	w.grants.onSave = func(mailbox.Grant) { w.grants.put(w.grants.get().Rotate(w.microsoft.tokens(), w.now)) }
+	if o := w.deliver(t.Context(), e); !errors.Is(o.err, handlers.ErrConflict) || w.grants.get().Tokens == nil {
+		t.Fatalf("%+v", o)
+	}
+	if o := w.deliver(t.Context(), e); o.err != nil || len(o.follow) != 1 {
+		t.Errorf("again: %+v", o)
+	}
+}
+
+func TestARefreshForTokensThatAreGoneDoesNothing(t *testing.T) {
+	t.Parallel()
+	w, e := aged(t, time.Minute)
+	e.Attempt = "att99"
+	if o := w.deliver(t.Context(), e); o.err != nil || len(o.follow) != 0 || w.microsoft.refreshes != 0 {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestAFailedRefreshIsTheBussToRepeatOrBury(t *testing.T) {
+	t.Parallel()
+	for class, dead := range map[fault.Class]bool{fault.Transient: false, fault.RetryAfter: false, fault.LegDown: false, fault.Permanent: true} {
+		w, e := aged(t, time.Minute)
+		w.microsoft.dead = classed(class, "x")
+		o := w.deliver(t.Context(), e)
+		if got := w.status(); o.dead != dead || (got.State == mailbox.StateDead) != dead || w.grants.get().Tokens == nil {
+			t.Errorf("%s: %+v, %+v", class, o, got)
+		}
+		if !dead {
+			continue
+		}
+		w.microsoft.dead = nil
+		if o = w.deliver(t.Context(), e.Replayed(7)); o.err != nil || w.status().State != mailbox.StateGranted {
+			t.Errorf("the replay: %+v, %+v", o, w.status())
+		}
+	}
+}
+
+func TestADeadRefreshWhoseTokensSomebodyRenewedLivesAgain(t *testing.T) {
+	t.Parallel()
+	w, e := aged(t, 11*time.Minute)
+	w.grants.put(w.grants.get().Bury(e, passing("x"), w.now))
+	if w.status().State != mailbox.StateDead {
+		t.Fatalf("%+v", w.status())
+	}
+	if o := w.deliver(t.Context(), e.Replayed(7)); o.err != nil || len(o.follow) != 1 || w.status().State != mailbox.StateGranted {
+		t.Errorf("%+v, %+v", o, w.status())
+	}
+}

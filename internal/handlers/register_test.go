@@ -1,0 +1,249 @@
+package handlers_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/handlers"
+	"kindling/internal/mailbox"
+)
+
+func TestAMailboxIsPostedWithWhatItsRowAndItsGrantSay(t *testing.T) {
+	t.Parallel()
+	w, e := granted(t)
+	if o := w.deliver(t.Context(), e); o.err != nil || len(o.follow) != 0 {
+		t.Fatalf("%+v", o)
+	}
+	m := w.warmy.last
+	if m.FromName != "Owner" || m.ClientID != "client-main" || m.ClientSecret.Reveal() != "client-secret" || m.Access.Reveal() != "access1" ||
+		m.Refresh.Reveal() != "refresh1" || m.TariffPlanTypeID != 41 || m.SpeedMode != "fast" {
+		t.Errorf("posted %+v", m)
+	}
+	if o := w.deliver(t.Context(), e); o.err != nil || w.warmy.posts != 1 {
+		t.Errorf("again: %+v, %d POSTs", o, w.warmy.posts)
+	}
+	w.check(t)
+}
+
+func TestTokensMustLiveLongEnoughForWarmy(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		left, age time.Duration
+		posted    bool
+	}{
+		"plenty of life":                        {time.Hour, time.Hour, true},
+		"just more than the margin":             {margin + 1, time.Hour, true},
+		"the margin":                            {margin, time.Hour, false},
+		"short-lived, just rotated":             {margin - time.Minute, time.Minute - 1, true},
+		"short-lived, rotated a minute ago":     {margin - time.Minute, time.Minute, false},
+		"just rotated, too short for the lease": {mailbox.PostLease, 0, false},
+		"expired":                               {-time.Hour, 2 * time.Hour, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, e := granted(t)
+			g := w.grants.get()
+			w.now = at.Add(3 * time.Hour)
+			tokens := *g.Tokens
+			tokens.Expiry, tokens.SavedAt = w.now.Add(test.left), w.now.Add(-test.age)
+			g.Tokens = &tokens
+			w.grants.put(g)
+			o := w.deliver(t.Context(), e)
+			if o.err != nil || (w.warmy.posts == 1) != test.posted {
+				t.Fatalf("%+v after %d POSTs", o, w.warmy.posts)
+			}
+			if !test.posted && (len(o.follow) != 1 || o.follow[0].Kind != events.RefreshRequested || o.follow[0].Proof == nil) {
+				t.Errorf("followed by %+v", o.follow)
+			}
+		})
+	}
+}
+
+func TestNothingIsPostedThatAnotherEventSpeaksFor(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*world, *events.Event){
+		"no proof":          func(_ *world, e *events.Event) { e.Proof = nil },
+		"tokens of another": func(_ *world, e *events.Event) { e.Attempt = "att99" },
+		"tokens revoked":    func(w *world, _ *events.Event) { w.grants.put(w.grants.get().Revoke(passing("x"), at)) },
+		"registered, tokens old": func(w *world, e *events.Event) {
+			w.registrations.put(mailbox.Registration{Phase: mailbox.Registered, Attempt: e.Attempt})
+			w.now = at.Add(24 * time.Hour) // a refresh would be of no use to anybody
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, e := granted(t)
+			change(w, &e)
+			if o := w.deliver(t.Context(), e); o.err != nil || len(o.follow) != 0 || w.warmy.posts != 0 {
+				t.Errorf("%+v after %d POSTs", o, w.warmy.posts)
+			}
+		})
+	}
+}
+
+func TestTheOutcomeOfAPostDecides(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		refuse  error
+		state   mailbox.State
+		follow  int
+		again   bool
+		comesIn time.Duration // until the listing is asked
+	}{
+		"refused":                       {classed(fault.Permanent, "warmy_422"), mailbox.StateDead, 0, false, 0},
+		"needs the owner":               {classed(fault.NeedsConsent, "x"), mailbox.StateDead, 0, false, 0},
+		"not sent":                      {passing("warmy_unreachable"), mailbox.StateGranted, 0, true, 0},
+		"asked to wait":                 {classed(fault.RetryAfter, "warmy_429"), mailbox.StateGranted, 0, true, 0},
+		"the leg is down":               {classed(fault.LegDown, "warmy_401"), mailbox.StateGranted, 0, true, 0},
+		"unclear":                       {classed(fault.Unclear, "warmy_5xx"), mailbox.StateUnclear, 1, false, settle},
+		"taken: the listing knows now":  {&fault.Fault{Class: fault.Unclear, Code: "warmy_taken", After: time.Second}, mailbox.StateUnclear, 1, false, time.Second},
+		"an error of no class: unclear": {context.DeadlineExceeded, mailbox.StateUnclear, 1, false, settle},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, e := granted(t)
+			w.warmy.refuse = test.refuse
+			o := w.deliver(t.Context(), e)
+			if got := w.status(); got.State != test.state || len(o.follow) != test.follow || (o.err != nil) != test.again || got.Finding == nil {
+				t.Fatalf("%+v, %+v", o, got)
+			}
+			if test.follow == 1 && (o.follow[0].Kind != events.RegistrationUnclear || !o.follow[0].NotBefore.Equal(w.now.Add(test.comesIn))) {
+				t.Errorf("followed by %+v", o.follow[0])
+			}
+			if w.registrations.get().Posts != test.follow {
+				t.Errorf("%d POSTs are counted", w.registrations.get().Posts)
+			}
+			w.check(t)
+		})
+	}
+}
+
+func TestARefusedMailboxIsRegisteredByAReplay(t *testing.T) {
+	t.Parallel()
+	w, e := granted(t)
+	w.warmy.refuse = classed(fault.Permanent, "warmy_422")
+	if o := w.deliver(t.Context(), e); !o.dead || w.status().Stage != "register" {
+		t.Fatalf("%+v, %+v", o, w.status())
+	}
+	w.warmy.refuse = nil
+	if !w.run(t.Context(), e.Replayed(7)) || w.status().State != mailbox.StateRegistered {
+		t.Errorf("ends as %+v", w.status())
+	}
+	w.check(t)
+}
+
+func TestAnotherWorkersPostIsWaitedForThenSettledByTheListing(t *testing.T) {
+	t.Parallel()
+	w, e := granted(t)
+	held, _ := mailbox.Registration{}.Claim(e, "somebody", w.now)
+	w.registrations.put(held)
+	o := w.deliver(t.Context(), e)
+	if f := fault.Of(o.err); f.Class != fault.RetryAfter || f.After != mailbox.PostLease || w.warmy.posts != 0 {
+		t.Fatalf("within the lease: %+v", o)
+	}
+	w.now = w.now.Add(mailbox.PostLease)
+	for range 2 { // the second one finds it unclear already
+		o = w.deliver(t.Context(), e)
+		if o.err != nil || len(o.follow) != 1 || o.follow[0].Kind != events.RegistrationUnclear || w.status().State != mailbox.StateUnclear {
+			t.Fatalf("after the lease: %+v, %+v", o, w.status())
+		}
+	}
+	w.check(t)
+}
+
+func TestMissingCredentialsCostNoIntent(t *testing.T) {
+	t.Parallel()
+	w, e := granted(t)
+	h := w.register()
+	h.Apps = oneApp{err: classed(fault.LegDown, "app_unknown")}
+	if _, err := h.Handle(t.Context(), e); !fault.Is(err, fault.LegDown) || w.registrations.get().Phase != mailbox.RegistrationNone {
+		t.Errorf("%v, %+v", err, w.registrations.get())
+	}
+}
+
+func TestASlowWorkersAnswerIsStillTheTruth(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		meanwhile func(mailbox.Registration) mailbox.Registration
+		id        string
+		phase     mailbox.RegistrationPhase
+	}{
+		"declared unclear": {func(r mailbox.Registration) mailbox.Registration { return r.Unclear(passing("x"), at) }, "w1", mailbox.Registered},
+		"buried": {func(r mailbox.Registration) mailbox.Registration {
+			return r.Bury(codeOf(0).Follow(events.RegistrationRequested, at), passing("x"), at)
+		}, "w1", mailbox.Registered},
+		"adopted": {func(r mailbox.Registration) mailbox.Registration { return r.Created("w9", true, at) }, "w9", mailbox.Registered},
+		"posted for a newer consent": {func(mailbox.Registration) mailbox.Registration {
+			return mailbox.Registration{Phase: mailbox.Posting, Attempt: "att01"}
+		}, "", mailbox.Posting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, e := granted(t)
+			w.registrations.onSave = func(mailbox.Registration) { // at the intent; the next save is the answer's
+				w.registrations.onSave = func(mailbox.Registration) { w.registrations.put(test.meanwhile(w.registrations.get())) }
+			}
+			o := w.deliver(t.Context(), e)
+			if got := w.registrations.get(); o.err != nil || got.Phase != test.phase || got.WarmyID != test.id {
+				t.Errorf("%+v, %+v", o, got)
+			}
+		})
+	}
+}
+
+// endless is a Registrar that waits for its turn until it is told to stop.
+type endless struct{ took time.Duration }
+
+func (p *endless) Create(ctx context.Context, _ string, _ handlers.NewMailbox) (string, error) {
+	began := time.Now()
+	<-ctx.Done()
+	p.took = time.Since(began)
+	return "", passing("warmy_not_sent")
+}
+
+func (*endless) Find(context.Context, string, string) (string, bool, error) {
+	return "", false, errors.New("not asked for")
+}
+
+func TestAPostEndsBeforeItsLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, e := granted(t)
+		h, slow := w.register(), &endless{}
+		h.Warmy = slow
+		if _, err := h.Handle(t.Context(), e); !fault.Is(err, fault.Transient) {
+			t.Errorf("%v", err)
+		}
+		if slow.took <= 0 || slow.took >= mailbox.PostLease {
+			t.Errorf("it took %s of a lease of %s", slow.took, mailbox.PostLease)
+		}
+	})
+}
+
+func TestALateBurialDoesNotTouchANewerConsent(t *testing.T) {
+	t.Parallel()
+	w, e := granted(t)
+	posting, _ := mailbox.Registration{}.Claim(e, "somebody", w.now)
+	w.registrations.put(posting)
+	e.Attempt = "att99"
+	if err := w.register().Bury(t.Context(), e, passing("x")); err != nil || w.registrations.get() != posting {
+		t.Errorf("%v, %+v", err, w.registrations.get())
+	}
+}
+
+func TestANewConsentReconnectsARegisteredMailbox(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	if !w.run(t.Context(), codeOf(0)) || w.status().State != mailbox.StateRegistered {
+		t.Fatalf("%+v", w.status())
+	}
+	w.now = at.Add(time.Minute)
+	if !w.run(t.Context(), codeOf(1)) || w.warmy.posts != 2 || w.registrations.get().Attempt != "att01" {
+		t.Errorf("after the second consent: %d POSTs, %+v", w.warmy.posts, w.registrations.get())
+	}
+}
