@@ -32,7 +32,7 @@ func (l *loader) reference(key, name string, names []string, what string) string
 	case name == "" && len(names) == 1:
 		return names[0]
 	case name != "" && !slices.Contains(names, name):
-		l.tell(key, "names none of "+what, suggest(name, names, "known are "+strings.Join(names, ", ")))
+		l.tell(key, "names none of "+what, suggest(name, "", names, "known are "+strings.Join(names, ", ")))
 	}
 	return name
 }

@@ -54,7 +54,7 @@ func (v *variables) take(name, value string) (string, any) {
 	key, f, found := v.resolve(name)
 	switch {
 	case !found:
-		v.problems.add(Problem{Key: name, Where: name, Reason: "is no known variable", Remedy: suggest(name, v.all(), "see `kindling config show` for the keys")})
+		v.problems.add(Problem{Key: name, Where: name, Reason: "is no known variable", Remedy: suggest(name, envPrefix, v.all(), "see `kindling config show` for the keys")})
 		return "", nil
 	case f.kind == hidden:
 		v.secret(key, name, value)
@@ -140,7 +140,9 @@ func (v *variables) all() []string {
 		}
 		for _, item := range items {
 			for _, f := range s.fields {
-				names = append(names, s.variable(item, f.key))
+				if s.item == "" || f.key != "name" {
+					names = append(names, s.variable(item, f.key))
+				}
 			}
 		}
 	}

@@ -174,7 +174,7 @@ func (l *loader) flags(given map[string]string) layer {
 		f, known := fields[key]
 		switch {
 		case !known:
-			l.problems.add(Problem{Key: key, Where: "flag", Reason: "is no known key", Remedy: suggest(key, slices.Sorted(maps.Keys(fields)), "")})
+			l.problems.add(Problem{Key: key, Where: "flag", Reason: "is no known key", Remedy: suggest(key, "", slices.Sorted(maps.Keys(fields)), "")})
 		case f.kind == hidden:
 			l.problems.add(Problem{Key: key, Where: "flag", Reason: "a secret stands on the command line, which every user of this host can read", Remedy: "put it into a file and name that in " + key + "_file"})
 		default:

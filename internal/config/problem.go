@@ -25,7 +25,7 @@ func (p Problem) String() string {
 		b.WriteString(p.Where + ": ")
 	}
 	if p.Key != "" {
-		b.WriteString(p.Key)
+		b.WriteString(printable(p.Key))
 		if p.Value != "" {
 			b.WriteString(" = " + strconv.Quote(p.Value))
 		}
@@ -36,6 +36,15 @@ func (p Problem) String() string {
 		b.WriteString(" (" + p.Remedy + ")")
 	}
 	return b.String()
+}
+
+// printable keeps a key that nobody knows from writing to the terminal what it likes.
+func printable(key string) string {
+	const longest = 80
+	if q := strconv.QuoteToASCII(key); len(key) > longest || q != `"`+key+`"` {
+		return q[:min(len(q), longest)]
+	}
+	return key
 }
 
 // Invalid is the error of a configuration with problems; it holds all of them.
@@ -99,11 +108,13 @@ func harmless(value string) string {
 	return value
 }
 
-// suggest names the candidate that word was probably meant to be, as a remedy, or says what else to do.
-func suggest(word string, candidates []string, otherwise string) string {
-	best, distance := "", len(word)/3+1
+// suggest names the candidate that word was probably meant to be, as a remedy, or says what else to do. Both are
+// compared without prefix, which they share, and without regard to letter case, hyphens and underscores.
+func suggest(word, prefix string, candidates []string, otherwise string) string {
+	bare := fold(strings.TrimPrefix(word, prefix))
+	best, distance := "", len(bare)/3+1
 	for _, c := range candidates {
-		if d := edits(word, c); d < distance {
+		if d := edits(bare, fold(strings.TrimPrefix(c, prefix))); d < distance {
 			best, distance = c, d
 		}
 	}
@@ -111,6 +122,10 @@ func suggest(word string, candidates []string, otherwise string) string {
 		return otherwise
 	}
 	return "did you mean " + best + "?"
+}
+
+func fold(word string) string {
+	return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(word))
 }
 
 // edits is the least number of letters to insert, delete, replace or swap that turn a into b.

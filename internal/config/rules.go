@@ -120,7 +120,7 @@ func oneOf(values ...string) func(string) *note {
 		if slices.Contains(values, value) {
 			return nil
 		}
-		return &note{"is not one of " + strings.Join(values, ", "), suggest(value, values, "")}
+		return &note{"is not one of " + strings.Join(values, ", "), suggest(value, "", values, "")}
 	}
 }
 
@@ -168,7 +168,7 @@ func tenant(value string) *note {
 	if slices.Contains(words, value) || guidForm.MatchString(value) || domainForm.MatchString(strings.ToLower(value)) {
 		return nil
 	}
-	return &note{"is not organizations, common, consumers, a GUID or a domain", suggest(value, words, "copy \"Directory (tenant) ID\" from Azure")}
+	return &note{"is not organizations, common, consumers, a GUID or a domain", suggest(value, "", words, "copy \"Directory (tenant) ID\" from Azure")}
 }
 
 func scope(value string) *note {

@@ -1,0 +1,215 @@
+package config_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kindling/internal/config"
+	"kindling/internal/secret"
+)
+
+// complete is a configuration with which every role can work.
+func complete(t *testing.T) config.Config {
+	t.Helper()
+	cfg, err := load(t, fmt.Sprintf(`
+nats: {url: "nats://127.0.0.1:4222"}
+edge: {public_url: "https://connect.example.com"}
+keys: {dir: %q}
+apps: [{name: main, client_id: %s, client_secret_file: %q}]
+accounts: [{name: main, api_key_file: %q}]
+`, t.TempDir(), clientID, write(t, "client", "s3cret"), write(t, "key", "s3cret")), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func roles() map[string]config.Role {
+	return map[string]config.Role{
+		"edge": config.Edge, "token-worker": config.TokenWorker, "warmy-worker": config.WarmyWorker, "console": config.Console, "up": config.Up,
+	}
+}
+
+func TestACompleteConfigurationServesEveryRole(t *testing.T) {
+	t.Parallel()
+	cfg := complete(t)
+	for name, role := range roles() {
+		if err := cfg.Require(role); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if w := cfg.Warnings(role); len(w) > 0 {
+			t.Errorf("%s: warnings %v", name, w)
+		}
+	}
+}
+
+func TestEachRoleNamesWhatItLacks(t *testing.T) {
+	t.Parallel()
+	const (
+		nats     = "nats.url: is missing (write as in nats://127.0.0.1:4222)"
+		keys     = "keys.dir: is missing (name the directory that holds this process's keysets)"
+		public   = "edge.public_url: is missing (write the address under which owners reach the edge, as in https://connect.example.com)"
+		apps     = "apps: is missing (describe at least one Azure app registration)"
+		accounts = "accounts: is missing (describe at least one Warmy account)"
+	)
+	for name, want := range map[string][]string{
+		"edge":         {nats, keys, public, apps},
+		"token-worker": {nats, keys, apps},
+		"warmy-worker": {nats, keys, apps, accounts},
+		"console":      {nats, keys, public, apps, accounts},
+		"up":           {keys, public, apps, accounts},
+	} {
+		cfg, err := load(t, "edge: {}\n", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, lines(t, cfg.Require(roles()[name]))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// The edge and the console are exposed: they must work where the secrets' files are not even readable.
+func TestOnlyTheWorkersReadSecrets(t *testing.T) {
+	t.Parallel()
+	cfg, err := load(t, fmt.Sprintf(`
+nats: {url: "nats://127.0.0.1:4222"}
+edge: {public_url: "https://connect.example.com"}
+keys: {dir: keys}
+apps: [{name: main, client_id: %s, client_secret_file: [/nonexistent/a, /nonexistent/b]}]
+accounts: [{name: main, api_key_file: /nonexistent/c}]
+`, clientID), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := []string{
+		`apps.main.client_secret_file = "/nonexistent/a": does not exist (check the path)`,
+		`apps.main.client_secret_file[1] = "/nonexistent/b": does not exist (check the path)`,
+	}
+	key := `accounts.main.api_key_file = "/nonexistent/c": does not exist (check the path)`
+	for _, role := range []config.Role{config.Edge, config.Console, config.Edge | config.Console} {
+		if err := cfg.Require(role); err != nil {
+			t.Errorf("role %d: %v", role, err)
+		}
+	}
+	if diff := cmp.Diff(client, lines(t, cfg.Require(config.TokenWorker))); diff != "" {
+		t.Errorf("token-worker (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(append(client, key), lines(t, cfg.Require(config.WarmyWorker))); diff != "" {
+		t.Errorf("warmy-worker (-want +got):\n%s", diff)
+	}
+}
+
+func TestIncompleteOrUnsafeSettingsAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*config.Config)
+		want   string
+	}{
+		"no client secret": {func(c *config.Config) { c.Apps[0].ClientSecrets = config.Secret{} }, "apps.main.client_secret: is missing (put it into a file and name that in apps.main.client_secret_file)"},
+		"no API key":       {func(c *config.Config) { c.Accounts[0].APIKey = config.Secret{} }, "accounts.main.api_key: is missing (put it into a file and name that in accounts.main.api_key_file)"},
+		"half a session": {func(c *config.Config) {
+			c.Accounts[0].Auth, c.Accounts[0].UID, c.Accounts[0].AccessToken = config.AuthSession, "u", config.Inline(secret.New("x"))
+		}, "accounts.main.client: is missing (write the client header of a signed-in session)"},
+		"no client_id":             {func(c *config.Config) { c.Apps[0].ClientID = "" }, `apps.main.client_id: is missing (copy "Application (client) ID" from the app's overview in Azure)`},
+		"the example's client_id":  {func(c *config.Config) { c.Apps[0].ClientID = "00000000-0000-0000-0000-000000000000" }, `apps.main.client_id: is still the example's (copy "Application (client) ID" from the app's overview in Azure)`},
+		"a public console":         {func(c *config.Config) { c.Console.Listen = ":8090" }, "console.operators_file: is missing although console.listen is open to other hosts (name a file of operators, or listen on 127.0.0.1)"},
+		"a console on all of IPv6": {func(c *config.Config) { c.Console.Listen = "[::]:8090" }, "console.operators_file: is missing although console.listen is open to other hosts (name a file of operators, or listen on 127.0.0.1)"},
+		"operators missing":        {func(c *config.Config) { c.Console.OperatorsFile = "/nonexistent/o" }, `console.operators_file = "/nonexistent/o": does not exist (check the path)`},
+		"NATS credentials missing": {func(c *config.Config) { c.NATS.CredsFile = "/nonexistent/n" }, `nats.creds_file = "/nonexistent/n": does not exist (check the path)`},
+		"keys not in a directory":  {func(c *config.Config) { c.Keys.Dir = os.DevNull }, `keys.dir = "/dev/null": is not a directory (name the directory that holds the keysets)`},
+		"CA missing":               {func(c *config.Config) { c.NATS.TLSCAFile = "/nonexistent/ca" }, `nats.tls_ca_file = "/nonexistent/ca": does not exist (check the path)`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := complete(t)
+			c.change(&cfg)
+			if diff := cmp.Diff([]string{c.want}, lines(t, cfg.Require(config.Up))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestACAMustHoldACertificateThatIsValidNow(t *testing.T) {
+	t.Parallel()
+	expired, valid := certificate(t, time.Now().Add(-time.Hour)), certificate(t, time.Now().Add(time.Hour))
+	for name, c := range map[string]struct{ text, want string }{
+		"not PEM":           {"-----", "holds no PEM certificate"},
+		"a key":             {"-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n", "holds no PEM certificate"},
+		"expired":           {expired, "holds only certificates that have expired"},
+		"valid":             {valid, ""},
+		"expired and valid": {expired + valid, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := complete(t)
+			cfg.NATS.TLSCAFile = write(t, "ca.pem", c.text)
+			err := cfg.Require(config.Edge)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error = %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func certificate(t *testing.T, until time.Time) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: until.Add(-24 * time.Hour), NotAfter: until}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func TestUnwiseSettingsAreWarnedOf(t *testing.T) {
+	t.Parallel()
+	cfg := complete(t)
+	open := write(t, "client", clientID)
+	if err := os.Chmod(open, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := load(t, fmt.Sprintf("apps: [{name: main, client_id: %s, client_secret_file: %q}]\n", clientID, open), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Apps[0].ClientSecrets = loaded.Apps[0].ClientSecrets
+	cfg.Apps[0].AllowCustomAuthority, cfg.Accounts[0].AllowCustomHost, cfg.NATS.AllowPlaintext = true, true, true
+
+	var got []string
+	for _, w := range cfg.Warnings(config.WarmyWorker) {
+		got = append(got, w.Key+": "+w.Reason)
+	}
+	want := []string{
+		"nats.allow_plaintext: events may cross the network in the clear",
+		"apps.main.allow_custom_authority: client secrets may go to another host than Microsoft's",
+		"apps.main.client_secret_file: every user of this host can read the file",
+		"apps.main.client_secret: looks like the secret's id, not its value",
+		"accounts.main.allow_custom_host: tokens of mailboxes may go to another host than Warmy's",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if err := cfg.Require(config.WarmyWorker); err != nil {
+		t.Errorf("a warning keeps the process from starting: %v", err)
+	}
+	if got := cfg.Warnings(config.Edge); len(got) != 2 {
+		t.Errorf("the edge warns of %v, want nothing of secrets it does not read", got)
+	}
+}
