@@ -11,8 +11,7 @@ import (
 )
 
 // ReconcileMailbox handles RegistrationUnclear: Warmy's listing decides whether a POST took effect. A mailbox that is
-// listed is adopted; one that is absent twice in a row, Apart from each other, is posted again. So is one that was
-// adopted for an earlier consent than e's: Warmy has yet to learn of the newer tokens.
+// listed is adopted; one that is absent twice in a row, Apart from each other, is posted again.
 type ReconcileMailbox struct {
 	Invitations   Reader[mailbox.Invitation]
 	Registrations Records[mailbox.Registration]
@@ -43,7 +42,7 @@ func (h ReconcileMailbox) Handle(ctx context.Context, e events.Event) ([]events.
 // settled returns what may still be missing after the listing has spoken: the worker can have stopped between its
 // last save and the event that follows.
 func (h ReconcileMailbox) settled(e events.Event, reg mailbox.Registration) []events.Event {
-	if reg.ProvenAbsent() || reg.Phase == mailbox.Registered && reg.Attempt != e.Attempt {
+	if reg.ProvenAbsent() {
 		return []events.Event{e.Follow(events.RegistrationRequested, h.Now())}
 	}
 	return nil
@@ -57,9 +56,8 @@ func (h ReconcileMailbox) list(
 		return nil, fmt.Errorf("find at Warmy: %w", err)
 	}
 	if found {
-		adopted := reg.Created(id, true, h.Now())
-		_, err := h.Registrations.Save(ctx, e.Mailbox, adopted, revision)
-		return h.settled(e, adopted), saved("adopted registration", err)
+		_, err := h.Registrations.Save(ctx, e.Mailbox, reg.Created(id, true, h.Now()), revision)
+		return nil, saved("adopted registration", err)
 	}
 	return h.absent(ctx, e, reg, revision)
 }

@@ -106,28 +106,18 @@ func TestAListingThatFailsProvesNothing(t *testing.T) {
 	}
 }
 
-func TestAnAdoptedMailboxLearnsOfANewerConsent(t *testing.T) {
+func TestAnUnclearPostOfAnOlderConsentIsSettledForTheNewerOne(t *testing.T) {
 	t.Parallel()
-	w, _ := doubtful(t, true)
-	w.now = at.Add(time.Minute)
-	o := w.deliver(t.Context(), codeOf(1))
-	if o.err != nil || len(o.follow) != 1 {
-		t.Fatalf("the newer consent: %+v", o)
-	}
-	o = w.deliver(t.Context(), o.follow[0])
-	if o.err != nil || len(o.follow) != 1 || o.follow[0].Kind != events.RegistrationUnclear || w.warmy.posts != 1 {
-		t.Fatalf("its registration: %+v", o)
-	}
-	listing := o.follow[0]
-	for range 2 { // the second one finds it adopted, and asks again
-		w.now = listing.NotBefore
-		o = w.deliver(t.Context(), listing)
-		if o.err != nil || len(o.follow) != 1 || o.follow[0].Kind != events.RegistrationRequested || w.status().State != mailbox.StateRegistered {
-			t.Fatalf("the listing: %+v, %+v", o, w.status())
+	for _, created := range []bool{true, false} {
+		w, _ := doubtful(t, created)
+		w.now = at.Add(time.Minute)
+		if !w.run(t.Context(), codeOf(1)) || w.status().State != mailbox.StateRegistered || len(w.warmy.ids) != 1 {
+			t.Errorf("created %v: ends as %+v, %d times at Warmy", created, w.status(), len(w.warmy.ids))
 		}
-	}
-	if w.deliver(t.Context(), o.follow[0]); w.warmy.last.Access.Reveal() != "access2" || w.registrations.get().Attempt != "att01" {
-		t.Errorf("Warmy has %s of %s", w.warmy.last.Access.Reveal(), w.registrations.get().Attempt)
+		if !created && w.warmy.last.Access.Reveal() != "access2" {
+			t.Errorf("posted with %s", w.warmy.last.Access.Reveal())
+		}
+		w.check(t)
 	}
 }
 

@@ -116,9 +116,10 @@ func (g Grant) settled() bool {
 	return g.Phase == GrantNeedsConsent || g.Phase == GrantMismatch || g.Phase == GrantDead
 }
 
-// destroyed tells whether tokens of the attempt that the phase is about were saved once and are gone.
+// destroyed tells whether tokens of the attempt that the phase is about were saved once and are gone. That must not be
+// forgotten: their code may never be sent again.
 func (g Grant) destroyed() bool {
-	return g.Tokens == nil && (g.Phase == GrantMismatch || g.Phase == GrantNeedsConsent && g.Reason == Revoked)
+	return g.Phase == GrantMismatch || g.Phase == GrantNeedsConsent && g.Reason == Revoked
 }
 
 // newerThan tells whether the grant is about a later attempt than e. Two codes of one instant have an order, too:
@@ -160,9 +161,14 @@ func (g Grant) Merge(mine Grant, t Tokens, now time.Time) (merged Grant, ok bool
 	return g, true
 }
 
+// deadWithTokens tells whether the work on the stored tokens was given up. The death of a newer code is none of theirs.
+func (g Grant) deadWithTokens() bool {
+	return g.Phase == GrantDead && g.Tokens != nil && (g.Tokens.Attempt == g.Attempt || g.Stage == string(events.Refresh))
+}
+
 // Revive ends the death of a grant whose stored tokens turned out good, and tells whether it did.
 func (g Grant) Revive(now time.Time) (Grant, bool) {
-	if g.Phase != GrantDead || !g.Tokens.from(g.Attempt) {
+	if !g.deadWithTokens() {
 		return g, false
 	}
 	g.Phase, g.Stage, g.Finding, g.Since = GrantSaved, "", nil, now.UTC()
@@ -185,7 +191,7 @@ func (g Grant) Rotate(t Tokens, now time.Time) Grant {
 	t.IDToken, t.Nonce, t.Attempt, t.Rotation = old.IDToken, old.Nonce, old.Attempt, old.Rotation+1
 	t.SavedAt = now.UTC()
 	g.Tokens = &t
-	if g.Attempt == t.Attempt {
+	if g.Attempt == t.Attempt || g.deadWithTokens() {
 		g.Phase, g.Stage, g.Finding, g.Since = GrantSaved, "", nil, now.UTC()
 	}
 	return g
@@ -233,10 +239,9 @@ func (g Grant) Revoke(f *fault.Fault, now time.Time) Grant {
 func (g Grant) Bury(e events.Event, f *fault.Fault, now time.Time) Grant {
 	switch {
 	case g.Tokens.from(e.Attempt):
-		if g.Attempt != e.Attempt && g.Phase == GrantRedeeming {
-			return g
+		if g.Attempt != e.Attempt && (e.Kind.Lane() == events.Code || g.Phase == GrantRedeeming || g.destroyed()) {
+			return g // the attempt that it is about must not be forgotten
 		}
-		g.Attempt = e.Attempt
 	case e.Kind.Lane() != events.Code, g.newerThan(e), g.Attempt == e.Attempt && g.settled() && g.Phase != GrantDead:
 		return g
 	default:

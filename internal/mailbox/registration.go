@@ -49,7 +49,8 @@ const MaxReposts = 2
 // second try: the POST may have reached Warmy.
 func (r Registration) Claim(e events.Event, owner string, now time.Time) (Registration, Verdict) {
 	switch {
-	case r.Phase == Registered && r.Attempt == e.Attempt:
+	case r.Phase == Registered:
+		// Also for a newer consent: whether a second POST updates or duplicates is not documented by Warmy.
 		return r, Done
 	case r.Phase == Uncertain:
 		return r, Resume

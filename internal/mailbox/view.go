@@ -53,9 +53,8 @@ func View(f Facts, now time.Time) Status {
 	switch {
 	case !f.Invitation.ErasedAt.IsZero():
 		return Status{State: StateErased, Since: f.Invitation.ErasedAt}
-	case f.Registration.Phase == Registered, f.Registration.WarmyID != "": // also while a later consent is posted
-		r := f.Registration
-		return Status{State: StateRegistered, Since: r.Since, WarmyID: r.WarmyID, Finding: r.Finding}
+	case f.Registration.Phase == Registered:
+		return Status{State: StateRegistered, Since: f.Registration.Since, WarmyID: f.Registration.WarmyID}
 	case f.Grant.Tokens != nil:
 		return f.viewSaved()
 	case f.Grant.Phase != GrantNone && (!answered || f.Grant.Attempt == latest.ID || f.Grant.Since.After(latest.AnsweredAt)):
@@ -76,7 +75,7 @@ func (f Facts) viewSaved() Status {
 	r, attempt := f.Registration, f.Grant.Tokens.Attempt
 	s := Status{State: StateGranted, Since: f.Grant.Tokens.SavedAt, Finding: f.Grant.Finding}
 	switch {
-	case f.Grant.Phase == GrantDead && f.Grant.Attempt == attempt:
+	case f.Grant.deadWithTokens():
 		return Status{State: StateDead, Stage: f.Grant.Stage, Since: f.Grant.Since, Finding: f.Grant.Finding}
 	case r.Attempt != attempt && r.Phase != Posting && r.Phase != Uncertain:
 		return s

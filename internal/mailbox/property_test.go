@@ -1,0 +1,345 @@
+package mailbox_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/mailbox"
+)
+
+// history is one mailbox under random news, and what must be remembered of it to judge the invariants.
+type history struct {
+	facts mailbox.Facts
+	now   time.Time
+
+	ever     map[string]bool       // attempts whose tokens were ever saved
+	inFlight map[int]mailbox.Grant // claims that workers hold, by code; a worker may be slow
+	maybe    bool                  // a POST may have taken effect and nothing has settled it
+	absent   []time.Time           // clean listings since
+	last     mailbox.Registration  // before the latest news
+}
+
+const consents = 3
+
+// codeEvent is one of the events that carry the nth code: itself, or a replay of it.
+func codeEvent(r *rapid.T, n int) events.Event {
+	if seq := rapid.Uint64Range(0, 2).Draw(r, "replay"); seq > 0 {
+		return codeOf(n).Replayed(seq)
+	}
+	return codeOf(n)
+}
+
+func (h *history) worker(r *rapid.T) string {
+	return rapid.SampledFrom([]string{"w1", "w2"}).Draw(r, "worker")
+}
+
+func anyFault(r *rapid.T) *fault.Fault {
+	reasons := []string{mailbox.CodeExpired, mailbox.SignInFailed, mailbox.AdminRequired}
+	return faultOf(rapid.SampledFrom(fault.Classes()).Draw(r, "class"), rapid.SampledFrom(reasons).Draw(r, "reason"))
+}
+
+func (h *history) tick(r *rapid.T) {
+	steps := []time.Duration{0, time.Millisecond, time.Second, 30 * time.Second, mailbox.RedeemLease, apart, mailbox.PostLease, mailbox.CodeLife, time.Hour}
+	h.now = h.now.Add(rapid.SampledFrom(steps).Draw(r, "tick"))
+}
+
+// The edge's news.
+
+func (h *history) startAttempt(r *rapid.T) {
+	a := attempt(rapid.IntRange(0, 30).Draw(r, "attempt"), h.now)
+	if slices.ContainsFunc(h.facts.Claim.Attempts, func(b mailbox.Attempt) bool { return b.StateHash == a.StateHash }) {
+		return // a state is random: it never comes twice
+	}
+	before, _ := h.facts.Claim.Latest()
+	next, err := h.facts.Claim.Start(a, h.now)
+	if err == nil {
+		h.facts.Claim = next
+	}
+	if n := h.underWay(); err == nil && n > mailbox.MaxLiveAttempts {
+		r.Fatalf("a start makes %d attempts under way", n)
+	}
+	if after, _ := next.Latest(); after != before {
+		r.Fatalf("a new attempt changed the latest answer from %+v to %+v", before, after)
+	}
+}
+
+func (h *history) underWay() int {
+	live := 0
+	for _, a := range h.facts.Claim.Attempts {
+		if a.AnsweredAt.IsZero() && h.now.Before(a.ExpiresAt) {
+			live++
+		}
+	}
+	return live
+}
+
+func (h *history) answerAttempt(r *rapid.T) {
+	state := attempt(rapid.IntRange(0, 30).Draw(r, "attempt"), at).StateHash
+	switch rapid.IntRange(0, 2).Draw(r, "answer") {
+	case 0:
+		h.facts.Claim, _, _ = h.facts.Claim.Code(state, rapid.SampledFrom([]string{"c1", "c2"}).Draw(r, "code"), h.now)
+	case 1:
+		h.facts.Claim, _, _ = h.facts.Claim.Refuse(state, mailbox.Declined, h.now)
+	case 2:
+		h.facts.Claim = h.facts.Claim.Release(state)
+	}
+}
+
+// The token worker's news.
+
+func (h *history) claimCode(r *rapid.T) {
+	n := rapid.IntRange(1, consents).Draw(r, "n")
+	e := codeEvent(r, n)
+	if h.now.Before(e.At) {
+		h.now = e.At
+	}
+	before := h.facts.Grant
+	next, verdict := before.Claim(e, h.worker(r), h.now)
+	switch verdict {
+	case mailbox.Proceed:
+		if h.ever[e.Attempt] {
+			r.Fatalf("the code of %s may be sent again though its tokens were saved; grant %+v", e.Attempt, before)
+		}
+		h.inFlight[n] = next
+		h.facts.Grant = next
+	case mailbox.Refuse:
+		h.facts.Grant = next
+	case mailbox.Done, mailbox.Wait, mailbox.Resume:
+		if next != before {
+			r.Fatalf("verdict %v changed the grant", verdict)
+		}
+	}
+}
+
+// concludeCode is the end of a send: by compare-and-set if nobody came between, merged if the tokens came late.
+func (h *history) concludeCode(r *rapid.T) {
+	n := rapid.IntRange(1, consents).Draw(r, "n")
+	mine, ok := h.inFlight[n]
+	if !ok {
+		return
+	}
+	delete(h.inFlight, n)
+	if rapid.Bool().Draw(r, "failed") {
+		if h.facts.Grant == mine {
+			h.facts.Grant = mine.Fail(anyFault(r), h.now)
+		}
+		return
+	}
+	t := tokens(fmt.Sprintf("access%d", n), h.now.Add(time.Hour))
+	if h.facts.Grant == mine {
+		h.facts.Grant = mine.Save(t, h.now)
+	} else if merged, ok := h.facts.Grant.Merge(mine, t, h.now); ok {
+		h.facts.Grant = merged
+	}
+	if h.facts.Grant.Tokens == nil {
+		r.Fatal("tokens that arrived are not stored, and no newer ones are")
+	}
+	h.ever[h.facts.Grant.Tokens.Attempt] = true
+}
+
+func (h *history) newsOfTokens(r *rapid.T) {
+	g := h.facts.Grant
+	if g.Tokens == nil {
+		return
+	}
+	switch rapid.IntRange(0, 3).Draw(r, "news") {
+	case 0:
+		h.facts.Grant = g.Rotate(tokens("rotated", h.now.Add(time.Hour)), h.now)
+	case 1:
+		h.facts.Grant = g.Mismatch(anyFault(r), h.now)
+	case 2:
+		h.facts.Grant = g.Revoke(anyFault(r), h.now)
+	case 3:
+		h.facts.Grant, _ = g.Revive(h.now)
+	}
+}
+
+func (h *history) buryCode(r *rapid.T) {
+	n := rapid.IntRange(1, consents).Draw(r, "n")
+	e := codeEvent(r, n)
+	if rapid.Bool().Draw(r, "refresh") {
+		e = e.Follow(events.RefreshRequested, h.now)
+	}
+	before := h.facts.Grant
+	h.facts.Grant = before.Bury(e, anyFault(r), h.now)
+	if h.facts.Grant.Tokens != before.Tokens {
+		r.Fatal("a burial lost tokens")
+	}
+}
+
+// The Warmy worker's news.
+
+func (h *history) claimPost(r *rapid.T) {
+	n := rapid.IntRange(1, consents).Draw(r, "n")
+	e := registerOf(n)
+	before := h.facts.Registration
+	next, verdict := before.Claim(e, h.worker(r), h.now)
+	switch verdict {
+	case mailbox.Proceed:
+		switch {
+		case h.maybe:
+			r.Fatalf("a POST though an earlier one may have taken effect: %+v", before)
+		case before.Phase == mailbox.Uncertain || before.Phase == mailbox.Posting:
+			r.Fatalf("a POST from phase %s", before.Phase)
+		case before.Phase == mailbox.Registered:
+			r.Fatal("a registered mailbox is posted again")
+		}
+		h.facts.Registration, h.maybe, h.absent = next, true, nil
+	case mailbox.Refuse:
+		h.facts.Registration = next
+	case mailbox.Done, mailbox.Wait, mailbox.Resume:
+		if next != before {
+			r.Fatalf("verdict %v changed the registration", verdict)
+		}
+	}
+}
+
+func (h *history) concludePost(r *rapid.T) {
+	reg := h.facts.Registration
+	if reg.Phase != mailbox.Posting {
+		return
+	}
+	switch rapid.IntRange(0, 2).Draw(r, "outcome") {
+	case 0:
+		h.facts.Registration, h.maybe = reg.NotPosted(anyFault(r), h.now), false
+	case 1:
+		h.facts.Registration = reg.Unclear(anyFault(r), h.now)
+	case 2:
+		h.facts.Registration, h.maybe = reg.Created("4711", false, h.now), false
+	}
+}
+
+func (h *history) list(r *rapid.T) {
+	reg := h.facts.Registration.Reopen(h.now)
+	if reg.Phase != mailbox.Uncertain {
+		return
+	}
+	if rapid.IntRange(0, 3).Draw(r, "listed") == 0 {
+		h.facts.Registration, h.maybe = reg.Created("4711", true, h.now), false
+		return
+	}
+	next, verdict := reg.Absent(h.now, apart)
+	h.absent = append(h.absent, h.now)
+	h.facts.Registration = next
+	if verdict != mailbox.Proceed {
+		return
+	}
+	if n := len(h.absent); n < 2 || h.now.Sub(h.absent[0]) < apart {
+		r.Fatalf("absence is said to be proven by listings at %v", h.absent)
+	}
+	h.maybe = false
+}
+
+func (h *history) buryPost(r *rapid.T) {
+	e := registerOf(rapid.IntRange(1, consents).Draw(r, "n"))
+	if rapid.Bool().Draw(r, "reconcile") {
+		e = e.Follow(events.RegistrationUnclear, h.now)
+	}
+	h.facts.Registration = h.facts.Registration.Bury(e, anyFault(r), h.now)
+}
+
+func (h *history) erase(r *rapid.T) {
+	if rapid.IntRange(0, 9).Draw(r, "really") == 0 {
+		h.facts.Invitation.ErasedAt = h.now
+	}
+}
+
+// check judges the invariants that hold after any news.
+func (h *history) check(r *rapid.T, tokensBefore bool, mayLoseTokens bool) {
+	f := h.facts
+	if f.Grant.Sends > mailbox.MaxSends {
+		r.Fatalf("%d sends are counted", f.Grant.Sends)
+	}
+	if tokensBefore && f.Grant.Tokens == nil && !mayLoseTokens {
+		r.Fatalf("saved tokens were lost: %+v", f.Grant)
+	}
+	if n := len(f.Claim.Attempts); n > 2*mailbox.MaxLiveAttempts {
+		r.Fatalf("%d attempts are kept", n)
+	}
+	status := mailbox.View(f, h.now)
+	if !slices.Contains(mailbox.States(), status.State) || status.Reason != "" && !slices.Contains(mailbox.Reasons(), status.Reason) {
+		r.Fatalf("state %q, reason %q", status.State, status.Reason)
+	}
+	if !f.Invitation.ErasedAt.IsZero() != (status.State == mailbox.StateErased) {
+		r.Fatalf("erased at %v, state %s", f.Invitation.ErasedAt, status.State)
+	}
+	if f.Invitation.ErasedAt.IsZero() && f.Registration.Phase == mailbox.Registered && status.State != mailbox.StateRegistered {
+		r.Fatalf("registered, but seen as %s", status.State)
+	}
+	if h.last.Phase == mailbox.Registered && f.Registration.Phase != mailbox.Registered {
+		r.Fatalf("registered, then %s", f.Registration.Phase)
+	}
+	h.last = f.Registration
+}
+
+func TestNoNewsBreaksAMailbox(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		h := &history{facts: invited(), now: at, ever: map[string]bool{}, inFlight: map[int]mailbox.Grant{}}
+		news := map[string]func(*rapid.T){
+			"start": h.startAttempt, "answer": h.answerAttempt, "claim code": h.claimCode, "conclude code": h.concludeCode,
+			"tokens": h.newsOfTokens, "bury code": h.buryCode, "claim post": h.claimPost, "conclude post": h.concludePost,
+			"list": h.list, "bury post": h.buryPost, "erase": h.erase, "tick": h.tick,
+		}
+		actions := map[string]func(*rapid.T){}
+		for name, act := range news {
+			actions[name] = func(r *rapid.T) {
+				had := h.facts.Grant.Tokens != nil
+				act(r)
+				h.check(r, had, name == "tokens")
+			}
+		}
+		r.Repeat(actions)
+	})
+}
+
+// TestEveryCombinationOfFactsHasOneState builds facts that no sequence of news may lead to: a restored backup can.
+func TestEveryCombinationOfFactsHasOneState(t *testing.T) {
+	t.Parallel()
+	instants := []time.Time{{}, at.Add(-time.Hour), at, at.Add(time.Hour)}
+	attempts := []string{"", "att01", "att02"}
+	rapid.Check(t, func(r *rapid.T) {
+		instant := func(name string) time.Time { return rapid.SampledFrom(instants).Draw(r, name) }
+		who := func(name string) string { return rapid.SampledFrom(attempts).Draw(r, name) }
+		reason := rapid.SampledFrom(mailbox.Reasons())
+		f := mailbox.Facts{
+			Invitation: mailbox.Invitation{InvitedAt: instant("invited"), LinkExpiresAt: instant("expires"), ErasedAt: instant("erased")},
+			Grant: mailbox.Grant{
+				Phase: mailbox.GrantPhase(rapid.SampledFrom([]string{
+					"", "redeeming", "saved", "needs_consent", "mismatch", "dead", "of a newer version",
+				}).Draw(r, "grant")),
+				Reason: reason.Draw(r, "reason"), Attempt: who("grant attempt"), CodeAt: instant("code at"), Since: instant("grant since"),
+			},
+			Registration: mailbox.Registration{
+				Phase: mailbox.RegistrationPhase(rapid.SampledFrom([]string{
+					"", "posting", "unclear", "registered", "dead", "of a newer version",
+				}).Draw(r, "registration")),
+				Attempt: who("registration attempt"), WarmyID: rapid.SampledFrom([]string{"", "4711"}).Draw(r, "warmy id"),
+			},
+		}
+		if rapid.Bool().Draw(r, "tokens") {
+			f.Grant.Tokens = &mailbox.Tokens{Attempt: who("tokens of")}
+		}
+		for range rapid.IntRange(0, 2).Draw(r, "attempts") {
+			a := mailbox.Attempt{ID: who("attempt"), AnsweredAt: instant("answered")}
+			if rapid.Bool().Draw(r, "refused") {
+				a.Refusal = reason.Draw(r, "refusal")
+			}
+			f.Claim.Attempts = append(f.Claim.Attempts, a)
+		}
+		first, second := mailbox.View(f, at), mailbox.View(f, at)
+		if !slices.Contains(mailbox.States(), first.State) || first.State != second.State {
+			r.Fatalf("%+v is seen as %q, then %q", f, first.State, second.State)
+		}
+		f.Invitation.ErasedAt = at
+		if got := mailbox.View(f, at).State; got != mailbox.StateErased {
+			r.Fatalf("erased, but seen as %s", got)
+		}
+	})
+}
