@@ -47,7 +47,7 @@ func startSimulator(ctx context.Context) (*simulator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start simulator: %w", err)
 	}
-	cmd.Stderr = os.Stderr
+	cmd.Stderr, cmd.Env = os.Stderr, append(os.Environ(), "KINDLING_LOG=error") //nolint:forbidigo // passed on as it is
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start simulator: %w", err)
 	}

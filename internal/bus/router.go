@@ -98,7 +98,8 @@ func (b *Bus) Serve(ctx context.Context, cfg ServeConfig, lanes ...Lane) error {
 
 func watermillLog(log *slog.Logger) watermill.LoggerAdapter {
 	return watermill.NewSlogLoggerWithLevelMapping(log, map[slog.Level]slog.Level{
-		slog.LevelInfo: slog.LevelDebug, // what the router does at start and stop is of no interest to an operator
+		slog.LevelInfo:  slog.LevelDebug, // what the router does at start and stop is of no interest to an operator
+		slog.LevelError: slog.LevelDebug, // a message given back is an error to the router; the lane has logged why
 	})
 }
 
@@ -241,7 +242,7 @@ func (w *worker) hold(ctx context.Context, e events.Event, f *fault.Fault, d tim
 	if d == 0 {
 		d = w.cfg.HoldFor
 	}
-	w.bus.log.ErrorContext(ctx, "leg_held", "leg", w.gate.name, "code", f.Code, "cause", f.Cause, "remedy", f.Remedy, "hold_for", d)
+	w.bus.log.ErrorContext(ctx, "leg_held", "leg", w.gate.name, "fault", f.Code, "cause", f.Cause, "remedy", f.Remedy, "hold_for", d)
 	w.warn(ctx, "leg_hold_failed", e, w.gate.hold(ctx, f, d, "fault"))
 }
 
@@ -257,7 +258,7 @@ func (w *worker) obey(
 		return "ok", nil
 	}
 	f := fault.Of(cause)
-	w.bus.log.WarnContext(ctx, "attempt_failed", "lane", w.lane.Lane, "mailbox", e.Mailbox, "event", e.ID, "class", f.Class, "code", f.Code, "error", cause)
+	w.bus.log.WarnContext(ctx, "attempt_failed", "lane", w.lane.Lane, "mailbox", e.Mailbox, "event", e.ID, "class", f.Class, "fault", f.Code, "error", cause)
 	if decision.Verdict == Bury {
 		return w.bury(ctx, d, payload, e, f)
 	}
@@ -287,7 +288,7 @@ func (w *worker) bury(ctx context.Context, d *delivery, payload []byte, e events
 		d.nakAfter(republishDelay)
 		return "left", errGivenBack
 	}
-	w.bus.log.ErrorContext(ctx, "dead_letter", "lane", w.lane.Lane, "mailbox", e.Mailbox, "event", e.ID, "class", f.Class, "code", f.Code)
+	w.bus.log.ErrorContext(ctx, "dead_letter", "lane", w.lane.Lane, "mailbox", e.Mailbox, "event", e.ID, "class", f.Class, "fault", f.Code)
 	return "dead", nil
 }
 
@@ -300,7 +301,7 @@ func (w *worker) undecodable(ctx context.Context, d *delivery, payload []byte, c
 		d.nakAfter(republishDelay)
 		return "left", errGivenBack
 	}
-	w.bus.log.ErrorContext(ctx, "dead_letter", "lane", w.lane.Lane, "code", "undecodable", "error", cause)
+	w.bus.log.ErrorContext(ctx, "dead_letter", "lane", w.lane.Lane, "fault", "undecodable", "error", cause)
 	return "dead", nil
 }
 

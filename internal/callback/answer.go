@@ -117,7 +117,7 @@ func (e *edge) reportRefusal(ctx context.Context, t ticket, f *fault.Fault) {
 		level = slog.LevelError
 	}
 	e.Log.LogAttrs(ctx, level, "microsoft sent no code", slog.String("mailbox", t.mailbox), slog.String("app", t.app),
-		slog.String("code", f.Code), slog.String("cause", f.Cause), slog.String("remedy", f.Remedy))
+		slog.String("fault", f.Code), slog.String("cause", f.Cause), slog.String("remedy", f.Remedy))
 }
 
 // accept claims the code, seals it, and thanks only when the event is stored.

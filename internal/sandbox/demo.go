@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -57,6 +58,12 @@ func Demo(ctx context.Context, o DemoOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, cleanup()) }()
+	log, closeLog, err := o.openLog(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	o.Env.Log = log
 	world, settings, err := o.world(ctx, app.Data(dir))
 	if err != nil {
 		return err
@@ -91,6 +98,16 @@ func (o DemoOptions) directory() (string, func() error, error) {
 		return dir, nothing, nil
 	}
 	return dir, func() error { return os.RemoveAll(dir) }, nil
+}
+
+// openLog keeps the log out of the funnel's way: it goes to a file beside the data, and is gone with it unless --keep.
+func (o DemoOptions) openLog(dir string) (*slog.Logger, func() error, error) {
+	file, err := os.OpenFile(filepath.Join(dir, "kindling.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the demo's own directory
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the demo's log: %w", err)
+	}
+	handler := service.Redact(slog.NewJSONHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(handler), file.Close, nil
 }
 
 func (o DemoOptions) world(ctx context.Context, data app.Data) (*World, Settings, error) {
@@ -174,7 +191,7 @@ func (o DemoOptions) introduce(s Settings) {
 token-worker, warmy-worker and console. Microsoft and Warmy are simulators; nothing leaves this machine.
 
   console   http://%s   (token in %s)
-  data      %s
+  data      %s   (log in kindling.log)
   Warmy     allows this demo's account %d calls a minute; a real account has 60. Its listing is asked about an unclear
             registration after %s instead of a minute. All else is as in real use.`,
 		s.ConsoleListen, filepath.Base(s.Data.TokenFile()), string(s.Data), s.CallsPerMinute, s.ReconcileAfter)

@@ -14,6 +14,7 @@ import (
 // Settings are what the sandbox's kindling.yaml says.
 type Settings struct {
 	Data           app.Data
+	NATSURL        string // empty: embedded
 	EdgeListen     string
 	PublicURL      string
 	ConsoleListen  string
@@ -28,6 +29,9 @@ type Settings struct {
 
 // The file is written and then read like any operator's: the sandbox has no way around the configuration's checks.
 const settingsTemplate = `# Written by kindling for its sandbox: simulators instead of Microsoft and Warmy.
+{{- with .NATSURL}}
+nats: {url: "{{.}}"}
+{{- end}}
 edge:
   listen: "{{.EdgeListen}}"
   public_url: "{{.PublicURL}}"
@@ -42,7 +46,7 @@ metrics: {listen: "{{.MetricsListen}}"}
 keys: {dir: "{{.Data.Keys}}"}
 apps:
   - name: main
-    client_id: ` + clientID + `
+    client_id: ` + ClientID + `
     client_secret_file: "{{.Secret "client-secret"}}"
     authority: "{{.MicrosoftURL}}"
     graph_url: "{{.MicrosoftURL}}"
@@ -74,7 +78,7 @@ func (s Settings) Write() error {
 	if err := os.MkdirAll(filepath.Dir(s.Secret("x")), 0o700); err != nil {
 		return fmt.Errorf("make directory of secrets: %w", err)
 	}
-	for name, value := range map[string]string{"client-secret": clientSecret, "api-key": apiKey} {
+	for name, value := range map[string]string{"client-secret": ClientSecret, "api-key": APIKey} {
 		if err := os.WriteFile(s.Secret(name), []byte(value+"\n"), 0o600); err != nil {
 			return fmt.Errorf("write secret: %w", err)
 		}

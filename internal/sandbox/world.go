@@ -22,10 +22,9 @@ import (
 
 // The credentials of the sandbox. They open nothing outside it.
 const (
-	clientID     = "5a4db0c5-0000-4000-8000-6b696e646c65"
-	clientSecret = "sandbox-client-secret"
-	apiKey       = "sandbox-api-key"
-	planID       = 41
+	ClientID     = "5a4db0c5-0000-4000-8000-6b696e646c65"
+	ClientSecret = "sandbox-client-secret-7f3a"
+	APIKey       = "sandbox-api-key-91c2"
 )
 
 // World is a simulated Microsoft and a simulated Warmy, listening on this machine.
@@ -58,11 +57,11 @@ func NewWorld(ctx context.Context, o WorldOptions) (*World, error) {
 	}
 	w := &World{microsoft: ms, warmy: wa}
 	w.Microsoft = msid.New(msid.Config{
-		Apps:    []msid.App{{ClientID: clientID, Secrets: []string{clientSecret}, RedirectURIs: []string{o.RedirectURI}}},
+		Apps:    []msid.App{{ClientID: ClientID, Secrets: []string{ClientSecret}, RedirectURIs: []string{o.RedirectURI}}},
 		BaseURL: w.MicrosoftURL(), Latency: o.Latency, Jitter: o.Latency / 2, Seed: o.Seed, Switches: msid.Switches{RequirePKCE: true, RevokeOnReplay: true},
 	})
 	w.Warmy = warmyapi.New(warmyapi.Config{
-		APIKeys: []string{apiKey}, Latency: o.Latency, Jitter: o.Latency / 2, Seed: o.Seed,
+		APIKeys: []string{APIKey}, Latency: o.Latency, Jitter: o.Latency / 2, Seed: o.Seed,
 		// A second POST makes a second mailbox: the worst that Warmy might do, so that a double registration cannot hide.
 		Switches: warmyapi.Switches{CallsPerMinute: o.CallsPerMinute, Duplicate: warmyapi.DuplicateSecond, RetryAfter: "auto"},
 		Inspect:  func(access, _ string) (string, bool) { return w.Microsoft.Owner(access) },

@@ -1,0 +1,52 @@
+# Every target that CI runs is here; `make check` is what CI runs after `go test ./...`.
+GO    ?= go
+TOOL  := $(GO) tool -modfile=tools.mod
+E2E   := -tags e2e -count=1 -timeout 20m ./internal/e2e/...
+FUZZ  ?= 20s
+
+.PHONY: help demo up build test race lint fmt imports deadcode e2e fuzz bench check
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## run the whole pipeline against simulators
+	$(GO) run ./cmd/kindling demo
+
+up: ## keep the sandbox running on http://127.0.0.1:8090
+	$(GO) run ./cmd/kindling up --sandbox --data kindling-data
+
+build: ## build every program into bin/
+	$(GO) build -trimpath -o bin/ ./cmd/...
+
+test: ## the tests that need nothing but Go
+	$(GO) test ./...
+
+race: ## the same under the race detector, in random order
+	$(GO) test -race -shuffle=on -count=1 -timeout 15m $(TESTFLAGS) ./...
+
+lint: ## golangci-lint with .golangci.yml
+	$(TOOL) golangci-lint config verify
+	$(TOOL) golangci-lint run ./...
+
+fmt: ## format everything
+	$(TOOL) golangci-lint fmt ./...
+
+imports: ## who may import whom
+	$(GO) test -count=1 -run 'Imports|Layer|Speaks|Table' .
+
+deadcode: ## functions that nothing reaches
+	@out="$$($(TOOL) deadcode -test -tags e2e ./...)" && if [ -n "$$out" ]; then echo "$$out"; exit 1; fi
+
+e2e: ## built programs, two of each, killed at random
+	$(GO) test -v $(E2E)
+
+fuzz: ## every fuzz target for FUZZ (default 20s)
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) $$pkg; \
+	  done; done
+
+bench: ## the figures of the README, one table
+	$(GO) run ./cmd/kindling bench all
+
+check: imports lint deadcode race e2e ## all that CI runs beside `go test ./...`
