@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/pprof"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -26,6 +28,7 @@ func Command(env service.Env) *cobra.Command {
 	cmd.PersistentFlags().IntVar(&o.rows, "rows", 100_000, "rows of the imported campaign")
 	cmd.PersistentFlags().DurationVar(&o.edgeTime, "edge-time", 20*time.Second, "how long the edge is called")
 	cmd.PersistentFlags().IntVar(&o.edgeRate, "edge-rate", 300, "callbacks a second")
+	cmd.PersistentFlags().StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of this process to `file`")
 	run := func(names ...string) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), names) }
 	}
@@ -51,6 +54,7 @@ type options struct {
 	rows      int
 	edgeTime  time.Duration
 	edgeRate  int
+	profile   string
 }
 
 // figure is one line of the table.
@@ -58,6 +62,10 @@ type figure struct{ name, value, against, aim string }
 
 func (o options) run(ctx context.Context, names []string) error {
 	benches := map[string]func(context.Context) ([]figure, error){"pipeline": o.pipeline, "import": o.importCSV, "edge": o.edge}
+	stopProfile, err := o.startProfile()
+	if err != nil {
+		return err
+	}
 	var all []figure
 	var failed error
 	for _, name := range names {
@@ -68,7 +76,22 @@ func (o options) run(ctx context.Context, names []string) error {
 		}
 		all = append(all, figures...)
 	}
-	return errors.Join(printFigures(o.env.Stdout, all), failed)
+	return errors.Join(printFigures(o.env.Stdout, all), failed, stopProfile())
+}
+
+// startProfile shows where the time goes: go tool pprof -top FILE.
+func (o options) startProfile() (stop func() error, err error) {
+	if o.profile == "" {
+		return func() error { return nil }, nil
+	}
+	file, err := os.Create(o.profile)
+	if err != nil {
+		return nil, fmt.Errorf("make the profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the profile: %w", err), file.Close())
+	}
+	return func() error { pprof.StopCPUProfile(); return file.Close() }, nil
 }
 
 func printFigures(out io.Writer, figures []figure) error {
