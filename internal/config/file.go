@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -55,8 +56,7 @@ func read(path string, limit int64) ([]byte, *note) {
 
 // cause is the system's word for err, without the path.
 func cause(err error) string {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err.Error()
 	}
 	return err.Error()
@@ -124,12 +124,7 @@ func (d *document) aliased(n *yaml.Node) bool {
 		d.problems.add(Problem{Where: d.at(n), Reason: "the file uses an anchor or an alias", Remedy: "write the value out"})
 		return true
 	}
-	for _, child := range n.Content {
-		if d.aliased(child) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(n.Content, d.aliased)
 }
 
 func (d *document) at(n *yaml.Node) string { return fmt.Sprintf("%s:%d", d.path, n.Line) }

@@ -48,7 +48,7 @@ func printable(key string) string {
 }
 
 // Invalid is the error of a configuration with problems; it holds all of them.
-type Invalid struct{ Problems []Problem }
+type Invalid struct{ Problems []Problem } //nolint:errname // it reads as config.Invalid
 
 // Error lists the problems, one per line.
 func (e *Invalid) Error() string {

@@ -23,7 +23,7 @@ const (
 	Up = Edge | TokenWorker | WarmyWorker | Console | embedded
 )
 
-func (r Role) has(any Role) bool { return r&any != 0 }
+func (r Role) has(one Role) bool { return r&one != 0 }
 
 // exampleClientID stands in the example file and is nobody's app.
 const exampleClientID = "00000000-0000-0000-0000-000000000000"

@@ -172,7 +172,7 @@ func TestNoFormOfTheConfigurationShowsASecret(t *testing.T) {
 	if err := cfg.Require(config.Up); err != nil && strings.Contains(err.Error(), "canary") {
 		t.Errorf("Require shows a secret: %v", err)
 	}
-	encoded, err := json.Marshal(cfg)
+	encoded, err := json.Marshal(any(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}

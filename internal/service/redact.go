@@ -15,7 +15,7 @@ const hidden = "***"
 // the first is that secrets are secret.Text, which cannot be printed.
 //
 // Values whose key names a secret (token, secret, password, code, cookie, authorization, …)
-// become "***" unless they are numbers, times or booleans. In all other texts and errors the
+// become "***" unless they are numbers, times, booleans or plain words. In all other texts and errors the
 // query of every URL, every bearer credential and every JWT become "***".
 func Redact(h slog.Handler) slog.Handler { return redactor{next: h} }
 
@@ -54,7 +54,7 @@ func redactAttr(a slog.Attr) slog.Attr {
 	case slog.KindGroup:
 		return slog.Attr{Key: a.Key, Value: slog.GroupValue(redactAll(v.Group())...)}
 	case slog.KindString:
-		if namesSecret(a.Key) && v.String() != "" {
+		if namesSecret(a.Key) && v.String() != "" && !ownWord.MatchString(v.String()) {
 			return slog.String(a.Key, hidden)
 		}
 		return slog.String(a.Key, scrub(v.String()))
@@ -74,6 +74,12 @@ func redactAny(key string, value any) slog.Attr {
 	switch v := value.(type) {
 	case error:
 		return slog.String(key, scrub(v.Error()))
+	case []string:
+		clean := make([]string, len(v))
+		for i, text := range v {
+			clean[i] = scrub(text)
+		}
+		return slog.Any(key, clean)
 	case *url.URL:
 		return slog.String(key, scrub(v.Redacted()))
 	case http.Header, http.Cookie, *http.Cookie, []*http.Cookie, *http.Request, *http.Response, url.Values, []byte:
@@ -82,6 +88,10 @@ func redactAny(key string, value any) slog.Attr {
 		return slog.Any(key, value)
 	}
 }
+
+// ownWord is a word of ours, such as not_found or needs_consent, or a number of Microsoft's errors. Such values are what
+// an operator looks for under "code" and "state"; no code, state or token of OAuth is made of small letters alone.
+var ownWord = regexp.MustCompile(`^([a-z]+(_[a-z]+){0,5}|AADSTS[0-9]+)$`)
 
 // namesSecret reports whether a value under key may be a secret. Keys that only end in
 // "code", such as status_code, are what an operator needs and stay.

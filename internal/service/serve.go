@@ -70,7 +70,9 @@ func serve(ctx context.Context, server *http.Server, ln net.Listener, bound time
 		_ = server.Close() // the cut-off itself is the news
 		err = fmt.Errorf("drain: %w", ErrCutOff)
 	}
-	<-ended
+	if end := <-ended; !errors.Is(end, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve: %w", end))
+	}
 	return err
 }
 

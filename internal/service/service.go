@@ -64,7 +64,7 @@ type process struct {
 func (p process) run(body func(context.Context, Env) error) int {
 	log, err := newLogger(p.name, p.env)
 	if err != nil {
-		fmt.Fprintf(p.env.Stderr, "%s: %v\n", p.name, err)
+		p.say(err.Error())
 		return ExitCode(err)
 	}
 	p.env.Log = log
@@ -116,5 +116,8 @@ func (p process) report(ctx context.Context, err error) {
 		p.env.Log.ErrorContext(ctx, "ended", "error", err, "exit", ExitCode(err))
 		return
 	}
-	fmt.Fprintf(p.env.Stderr, "%s: %s\n", p.name, scrub(err.Error()))
+	p.say(scrub(err.Error()))
 }
+
+// say writes to the operator's terminal. When even that is gone, nobody is left to tell.
+func (p process) say(text string) { _, _ = fmt.Fprintf(p.env.Stderr, "%s: %s\n", p.name, text) }
