@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +52,7 @@ func (c *Console) postCampaign(r *request) error {
 		return p
 	}
 	if m.results != nil {
-		return spool.answer(r.w, m.report.Campaign)
+		return spool.answer(r.w, m.report)
 	}
 	return writeJSON(r.w, http.StatusOK, m.report)
 }
@@ -259,11 +260,20 @@ func newSpool() *spool {
 
 func (s *spool) write(res campaign.Result) error { return s.csv.Write(res) }
 
-func (s *spool) answer(w http.ResponseWriter, name string) error {
+// ReportHeader carries the ImportReport, without its problems, of an answer that is a CSV.
+const ReportHeader = "Kindling-Report"
+
+func (s *spool) answer(w http.ResponseWriter, report ImportReport) error {
 	if err := errors.Join(s.csv.Flush(), s.pack.Close()); err != nil {
 		return fmt.Errorf("pack results: %w", err)
 	}
-	startFile(w, "text/csv; charset=utf-8", name+"-result.csv")
+	report.Problems, report.Name = nil, ""
+	summary, err := json.Marshal(report)
+	if err != nil {
+		return fmt.Errorf("encode report: %w", err)
+	}
+	w.Header().Set(ReportHeader, string(summary))
+	startFile(w, "text/csv; charset=utf-8", report.Campaign+"-result.csv")
 	_, _ = io.Copy(w, flate.NewReader(&s.packed)) //nolint:gosec // it is what was packed above; the caller may have gone
 	return nil
 }

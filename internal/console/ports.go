@@ -23,6 +23,9 @@ import (
 // ErrNotFound is what DeadLetters answers about a dead letter that is not, or no longer, there.
 var ErrNotFound = errors.New("not found")
 
+// ErrNotReplayable is what DeadLetters answers about a dead letter that publishing again cannot help. A replay skips it.
+var ErrNotReplayable = errors.New("cannot be replayed")
+
 // Invitations are the imported rows, which the console alone writes.
 type Invitations interface {
 	// Create stores invitations that do not exist yet. It answers for each: nil when it was stored,
@@ -60,6 +63,7 @@ type DeadLetters interface {
 	// Get returns one; ErrNotFound when it is not there.
 	Get(ctx context.Context, seq uint64) (events.DeadLetter, error)
 	// Replay publishes the original event again with its tries reset, then removes the dead letter. It may be repeated.
+	// ErrNotReplayable and ErrNotFound concern this dead letter alone; any other error stops the whole replay.
 	Replay(ctx context.Context, seq uint64) error
 	// Discard removes a dead letter. It may be repeated.
 	Discard(ctx context.Context, seq uint64) error

@@ -121,7 +121,7 @@ func (c *Console) step(ctx context.Context, j *Job, i int) error {
 	gone := false
 	if err != nil {
 		status := asProblem(err).Status
-		gone = errors.Is(err, ErrNotFound) || status >= 400 && status < 500
+		gone = errors.Is(err, ErrNotFound) || errors.Is(err, ErrNotReplayable) || status >= 400 && status < 500
 		if !gone {
 			return err
 		}

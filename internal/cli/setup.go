@@ -1,0 +1,187 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kindling/internal/config"
+	"kindling/internal/console"
+	"kindling/internal/seal"
+	"kindling/internal/service"
+)
+
+const (
+	defaultKeys      = "kindling-data/keys"
+	defaultOperators = "kindling-data/operators.json"
+)
+
+func (s *shell) configCommands() *cobra.Command {
+	var file string
+	var origin bool
+	load := func() (config.Config, error) {
+		return config.Load(config.Source{
+			File: file, Environ: s.env.Environ(), Known: []string{service.EnvLog, service.EnvLogFormat, EnvServer, EnvTokenFile},
+		})
+	}
+	show := &cobra.Command{
+		Use: "show", Short: "Print the effective configuration, secrets redacted", Args: args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+			d := sheet{header: []string{"key", "value"}, items: []any{}}
+			if origin {
+				d.header = append(d.header, "origin")
+			}
+			for _, e := range cfg.Show(origin) {
+				row := []string{e.Key, e.Value}
+				item := map[string]string{"key": e.Key, "value": e.Value}
+				if origin {
+					row = append(row, e.Origin)
+					item["origin"] = e.Origin
+				}
+				d.rows, d.items = append(d.rows, row), append(d.items, item)
+			}
+			d.value = d.items
+			return s.print(d)
+		},
+	}
+	show.Flags().BoolVar(&origin, "origin", false, "also where each value comes from")
+	validate := &cobra.Command{
+		Use: "validate", Short: "Check the configuration; all problems at once, exit 78", Args: args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			if _, err := load(); err != nil {
+				return err
+			}
+			s.say("the configuration is valid")
+			return nil
+		},
+	}
+	group := s.group(&cobra.Command{Use: "config", Short: "Show and check the configuration"}, show, validate)
+	group.PersistentFlags().StringVar(&file, "config", "", "configuration file (default "+config.DefaultFile+")")
+	return group
+}
+
+func (s *shell) keyCommands() *cobra.Command {
+	var dir string
+	initialise := &cobra.Command{
+		Use: "init", Short: "Make the keysets that are missing; what is there stays", Args: args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			if err := seal.Generate(dir); err != nil {
+				return err
+			}
+			s.say("the keysets are in %s: back ids.json, grants.json and people.json up, apart from the data", dir)
+			return nil
+		},
+	}
+	initialise.Flags().StringVar(&dir, "dir", defaultKeys, "directory of the keysets")
+	return s.group(&cobra.Command{Use: "key", Aliases: []string{"keys"}, Short: "Make keysets"}, initialise)
+}
+
+func (s *shell) operatorCommands() *cobra.Command {
+	var file string
+	group := s.group(&cobra.Command{Use: "operator", Aliases: []string{"operators"}, Short: "Say who may use the console"},
+		s.operatorAddCommand(&file), s.operatorListCommand(&file), s.operatorRemoveCommand(&file))
+	group.PersistentFlags().StringVar(&file, "file", defaultOperators, "the console's operators file")
+	return group
+}
+
+// operators reads the file; one that does not exist has nobody in it.
+func operators(file string) ([]console.Operator, error) {
+	entries, err := console.LoadOperators(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, service.WithExit(service.ExitData, err)
+	}
+	return entries, nil
+}
+
+func (s *shell) operatorAddCommand(file *string) *cobra.Command {
+	var role, to string
+	var days int
+	cmd := &cobra.Command{
+		Use: "add NAME", Short: "Add an operator and print the token, once", Args: args(cobra.ExactArgs(1)),
+		Example: "  kindling operator add 'Ada Keller' --role operator --write-token ada.token",
+		RunE: func(_ *cobra.Command, given []string) error {
+			entries, err := operators(*file)
+			if err != nil {
+				return err
+			}
+			token, entry := console.NewOperator(given[0], role)
+			if days < 0 {
+				return usage(errors.New("--days is not negative"))
+			}
+			if days > 0 {
+				entry.ExpiresAt = time.Now().AddDate(0, 0, days).UTC().Truncate(time.Second)
+			}
+			w, done, err := s.target(to, false)
+			if err != nil {
+				return err
+			}
+			if err := console.SaveOperators(*file, append(entries, entry)); err != nil {
+				if to != "" {
+					_ = errors.Join(done(), os.Remove(to)) // it was made just now, and is empty
+				}
+				return usage(err)
+			}
+			_, err = fmt.Fprintln(w, token.Reveal())
+			s.say("%s may use the console as %s; the token is shown only now", plain(entry.Name), entry.Role)
+			return errors.Join(err, done())
+		},
+	}
+	cmd.Flags().StringVar(&role, "role", console.Viewer, "viewer, operator or admin")
+	cmd.Flags().IntVar(&days, "days", 0, "the token expires after so many days (default never)")
+	cmd.Flags().StringVar(&to, "write-token", "", "write the token to this new file, readable by you alone, instead of printing it")
+	return cmd
+}
+
+func (s *shell) operatorListCommand(file *string) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List the operators", Args: args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			entries, err := operators(*file)
+			if err != nil {
+				return err
+			}
+			d := sheet{header: []string{"name", "role", "created", "expires"}, items: []any{}}
+			for _, o := range entries {
+				expires := moment(o.ExpiresAt)
+				d.rows = append(d.rows, []string{o.Name, o.Role, moment(o.CreatedAt), expires})
+				d.items = append(d.items, map[string]string{"name": o.Name, "role": o.Role, "created_at": o.CreatedAt.Format(time.RFC3339), "expires_at": expires})
+			}
+			d.value = d.items
+			return s.print(d)
+		},
+	}
+}
+
+func (s *shell) operatorRemoveCommand(file *string) *cobra.Command {
+	return &cobra.Command{
+		Use: "remove NAME", Short: "Remove an operator; the console knows within a second", Args: args(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, given []string) error {
+			entries, err := operators(*file)
+			if err != nil {
+				return err
+			}
+			var kept []console.Operator
+			for _, o := range entries {
+				if o.Name != given[0] {
+					kept = append(kept, o)
+				}
+			}
+			if len(kept) == len(entries) {
+				return errors.New("there is no operator of this name (there are " + strconv.Itoa(len(entries)) + ")")
+			}
+			return console.SaveOperators(*file, kept)
+		},
+	}
+}
