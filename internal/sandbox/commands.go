@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,6 +120,7 @@ func (u up) inSandbox(ctx context.Context, env service.Env, data app.Data) error
 	}
 	world, err := NewWorld(ctx, WorldOptions{
 		MicrosoftListen: "127.0.0.1:8091", WarmyListen: "127.0.0.1:8092", RedirectURI: settings.RedirectURI(),
+		State: filepath.Join(u.data, "sim"),
 	})
 	if err != nil {
 		return err

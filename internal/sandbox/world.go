@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -43,9 +44,10 @@ type WorldOptions struct {
 	CallsPerMinute  int    // of the Warmy account; 0: Warmy's own 60
 	Latency         time.Duration
 	Seed            uint64
+	State           string // directory in which both simulators remember what exists; empty: they forget it at the end
 }
 
-// NewWorld opens the listeners of both simulators. Serve then answers on them.
+// NewWorld opens the listeners of both simulators, and what they remember. Serve then answers on them.
 func NewWorld(ctx context.Context, o WorldOptions) (*World, error) {
 	ms, err := service.Listen(ctx, o.MicrosoftListen)
 	if err != nil {
@@ -56,17 +58,39 @@ func NewWorld(ctx context.Context, o WorldOptions) (*World, error) {
 		return nil, errors.Join(fmt.Errorf("simulated Warmy: %w", err), ms.Close())
 	}
 	w := &World{microsoft: ms, warmy: wa}
-	w.Microsoft = msid.New(msid.Config{
+	if err := w.open(o); err != nil {
+		return nil, errors.Join(err, ms.Close(), wa.Close())
+	}
+	return w, nil
+}
+
+func (w *World) open(o WorldOptions) (err error) {
+	w.Microsoft, err = msid.Open(msid.Config{
 		Apps:    []msid.App{{ClientID: ClientID, Secrets: []string{ClientSecret}, RedirectURIs: []string{o.RedirectURI}}},
 		BaseURL: w.MicrosoftURL(), Latency: o.Latency, Jitter: o.Latency / 2, Seed: o.Seed, Switches: msid.Switches{RequirePKCE: true, RevokeOnReplay: true},
+		Journal: o.journal("microsoft"),
 	})
-	w.Warmy = warmyapi.New(warmyapi.Config{
+	if err != nil {
+		return fmt.Errorf("simulated Microsoft: %w", err)
+	}
+	w.Warmy, err = warmyapi.Open(warmyapi.Config{
 		APIKeys: []string{APIKey}, Latency: o.Latency, Jitter: o.Latency / 2, Seed: o.Seed,
 		// A second POST makes a second mailbox: the worst that Warmy might do, so that a double registration cannot hide.
 		Switches: warmyapi.Switches{CallsPerMinute: o.CallsPerMinute, Duplicate: warmyapi.DuplicateSecond, RetryAfter: "auto"},
 		Inspect:  func(access, _ string) (string, bool) { return w.Microsoft.Owner(access) },
+		Journal:  o.journal("warmy"),
 	})
-	return w, nil
+	if err != nil {
+		return errors.Join(fmt.Errorf("simulated Warmy: %w", err), w.Microsoft.Close())
+	}
+	return nil
+}
+
+func (o WorldOptions) journal(name string) string {
+	if o.State == "" {
+		return ""
+	}
+	return filepath.Join(o.State, name+".jsonl")
 }
 
 // MicrosoftURL is the base address of the simulated Microsoft.
@@ -75,7 +99,7 @@ func (w *World) MicrosoftURL() string { return "http://" + w.microsoft.Addr().St
 // WarmyURL is the base address of the simulated Warmy.
 func (w *World) WarmyURL() string { return "http://" + w.warmy.Addr().String() }
 
-// Serve answers until ctx ends.
+// Serve answers until ctx ends, and then closes what the simulators remember.
 func (w *World) Serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for listener, handler := range map[net.Listener]http.Handler{w.microsoft: w.Microsoft, w.warmy: w.Warmy} {
@@ -87,5 +111,5 @@ func (w *World) Serve(ctx context.Context) error {
 			return err
 		})
 	}
-	return group.Wait()
+	return errors.Join(group.Wait(), w.Microsoft.Close(), w.Warmy.Close())
 }

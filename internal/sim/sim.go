@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"kindling/internal/sim/msid"
@@ -30,7 +31,7 @@ type options struct {
 	retryAfter                string
 	latency, jitter           time.Duration
 	seed                      uint64
-	alg, faults               string
+	alg, faults, state        string
 	startPaused, rotateTokens bool
 	checkTokens               bool
 }
@@ -80,6 +81,7 @@ func parse(args []string, talk io.Writer) (options, error) {
 	f.Uint64Var(&o.seed, "seed", 1, "seed of all draws")
 	f.StringVar(&o.alg, "signing-alg", msid.RS256, "algorithm of id_tokens: RS256 or ES256 (cheaper)")
 	f.StringVar(&o.faults, "faults", "", "JSON file {\"microsoft\": {…}, \"warmy\": {…}}, as POST /_sim/faults takes it")
+	f.StringVar(&o.state, "state", "", "directory that remembers what exists over a restart, or a kill; it must be one of its own")
 	if err := f.Parse(args); err != nil {
 		return o, fmt.Errorf("simulator: %w", err)
 	}
@@ -113,24 +115,39 @@ func (o *options) complete() error {
 }
 
 // servers builds both simulators, Warmy trying its tokens at Microsoft.
-func (o *options) servers() (*msid.Server, *warmyapi.Server) {
-	microsoft := msid.New(msid.Config{
+func (o *options) servers() (*msid.Server, *warmyapi.Server, error) {
+	microsoft, err := msid.Open(msid.Config{
 		Apps: []msid.App{{
 			ClientID: o.clientID, Secrets: o.secrets, RedirectURIs: o.redirects, Tenant: o.tenant,
 		}},
-		SigningAlg: o.alg, Latency: o.latency, Jitter: o.jitter, Seed: o.seed,
+		SigningAlg: o.alg, Latency: o.latency, Jitter: o.jitter, Seed: o.seed, Journal: o.journal("microsoft"),
 	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("simulated microsoft: %w", err)
+	}
 	cfg := warmyapi.Config{
 		HolderUID: o.holder, APIKeys: o.keys, Logins: []warmyapi.Login{{Email: o.login, Password: o.password}},
 		Switches: warmyapi.Switches{
 			CallsPerMinute: o.calls, RetryAfter: o.retryAfter, StartPaused: o.startPaused, RotateTokens: o.rotateTokens,
 		},
-		Latency: o.latency, Jitter: o.jitter, Seed: o.seed,
+		Latency: o.latency, Jitter: o.jitter, Seed: o.seed, Journal: o.journal("warmy"),
 	}
 	if o.checkTokens {
 		cfg.Inspect = func(access, _ string) (string, bool) { return microsoft.Owner(access) }
 	}
-	return microsoft, warmyapi.New(cfg)
+	warmy, err := warmyapi.Open(cfg)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("simulated warmy: %w", err), microsoft.Close())
+	}
+	return microsoft, warmy, nil
+}
+
+// journal is the file of one server, or none.
+func (o *options) journal(name string) string {
+	if o.state == "" {
+		return ""
+	}
+	return filepath.Join(o.state, name+".jsonl")
 }
 
 // plan applies the file of faults.
@@ -175,7 +192,15 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return usage{err}
 	}
-	microsoft, warmy := o.servers()
+	microsoft, warmy, err := o.servers()
+	if err != nil {
+		return err
+	}
+	err = o.serve(ctx, stdout, microsoft, warmy)
+	return errors.Join(err, microsoft.Close(), warmy.Close())
+}
+
+func (o *options) serve(ctx context.Context, stdout io.Writer, microsoft *msid.Server, warmy *warmyapi.Server) error {
 	if err := o.plan(microsoft, warmy); err != nil {
 		return err
 	}

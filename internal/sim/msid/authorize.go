@@ -171,7 +171,8 @@ func (s *Server) newCode(req request, user User, late bool) string {
 		now = now.Add(-life - time.Second)
 	}
 	text, id := s.mint(codePrefix, codeLength)
-	s.book.issued(id, &code{
+	s.book.issued(&code{
+		id: id,
 		Code: Code{
 			Hash: hash(text), Address: strings.ToLower(user.Address), ClientID: req.app.ClientID,
 			Tenant: req.authority.path, Issued: now, Expires: now.Add(life),

@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math/big"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"kindling/internal/sim/journal"
 	"kindling/internal/sim/trouble"
 )
 
@@ -29,7 +31,8 @@ const (
 // keyring signs id_tokens and publishes the keys. The first key is made when
 // it is first needed, because RSA takes its time.
 type keyring struct {
-	alg string
+	alg     string
+	journal *journal.Journal[record] // nil: memory only
 
 	mu   sync.Mutex
 	keys []signingKey // the last one signs
@@ -40,21 +43,21 @@ type signingKey struct {
 	signer crypto.Signer
 }
 
-func newKeyring(alg string) *keyring {
+func newKeyring(alg string) (*keyring, error) {
 	if alg == "" {
 		alg = RS256
 	}
 	if alg != RS256 && alg != ES256 {
-		panic("msid: unknown signing algorithm " + alg)
+		return nil, fmt.Errorf("unknown signing algorithm %q", alg)
 	}
-	return &keyring{alg: alg}
+	return &keyring{alg: alg}, nil
 }
 
 func (k *keyring) current() signingKey {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.keys) == 0 {
-		k.keys = append(k.keys, k.generate())
+		k.add(k.generate(), false)
 	}
 	return k.keys[len(k.keys)-1]
 }
@@ -64,10 +67,16 @@ func (k *keyring) current() signingKey {
 func (k *keyring) rotate(forget bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.add(k.generate(), forget)
+}
+
+// add makes a key the one that signs; the caller holds the mutex.
+func (k *keyring) add(key signingKey, forget bool) {
 	if forget {
 		k.keys = nil
 	}
-	k.keys = append(k.keys, k.generate())
+	k.keys = append(k.keys, key)
+	k.journal.Append(func() record { return record{Key: key.record(k.alg, forget)} })
 }
 
 func (k *keyring) generate() signingKey {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"kindling/internal/sim/journal"
 )
 
 // Send is one arrival of a code or refresh token at the token endpoint.
@@ -68,6 +70,8 @@ const outcomeTokens = "tokens"
 // ledger is the server's memory. One mutex is enough: every section is a few
 // map operations, and signing, minting and waiting happen outside.
 type ledger struct {
+	journal *journal.Journal[record] // nil: memory only
+
 	mu       sync.Mutex
 	codes    map[string]*code
 	access   map[string]*token
@@ -76,19 +80,23 @@ type ledger struct {
 	grants   map[string][]*grant
 	admins   map[string]bool
 	calls    map[string]map[string]int
+	// restored finds grants by id while a journal is read.
+	restored map[string]*grant
 }
 
 // code is an authorization code with what it was issued for.
 type code struct {
 	Code
+	id       string
 	request  request
 	user     User
 	redeemed bool
 	grant    *grant
 }
 
-// grant is what one redemption gave: it ends as a whole.
+// grant is what one redemption gave: it ends as a whole. Its id is its code's.
 type grant struct {
+	id     string
 	app    *App
 	user   User
 	tenant authority
@@ -108,7 +116,7 @@ func newLedger() *ledger {
 	return &ledger{
 		codes: map[string]*code{}, access: map[string]*token{}, refresh: map[string]*token{},
 		accounts: map[string]*Account{}, grants: map[string][]*grant{}, admins: map[string]bool{},
-		calls: map[string]map[string]int{},
+		calls: map[string]map[string]int{}, restored: map[string]*grant{},
 	}
 }
 
@@ -134,10 +142,11 @@ func (l *ledger) account(address string) *Account {
 	return l.accounts[key]
 }
 
-func (l *ledger) issued(id string, c *code) {
+func (l *ledger) issued(c *code) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.codes[id] = c
+	l.codes[c.id] = c
+	l.journal.Append(c.record)
 	l.account(c.Address).Codes++
 	l.count(OpAuthorize, "code")
 }
@@ -171,6 +180,7 @@ func (l *ledger) codeSent(c *code, send Send) {
 	l.count(OpCode, send.Outcome)
 	if c != nil {
 		c.Sends = append(c.Sends, send)
+		l.journal.Append(func() record { return record{Sent: &sentRecord{Send: send, Code: c.id}} })
 	}
 }
 
@@ -192,18 +202,27 @@ func (l *ledger) redeem(c *code, g *grant, now time.Time, revoke bool) int {
 	switch {
 	case c.redeemed:
 		if revoke && c.grant != nil && c.grant.ended == 0 {
-			c.RevokedByReplay, c.grant.ended = true, 70000
+			c.revoke()
+			l.journal.Append(func() record { return record{Revoked: c.id} })
 		}
 		return 54005
 	case now.After(c.Expires):
 		return 70008
 	}
-	c.redeemed, c.grant = true, g
-	c.TokensIssued++
-	a := l.account(c.Address)
+	c.redeemed, c.grant, c.TokensIssued = true, g, 1
+	l.give(g)
+	l.journal.Append(g.record)
+	return 0
+}
+
+// revoke ends the grant of a code that was sent again.
+func (c *code) revoke() { c.RevokedByReplay, c.grant.ended = true, 70000 }
+
+// give enters a grant; the caller holds the mutex.
+func (l *ledger) give(g *grant) {
+	a := l.account(g.user.Address)
 	a.Redeemed++
 	l.grants[a.Address] = append(l.grants[a.Address], g)
-	return 0
 }
 
 // spend consumes a code without giving anything for it.
@@ -211,12 +230,21 @@ func (l *ledger) spend(c *code) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c.redeemed = true
+	l.journal.Append(func() record { return record{Spent: c.id} })
 }
 
-func (l *ledger) keep(in map[string]*token, id string, t *token) {
+func (l *ledger) keepAccess(id string, t *token) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	in[id] = t
+	l.access[id] = t
+	l.journal.Append(func() record { return record{Access: t.record(id)} })
+}
+
+func (l *ledger) keepRefresh(id string, t *token) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refresh[id] = t
+	l.journal.Append(func() record { return record{Refresh: t.record(id)} })
 }
 
 func (l *ledger) token(in map[string]*token, id string) (token, bool) {
@@ -233,6 +261,7 @@ func (l *ledger) spendRefresh(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refresh[id].spent = true
+	l.journal.Append(func() record { return record{Used: id} })
 }
 
 // end ends all grants of an address with the AADSTS number that refreshes get.
@@ -242,6 +271,9 @@ func (l *ledger) end(address string, number int) int {
 	list := l.grants[strings.ToLower(address)]
 	for _, g := range list {
 		g.ended = number
+	}
+	if len(list) > 0 {
+		l.journal.Append(func() record { return record{Ended: &endRecord{Address: address, Number: number}} })
 	}
 	return len(list)
 }
@@ -256,6 +288,7 @@ func (l *ledger) adminConsent(tid string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.admins[tid] = true
+	l.journal.Append(func() record { return record{Admin: tid} })
 }
 
 func (l *ledger) consented(tid string) bool {

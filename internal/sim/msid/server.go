@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kindling/internal/sim/journal"
 	"kindling/internal/sim/trouble"
 )
 
@@ -40,6 +41,10 @@ type Config struct {
 	Seed uint64
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Journal is the file that remembers keys, codes, grants and tokens, so
+	// that a server opened with it again goes on with them; empty means memory
+	// only. The private signing keys stand in it in the clear.
+	Journal string
 }
 
 // App is an application registration.
@@ -100,19 +105,34 @@ type Server struct {
 	book     *ledger
 	pages    *template.Template
 	mux      *http.ServeMux
+	guarded  http.Handler
 	mintKey  []byte
 }
 
-// New returns a server for the configuration. It panics when a rule or the
-// signing algorithm is unknown, since that is a slip of the caller.
+// New is Open for a configuration that cannot be wrong, and panics if it is:
+// for a server without a journal, which need not be closed.
 func New(cfg Config) *Server {
+	s, err := Open(cfg)
+	if err != nil {
+		panic("msid: " + err.Error())
+	}
+	return s
+}
+
+// Open returns a server for the configuration. It is an error when a rule or
+// the signing algorithm is unknown, and when the journal cannot be read.
+func Open(cfg Config) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	keys, err := newKeyring(cfg.SigningAlg)
+	if err != nil {
+		return nil, err
 	}
 	s := &Server{
 		cfg: cfg, apps: map[string]*App{},
 		troubles: trouble.NewBook(cfg.Seed, kinds(), ops()),
-		keys:     newKeyring(cfg.SigningAlg), people: newDirectory(cfg.Users),
+		keys:     keys, people: newDirectory(cfg.Users),
 		book: newLedger(), pages: pages(), mux: http.NewServeMux(),
 		mintKey: []byte(rand.Text()),
 	}
@@ -122,11 +142,22 @@ func New(cfg Config) *Server {
 	s.switches.Store(&cfg.Switches)
 	s.troubles.Pace(cfg.Latency, cfg.Jitter)
 	if err := s.troubles.Set(cfg.Rules); err != nil {
-		panic("msid: " + err.Error())
+		return nil, err
 	}
 	s.routes()
-	return s
+	return s, s.remember(cfg.Journal)
 }
+
+// remember reads the journal and goes on with it.
+func (s *Server) remember(path string) error {
+	memory, err := journal.Open(path, s.apply, s.remains)
+	s.keys.journal, s.book.journal, s.guarded = memory, memory, memory.Guard(s.mux)
+	return err
+}
+
+// Close releases the journal; the server must not be used afterwards. It
+// returns the error that stopped the journal, if any.
+func (s *Server) Close() error { return s.book.journal.Close() }
 
 func (s *Server) routes() {
 	s.mux.HandleFunc("GET /{tenant}/oauth2/v2.0/authorize", s.lagged(s.authorizePage))
@@ -147,7 +178,7 @@ func (s *Server) routes() {
 }
 
 // ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.guarded.ServeHTTP(w, r) }
 
 func (s *Server) lagged(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {

@@ -200,7 +200,7 @@ func (s *Server) redeem(x exchange) (*grant, int) {
 		return nil, number
 	}
 	g := &grant{
-		app: x.app, user: c.user, tenant: x.authority, nonce: c.request.nonce, scopes: c.request.scopes,
+		id: c.id, app: x.app, user: c.user, tenant: x.authority, nonce: c.request.nonce, scopes: c.request.scopes,
 	}
 	return g, s.book.redeem(c, g, s.now(), s.switches.Load().RevokeOnReplay)
 }
@@ -257,7 +257,7 @@ func (s *Server) issue(x exchange, g *grant) tokenBody {
 	scopes := s.granted(a, g.app, g.user)
 	life, now := s.accessLife(g.user.Address), s.now()
 	access, id := s.mint(accessPrefix, accessLength)
-	s.book.keep(s.book.access, id, &token{grant: g, expires: now.Add(life)})
+	s.book.keepAccess(id, &token{grant: g, expires: now.Add(life)})
 	body := tokenBody{
 		TokenType: "Bearer", Scope: strings.Join(scopes, " "), AccessToken: access,
 		ExpiresIn: int(life / time.Second), ExtExpiresIn: int(life / time.Second),
@@ -277,16 +277,14 @@ const refreshLife = 90 * 24 * time.Hour
 // refreshToken returns the next refresh token, or "" when the old one stays.
 func (s *Server) refreshToken(x exchange, g *grant, now time.Time) string {
 	mode := s.switches.Load().Refresh
-	if x.op == OpRefresh {
-		switch mode {
-		case "same":
-			return ""
-		case "single_use":
-			s.book.spendRefresh(x.refreshID)
-		}
+	if x.op == OpRefresh && mode == "same" {
+		return ""
 	}
 	text, id := s.mint(refreshPrefix, refreshLength)
-	s.book.keep(s.book.refresh, id, &token{grant: g, expires: now.Add(refreshLife)})
+	s.book.keepRefresh(id, &token{grant: g, expires: now.Add(refreshLife)})
+	if x.op == OpRefresh && mode == "single_use" {
+		s.book.spendRefresh(x.refreshID) // after the next one is there: a process killed between must not lose both
+	}
 	return text
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"kindling/internal/sim/journal"
 )
 
 // Post is one arrival of a mailbox at POST /api/v2/mailboxes.
@@ -44,6 +46,8 @@ type Summary struct {
 // store holds the mailboxes and the ledger. One mutex is enough: every section
 // is a few map operations, save a listing, which is rare.
 type store struct {
+	journal *journal.Journal[record] // nil: memory only
+
 	mu      sync.Mutex
 	next    int64
 	boxes   []*Mailbox // in the order of their ids
@@ -74,6 +78,9 @@ func (s *store) posted(address string, post Post) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.posts[address] = append(s.posts[address], post)
+	if post.ID != 0 {
+		s.journal.Append(func() record { return record{Post: &postRecord{Email: address, Post: post}} })
+	}
 }
 
 // put stores a mailbox as the duplicate mode has it; ok is false when the
@@ -87,18 +94,30 @@ func (s *store) put(box Mailbox, mode string) (id int64, created, ok bool) {
 		}
 		box.ID, box.CreatedAt = old[0].ID, old[0].CreatedAt
 		box.StateKey, box.WarmupActive = old[0].StateKey, old[0].WarmupActive
-		*old[0] = box
+		s.change(old[0], box)
 		return box.ID, false, true
 	}
 	s.next++
 	box.ID = s.next
+	s.insert(&box)
+	s.journal.Append(func() record { return boxed(box) })
+	return box.ID, true, true
+}
+
+// insert adds a mailbox whose id is the highest; the caller holds the mutex.
+func (s *store) insert(box *Mailbox) {
 	if box.Owner != "" && box.Owner != box.Email {
 		s.foreign++
 	}
-	s.boxes = append(s.boxes, &box)
-	s.byID[box.ID] = &box
-	s.byEmail[box.Email] = append(s.byEmail[box.Email], &box)
-	return box.ID, true, true
+	s.boxes = append(s.boxes, box)
+	s.byID[box.ID] = box
+	s.byEmail[box.Email] = append(s.byEmail[box.Email], box)
+}
+
+// change replaces what is known of a mailbox; the caller holds the mutex.
+func (s *store) change(old *Mailbox, box Mailbox) {
+	*old = box
+	s.journal.Append(func() record { return boxed(box) })
 }
 
 func (s *store) get(id int64) (Mailbox, bool) {
@@ -115,7 +134,7 @@ func (s *store) replace(box Mailbox) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old, ok := s.byID[box.ID]; ok {
-		*old = box
+		s.change(old, box)
 	}
 }
 
@@ -133,6 +152,7 @@ func (s *store) remove(id int64) {
 	if len(s.byEmail[box.Email]) == 0 {
 		delete(s.byEmail, box.Email)
 	}
+	s.journal.Append(func() record { return record{Gone: id} })
 }
 
 // page returns a part of the mailboxes whose address holds the filter and

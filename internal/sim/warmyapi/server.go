@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kindling/internal/sim/journal"
 	"kindling/internal/sim/trouble"
 )
 
@@ -43,6 +44,9 @@ type Config struct {
 	Seed uint64
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Journal is the file that remembers the mailboxes, so that a server opened
+	// with it again goes on with them; empty means memory only.
+	Journal string
 }
 
 // Login is a user of the workspace.
@@ -99,11 +103,22 @@ type Server struct {
 	store    *store
 	pace     *pace
 	mux      *http.ServeMux
+	guarded  http.Handler
 }
 
-// New returns a server for the configuration. It panics when a rule is
-// unknown, since that is a slip of the caller.
+// New is Open for a configuration that cannot be wrong, and panics if it is:
+// for a server without a journal, which need not be closed.
 func New(cfg Config) *Server {
+	s, err := Open(cfg)
+	if err != nil {
+		panic("warmyapi: " + err.Error())
+	}
+	return s
+}
+
+// Open returns a server for the configuration. It is an error when a rule is
+// unknown, and when the journal cannot be read.
+func Open(cfg Config) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -120,11 +135,20 @@ func New(cfg Config) *Server {
 	s.switches.Store(&cfg.Switches)
 	s.troubles.Pace(cfg.Latency, cfg.Jitter)
 	if err := s.troubles.Set(cfg.Rules); err != nil {
-		panic("warmyapi: " + err.Error())
+		return nil, err
+	}
+	memory, err := journal.Open(cfg.Journal, s.store.apply, s.store.remains)
+	if err != nil {
+		return nil, err
 	}
 	s.routes()
-	return s
+	s.store.journal, s.guarded = memory, memory.Guard(s.mux)
+	return s, nil
 }
+
+// Close releases the journal; the server must not be used afterwards. It
+// returns the error that stopped the journal, if any.
+func (s *Server) Close() error { return s.store.journal.Close() }
 
 func (s *Server) routes() {
 	s.mux.HandleFunc("POST /api/v1/auth/sign_in", s.call(OpSignIn, s.signIn))
@@ -142,7 +166,7 @@ func (s *Server) routes() {
 }
 
 // ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.guarded.ServeHTTP(w, r) }
 
 func (s *Server) trap(w http.ResponseWriter, _ *http.Request) {
 	s.store.count("trap", "followed")
