@@ -132,6 +132,7 @@ func TestTheEndIsToldInTheFormOfTheLog(t *testing.T) {
 		"told already":       {"text", WithExit(ExitPartly, errors.New("")), ""},
 		"nothing":            {"text", nil, ""},
 		"a record":           {"json", WithExit(ExitData, errors.New("x")), `"msg":"ended","process":"test","error":"x","exit":65}` + "\n"},
+		"a record per line":  {"json", errors.New("one\ntwo"), `"error":"two","exit":1}` + "\n"},
 		"a record, redacted": {"json", errors.New("Bearer canary-canary"), `"error":"Bearer ***","exit":1}` + "\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -142,14 +143,5 @@ func TestTheEndIsToldInTheFormOfTheLog(t *testing.T) {
 				t.Errorf("stderr = %q, want it to end in %q", got, c.want)
 			}
 		})
-	}
-}
-
-func TestNoCoreFileMayBeWritten(t *testing.T) {
-	t.Parallel()
-	nothing(io.Discard, plainText()).run(func(context.Context, Env) error { return nil })
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_CORE, &limit); err != nil || limit.Cur != 0 || limit.Max != 0 {
-		t.Errorf("core files: %+v, %v", limit, err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -107,13 +108,15 @@ func (p process) watch(ctx context.Context, cancel context.CancelFunc, done <-ch
 }
 
 // report tells the operator why the process ends. An error without words has been told
-// already; JSON logs get a record, everyone else gets plain lines.
+// already; JSON logs get a record for each line, everyone else gets the lines.
 func (p process) report(ctx context.Context, err error) {
 	if err == nil || err.Error() == "" {
 		return
 	}
 	if logFormat(p.env) == formatJSON {
-		p.env.Log.ErrorContext(ctx, "ended", "error", err, "exit", ExitCode(err))
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			p.env.Log.ErrorContext(ctx, "ended", "error", line, "exit", ExitCode(err))
+		}
 		return
 	}
 	p.say(scrub(err.Error()))
