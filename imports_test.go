@@ -50,9 +50,12 @@ var layers = []layer{
 	{packages: []string{"internal/service"}, ours: append(slices.Clone(leaf), "internal/config"), modules: []string{"github.com/prometheus/client_golang", "golang.org/x/sys"}},
 	{packages: []string{"internal/app"}, ours: adaptors, modules: []string{"github.com/prometheus/client_golang", "golang.org/x/sync"}},
 	{
-		packages: []string{"internal/sim", "internal/sim/msid", "internal/sim/warmyapi", "internal/sim/crowd"},
-		ours:     []string{"internal/secret", "internal/service", "internal/sim", "internal/sim/msid", "internal/sim/warmyapi", "internal/sim/crowd"},
-		modules:  []string{"github.com/go-jose/go-jose/v4", "golang.org/x/net", "golang.org/x/sync"},
+		packages: []string{"internal/sim", "internal/sim/msid", "internal/sim/warmyapi", "internal/sim/crowd", "internal/sim/trouble", "internal/sim/journal"},
+		ours: []string{
+			"internal/secret", "internal/service", "internal/sim", "internal/sim/msid", "internal/sim/warmyapi", "internal/sim/crowd",
+			"internal/sim/trouble", "internal/sim/journal",
+		},
+		modules: []string{"github.com/go-jose/go-jose/v4", "golang.org/x/net", "golang.org/x/sync"},
 	},
 }
 
