@@ -108,8 +108,7 @@ func (h RegisterMailbox) create(ctx context.Context, account string, m NewMailbo
 
 // outcome is the fault of a POST. An error without a class leaves open whether the POST went out, so it is Unclear.
 func outcome(err error) *fault.Fault {
-	var f *fault.Fault
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*fault.Fault](err); ok {
 		return f
 	}
 	return &fault.Fault{
