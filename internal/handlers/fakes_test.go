@@ -1,0 +1,228 @@
+package handlers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/handlers"
+	"kindling/internal/mailbox"
+	"kindling/internal/secret"
+)
+
+// memory is a Records: compare-and-set, in memory.
+type memory[T any] struct {
+	world    *world
+	name     string
+	facts    map[string]stored[T]
+	revision uint64
+	onSave   func(T) // another worker's doings just before a save
+}
+
+type stored[T any] struct {
+	fact     T
+	revision uint64
+}
+
+var errStore = errors.New("the store does not answer")
+
+func (m *memory[T]) Load(_ context.Context, id mailbox.ID) (fact T, revision uint64, err error) {
+	err = m.world.step("load "+m.name, func() error {
+		s := m.facts[id]
+		fact, revision = s.fact, s.revision
+		return nil
+	}, errStore, errStore)
+	return fact, revision, err
+}
+
+func (m *memory[T]) Save(_ context.Context, id mailbox.ID, fact T, revision uint64) (next uint64, err error) {
+	err = m.world.step("save "+m.name, func() error {
+		if hook := m.onSave; hook != nil {
+			m.onSave = nil
+			hook(fact)
+		}
+		if m.facts[id].revision != revision {
+			return handlers.ErrConflict
+		}
+		next = m.put(fact)
+		return nil
+	}, errStore, errStore)
+	return next, err
+}
+
+// put stores without a step: what the test or somebody else does.
+func (m *memory[T]) put(fact T) uint64 {
+	m.revision++
+	m.facts[mb] = stored[T]{fact, m.revision}
+	if g, ok := any(fact).(mailbox.Grant); ok && g.Tokens != nil {
+		m.world.microsoft.saved[g.Tokens.Attempt] = true
+	}
+	return m.revision
+}
+
+func (m *memory[T]) get() T { return m.facts[mb].fact }
+
+// microsoft is a TokenEndpoint with single-use codes and a ledger.
+type microsoft struct {
+	world *world
+	sends map[string]int  // by code
+	spent map[string]bool // codes that tokens were issued for
+	saved map[string]bool // attempts whose tokens were ever stored
+	life  time.Duration
+	turn  int // makes every access token another
+
+	refuse    error // what Redeem answers instead
+	dead      error // what Refresh answers instead
+	proof     error // what Prove answers instead
+	refreshes int
+	proofs    int
+}
+
+func (m *microsoft) tokens() mailbox.Tokens {
+	m.turn++
+	return mailbox.Tokens{
+		Access: secret.New(fmt.Sprintf("access%d", m.turn)), Refresh: secret.New(fmt.Sprintf("refresh%d", m.turn)),
+		Expiry: m.world.now.Add(m.life), Scope: []string{"Mail.Send"},
+	}
+}
+
+func (m *microsoft) Redeem(_ context.Context, app string, c mailbox.Consent) (t mailbox.Tokens, err error) {
+	code := c.Code.Reveal()
+	err = m.world.step("redeem", func() error {
+		m.sends[code]++
+		if app != "main" || c.Tenant != "organizations" {
+			m.world.breach("redeemed with app %q at tenant %q", app, c.Tenant)
+		}
+		if m.saved[strings.TrimPrefix(code, "code-")] {
+			m.world.breach("%s was sent again after its tokens were saved", code)
+		}
+		if m.refuse != nil {
+			return m.refuse
+		}
+		if m.spent[code] {
+			return &fault.Fault{Class: fault.NeedsConsent, Code: "AADSTS54005", Reason: mailbox.CodeExpired, Forecast: fault.ByPerson}
+		}
+		m.spent[code] = true
+		t = m.tokens()
+		return nil
+	}, passing("microsoft_unreachable"), passing("microsoft_timeout"))
+	if err != nil {
+		return mailbox.Tokens{}, err
+	}
+	return t, nil
+}
+
+func (m *microsoft) Refresh(_ context.Context, _ string, old mailbox.Tokens) (t mailbox.Tokens, err error) {
+	err = m.world.step("refresh", func() error {
+		m.refreshes++
+		if m.dead != nil {
+			return m.dead
+		}
+		t = m.tokens()
+		t.Scope = nil
+		return nil
+	}, passing("microsoft_unreachable"), passing("microsoft_timeout"))
+	if old.Refresh.Empty() {
+		m.world.breach("a refresh without a refresh token")
+	}
+	return t, err
+}
+
+func (m *microsoft) Prove(_ context.Context, _ string, t mailbox.Tokens, whose string) (p events.Proof, err error) {
+	err = m.world.step("prove", func() error {
+		m.proofs++
+		if whose != address || t.Access.Empty() {
+			m.world.breach("asked to prove %q", whose)
+		}
+		p = events.Proof{TenantID: "tid", ObjectID: "oid"}
+		return m.proof
+	}, passing("graph_unreachable"), passing("graph_timeout"))
+	return p, err
+}
+
+// warmy is a Registrar with a ledger. A POST may have taken effect until its answer came or two listings were clean.
+type warmy struct {
+	world    *world
+	posts    int
+	ids      []string
+	maybe    bool
+	absences []time.Time
+
+	refuse error // what Create answers instead, without effect
+	last   handlers.NewMailbox
+	lag    time.Duration // until the listing shows what was created
+	bornAt time.Time
+}
+
+func (y *warmy) Create(_ context.Context, account string, m handlers.NewMailbox) (id string, err error) {
+	if y.maybe {
+		y.world.breach("a POST while an earlier one may have taken effect")
+	}
+	wasFine := false
+	y.maybe, y.absences = true, nil
+	defer func() {
+		if wasFine || fault.Is(err, fault.Transient) || err != nil && !fault.Is(err, fault.Unclear) {
+			y.maybe = false
+		}
+	}()
+	err = y.world.step("create", func() error {
+		y.posts++
+		y.last = m
+		if account != "agency" || m.Address != address {
+			y.world.breach("posted %q to %q", m.Address, account)
+		}
+		if y.refuse != nil {
+			return y.refuse
+		}
+		y.ids = append(y.ids, fmt.Sprintf("w%d", len(y.ids)+1))
+		y.bornAt = y.world.now
+		id = y.ids[len(y.ids)-1]
+		return nil
+	}, passing("warmy_unreachable"), classed(fault.Unclear, "warmy_timeout"))
+	wasFine = err == nil
+	if err != nil {
+		return "", err
+	}
+	return id, nil
+}
+
+func (y *warmy) Find(_ context.Context, account, whose string) (id string, found bool, err error) {
+	err = y.world.step("find", func() error {
+		if account != "agency" || whose != address {
+			y.world.breach("looked for %q at %q", whose, account)
+		}
+		if len(y.ids) > 0 && !y.world.now.Before(y.bornAt.Add(y.lag)) {
+			id, found = y.ids[0], true
+			return nil
+		}
+		y.absences = append(y.absences, y.world.now)
+		n := len(y.absences)
+		y.maybe = y.maybe && (n < 2 || y.absences[n-1].Sub(y.absences[0]) < settle)
+		return nil
+	}, passing("warmy_unreachable"), passing("warmy_timeout"))
+	if err != nil {
+		return "", false, err
+	}
+	return id, found, nil
+}
+
+// plainSeal seals by writing the context in front.
+type plainSeal struct{}
+
+func (plainSeal) Open(sealed []byte, context string) ([]byte, error) {
+	plain, ok := strings.CutPrefix(string(sealed), context+"\x00")
+	if !ok {
+		return nil, errors.New("sealed for something else")
+	}
+	return []byte(plain), nil
+}
+
+type oneApp struct{ err error }
+
+func (a oneApp) Credentials(app string) (string, secret.Text, error) {
+	return "client-" + app, secret.New("client-secret"), a.err
+}
