@@ -42,7 +42,7 @@ func Edge(ctx context.Context, h Host) error {
 	}
 	defer b.Close()
 	handler, err := callback.New(callback.Config{
-		PublicURL: h.Config.Edge.PublicURL, Apps: apps, ResponseMode: h.Config.Edge.ResponseMode,
+		PublicURL: h.Config.Edge.PublicURL, Apps: apps, ResponseMode: h.Config.Edge.ResponseMode, Prompt: h.Config.Edge.StartPrompt,
 		Invitations: b.Invitations(people), Claims: b.Claims(), Grants: b.Grants(nil), Registrations: b.Registrations(),
 		Publisher: oneAtATime{b}, Codes: codes, Cookies: cookies, ParseLink: seal.ParseLink, Refusal: microsoft.Refusal,
 		Observe: h.Metrics.edgeAnswered, Log: h.Log,

@@ -83,6 +83,7 @@ type Cookies interface {
 type Config struct {
 	PublicURL    string         // scheme and host under which browsers see the edge; http on loopback only
 	Apps         map[string]App // by name
+	Prompt       string         // what Microsoft asks first; empty: select_account, so that a signed-in operator does not consent as himself
 	ResponseMode string         // FormPost or Query; empty: FormPost on https, Query on loopback
 	AttemptLife  time.Duration  // 0: AttemptLife
 
@@ -132,6 +133,7 @@ func New(cfg Config) (http.Handler, error) {
 
 func withDefaults(cfg Config) Config {
 	cfg.AttemptLife = orDefault(cfg.AttemptLife, AttemptLife)
+	cfg.Prompt = orDefault(cfg.Prompt, "select_account")
 	cfg.PerSecond = orDefault(cfg.PerSecond, 20)
 	cfg.Burst = orDefault(cfg.Burst, 200)
 	if cfg.Log == nil {

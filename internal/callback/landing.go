@@ -87,7 +87,7 @@ func (e *edge) begin(ctx context.Context, v visit) (reply, error) {
 		return reply{}, err
 	}
 	target := v.app.AuthorizeURL(AuthorizeParams{
-		State: state, Nonce: nonce, Verifier: verifier, LoginHint: inv.Address, Prompt: "select_account",
+		State: state, Nonce: nonce, Verifier: verifier, LoginHint: inv.Address, Prompt: e.Prompt,
 		ResponseMode: e.ResponseMode, Tenant: t.consent.Tenant,
 	})
 	return reply{

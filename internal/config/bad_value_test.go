@@ -110,7 +110,6 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"no openid":               {app, "scopes: [profile, offline_access, Mail.Send]", "apps.main.scopes: lacks openid or profile, without which nobody knows who consented (add both)"},
 		".default mixed":          {app, "scopes: [openid, profile, offline_access, \"https://graph.microsoft.com/.default\", Mail.Send]", "apps.main.scopes: mixes .default with named scopes, which Microsoft refuses (name the scopes and leave .default out)"},
 		"wildcard scope":          {app, "scopes: [openid, \"Mail.*\"]", "apps.main.scopes: has a scope with a wildcard (name each scope)"},
-		"calls of zero":           {app, "calls_per_minute: 0", "apps.main.calls_per_minute = \"0\": is not between 1 and 1000000"},
 		"name with a dot":         {"%", "apps: [{name: a.b}]", "apps.#1.name = \"a.b\": is not a valid name (use at most 32 lower-case letters, digits and hyphens between them)"},
 		"name too long":           {"%", "apps: [{name: " + strings.Repeat("a", 33) + "}]", "apps.#1.name = \"" + strings.Repeat("a", 33) + "\": is not a valid name (use at most 32 lower-case letters, digits and hyphens between them)"},
 		"name empty":              {"%", "apps: [{name: \"\"}]", "apps.#1.name: is empty (leave the key out or give a value)"},

@@ -77,7 +77,6 @@ type App struct {
 	Authority            string   `koanf:"authority"` // empty: that of Cloud. Only with AllowCustomAuthority
 	GraphURL             string   `koanf:"graph_url"` // empty: that of Cloud. Only with AllowCustomAuthority
 	AllowCustomAuthority bool     `koanf:"allow_custom_authority"`
-	CallsPerMinute       int      `koanf:"calls_per_minute"` // 0: no budget of ours
 }
 
 // Ways to authenticate at Warmy.

@@ -86,7 +86,6 @@ func schema() []section {
 			{key: "authority", rule: baseURL},
 			{key: "graph_url", rule: baseURL},
 			{key: "allow_custom_authority", kind: toggle},
-			{key: "calls_per_minute", kind: integer, low: 1, high: simulatorLimit},
 		}},
 		{key: "accounts", item: "ACCOUNT", fields: []field{
 			{key: "name", rule: itemName, required: true},

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -77,6 +78,10 @@ func UpCommand(env service.Env) *cobra.Command {
 	f.BoolVar(&u.sandbox, "sandbox", false, "simulate Microsoft and Warmy")
 	f.StringVar(&u.data, "data", "kindling-data", "`directory` of the message store, the keys and the first operator's token")
 	f.StringVar(&u.config, "config", "", "configuration `file` (default kindling.yaml)")
+	f.StringVar(&u.edgeListen, "edge-listen", "", "`address` of the public edge (default of the sandbox 127.0.0.1:8080)")
+	f.StringVar(&u.consoleListen, "console-listen", "", "`address` of the console (default 127.0.0.1:8090)")
+	f.StringVar(&u.microsoftListen, "microsoft-listen", "127.0.0.1:8091", "`address` of the sandbox's Microsoft")
+	f.StringVar(&u.warmyListen, "warmy-listen", "127.0.0.1:8092", "`address` of the sandbox's Warmy")
 	f.StringVar(&u.natsListen, "nats-listen", "", "let other processes use the embedded NATS server at this `address`")
 	return cmd
 }
@@ -87,6 +92,9 @@ type up struct {
 	data       string
 	config     string
 	natsListen string
+
+	edgeListen, consoleListen    string
+	microsoftListen, warmyListen string
 }
 
 func (u up) run(ctx context.Context, env service.Env) error {
@@ -94,7 +102,7 @@ func (u up) run(ctx context.Context, env service.Env) error {
 	if u.sandbox {
 		return u.inSandbox(ctx, env, data)
 	}
-	cfg, err := app.LoadConfig(env, u.config, nil)
+	cfg, err := app.LoadConfig(env, u.config, u.flags())
 	if err != nil {
 		return err
 	}
@@ -108,18 +116,30 @@ func (u up) run(ctx context.Context, env service.Env) error {
 	return u.up(ctx, env, cfg, data)
 }
 
+// flags are the settings that the command line overrides.
+func (u up) flags() map[string]string {
+	flags := make(map[string]string)
+	for key, value := range map[string]string{"edge.listen": u.edgeListen, "console.listen": u.consoleListen} {
+		if value != "" {
+			flags[key] = value
+		}
+	}
+	return flags
+}
+
 func (u up) up(ctx context.Context, env service.Env, cfg config.Config, data app.Data) error {
 	fmt.Fprintf(env.Stderr, "console  http://%s   token in %s\nedge     %s\n", cfg.Console.Listen, data.TokenFile(), cfg.Edge.PublicURL)
 	return app.Up(ctx, app.NewHost(cfg, env.Log), app.UpOptions{Data: data, Embedded: cfg.NATS.URL == "", Listen: u.natsListen})
 }
 
 func (u up) inSandbox(ctx context.Context, env service.Env, data app.Data) error {
+	edge := cmp.Or(u.edgeListen, "127.0.0.1:8080")
 	settings := Settings{
-		Data: data, EdgeListen: ":8080", PublicURL: "http://127.0.0.1:8080", ConsoleListen: "127.0.0.1:8090", MetricsListen: "127.0.0.1:9102",
+		Data: data, EdgeListen: edge, PublicURL: "http://" + edge, ConsoleListen: "127.0.0.1:8090", MetricsListen: "127.0.0.1:9102",
 		CallsPerMinute: 55, ReconcileAfter: time.Minute, RetryBase: 2 * time.Second, HoldFor: 30 * time.Second,
 	}
 	world, err := NewWorld(ctx, WorldOptions{
-		MicrosoftListen: "127.0.0.1:8091", WarmyListen: "127.0.0.1:8092", RedirectURI: settings.RedirectURI(),
+		MicrosoftListen: u.microsoftListen, WarmyListen: u.warmyListen, RedirectURI: settings.RedirectURI(),
 		State: filepath.Join(u.data, "sim"),
 	})
 	if err != nil {
@@ -132,7 +152,7 @@ func (u up) inSandbox(ctx context.Context, env service.Env, data app.Data) error
 	if err := settings.Write(); err != nil {
 		return err
 	}
-	cfg, err := app.LoadConfig(env, settings.File(), nil)
+	cfg, err := app.LoadConfig(env, settings.File(), u.flags())
 	if err != nil {
 		return err
 	}
