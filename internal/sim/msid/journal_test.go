@@ -169,6 +169,32 @@ func TestWhatExpiredLongAgoIsForgotten(t *testing.T) {
 	}
 }
 
+func TestAGrantKeepsItsNewestTokensOnly(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "microsoft.jsonl")
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	m := remembering(t, file, func() time.Time { return now })
+	_, first := m.redeem(m.code())
+	newest := first
+	for range 50 {
+		now = now.Add(time.Minute)
+		_, body := m.token(refreshing(newest), nil)
+		newest, _ = body["refresh_token"].(string)
+	}
+	m = m.again(file, func() time.Time { return now })
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(string(raw), `{"refresh":`); got != 4 {
+		t.Errorf("%d refresh tokens, want 4", got)
+	}
+	m.refused("the first of 51 tokens", refreshing(first), "AADSTS9002313")
+	if status, body := m.token(refreshing(newest), nil); status != http.StatusOK {
+		t.Errorf("the newest: %d %v", status, body)
+	}
+}
+
 func TestAJournalCutAnywhereOpens(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "microsoft.jsonl")

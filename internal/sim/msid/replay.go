@@ -112,6 +112,7 @@ func (s *Server) restoreGrant(r *grantRecord) error {
 	s.book.give(g)
 	if c := s.book.codes[r.ID]; c != nil {
 		c.redeemed, c.grant, c.TokensIssued = true, g, 1
+		g.scopes = c.request.scopes // the same ones, held once
 	}
 	return nil
 }
@@ -147,7 +148,13 @@ func (s *Server) remains(yield func(record) bool) {
 	s.book.restored = nil
 }
 
-// prune forgets what expired before a time, and grants of which nothing is left.
+// keepTokens is how many tokens of a kind a grant keeps over a restart. The old
+// one of a refresh lives on for 90 days, but nobody goes back further than a
+// few, and a file of all of them would grow with every hour.
+const keepTokens = 4
+
+// prune forgets what expired before a time, tokens that later ones have long
+// replaced, and grants of which nothing is left.
 func (l *ledger) prune(before time.Time) {
 	needed := map[*grant]bool{}
 	for id, c := range l.codes {
@@ -158,17 +165,34 @@ func (l *ledger) prune(before time.Time) {
 		needed[c.grant] = true
 	}
 	for _, tokens := range []map[string]*token{l.access, l.refresh} {
-		for id, t := range tokens {
-			if t.expires.Before(before) {
-				delete(tokens, id)
-				continue
-			}
+		pruneTokens(tokens, before)
+		for _, t := range tokens {
 			needed[t.grant] = true
 		}
 	}
 	for address, list := range l.grants {
 		if l.grants[address] = slices.DeleteFunc(list, func(g *grant) bool { return !needed[g] }); len(l.grants[address]) == 0 {
 			delete(l.grants, address)
+		}
+	}
+}
+
+func pruneTokens(tokens map[string]*token, before time.Time) {
+	byGrant := map[*grant][]string{}
+	for id, t := range tokens {
+		if t.expires.Before(before) {
+			delete(tokens, id)
+			continue
+		}
+		byGrant[t.grant] = append(byGrant[t.grant], id)
+	}
+	for _, ids := range byGrant {
+		if len(ids) <= keepTokens {
+			continue
+		}
+		slices.SortFunc(ids, func(a, b string) int { return tokens[b].expires.Compare(tokens[a].expires) })
+		for _, id := range ids[keepTokens:] {
+			delete(tokens, id)
 		}
 	}
 }
