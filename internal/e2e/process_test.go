@@ -22,7 +22,7 @@ func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	packages := []string{"github.com/nats-io/nats-server/v2"}
-	for _, name := range []string{"callback-ingest", "token-worker", "warmy-worker", "console", "simulator"} {
+	for _, name := range []string{"callback-ingest", "token-worker", "warmy-worker", "console", "kindling", "simulator"} {
 		packages = append(packages, "kindling/cmd/"+name)
 	}
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{"build", "-o", dir + string(filepath.Separator)}, packages...)...)

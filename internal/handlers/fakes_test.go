@@ -158,7 +158,10 @@ type warmy struct {
 	bornAt time.Time
 }
 
-func (y *warmy) Create(_ context.Context, account string, m handlers.NewMailbox) (id string, err error) {
+func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbox) (id string, err error) {
+	if err := m.Intend(ctx); err != nil {
+		return "", err
+	}
 	if y.maybe {
 		y.world.breach("a POST while an earlier one may have taken effect")
 	}

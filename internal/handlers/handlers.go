@@ -56,6 +56,7 @@ const CodeMismatch = "identity_mismatch"
 // Registrar is Warmy as warmy-worker needs it. Every error is a classified fault.
 type Registrar interface {
 	// Create posts the mailbox with exactly one request and returns Warmy's id. An Unclear fault means that it may exist.
+	// It calls m.Intend once, when the account's turn has come and before a byte is sent; an error of it ends the call.
 	Create(ctx context.Context, account string, m NewMailbox) (id string, err error)
 	// Find looks for the whole address in Warmy's listing.
 	Find(ctx context.Context, account, address string) (id string, found bool, err error)
@@ -71,6 +72,10 @@ type NewMailbox struct {
 	Refresh          secret.Text
 	TariffPlanTypeID int
 	SpeedMode        string
+
+	// Intend saves the intent to post. It comes after the wait for the account's turn, so that a worker that dies while
+	// it waits leaves nothing unclear behind.
+	Intend func(ctx context.Context) error
 }
 
 // Credentials tells an app's client id and the client secret that Warmy should use.

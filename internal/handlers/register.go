@@ -75,7 +75,7 @@ func (h RegisterMailbox) fresh(t *mailbox.Tokens) bool {
 	return t.Fresh(now, h.Margin) || t.Fresh(now, mailbox.PostLease) && now.Sub(t.SavedAt) < justRotated
 }
 
-// post saves the intent and makes the one call.
+// post makes the one call; its intent is saved when its turn has come. Before that nothing has happened, whatever fails.
 func (h RegisterMailbox) post(
 	ctx context.Context, e events.Event, inv mailbox.Invitation, t mailbox.Tokens, reg mailbox.Registration, revision uint64,
 ) ([]events.Event, error) {
@@ -83,27 +83,24 @@ func (h RegisterMailbox) post(
 	if err != nil {
 		return nil, fmt.Errorf("credentials of the app: %w", err)
 	}
-	if revision, err = h.Registrations.Save(ctx, e.Mailbox, reg, revision); err != nil {
-		return nil, saved("intent to register", err)
-	}
-	id, err := h.create(ctx, e.Account, NewMailbox{
+	intended := false
+	id, err := h.Warmy.Create(ctx, e.Account, NewMailbox{
 		Address: inv.Address, FromName: inv.FromName, ClientID: clientID, ClientSecret: clientSecret,
 		Access: t.Access, Refresh: t.Refresh, TariffPlanTypeID: inv.TariffPlanTypeID, SpeedMode: inv.SpeedMode,
+		Intend: func(ctx context.Context) (err error) {
+			reg = reg.Leased(h.Now())
+			revision, err = h.Registrations.Save(ctx, e.Mailbox, reg, revision)
+			intended = err == nil
+			return saved("intent to register", err)
+		},
 	})
-	if err != nil {
-		return h.fail(ctx, e, reg, revision, outcome(err))
+	switch {
+	case err == nil:
+		return nil, h.created(ctx, e, reg, revision, id)
+	case !intended:
+		return nil, fmt.Errorf("post: %w", err)
 	}
-	return nil, h.created(ctx, e, reg, revision, id)
-}
-
-// postTime is how long a POST and the wait for its turn may take. It must end well before the lease: a POST that
-// begins after its intent was declared unclear could follow the listing that found nothing.
-const postTime = mailbox.PostLease - 20*time.Second
-
-func (h RegisterMailbox) create(ctx context.Context, account string, m NewMailbox) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, postTime)
-	defer cancel()
-	return h.Warmy.Create(ctx, account, m)
+	return h.fail(ctx, e, reg, revision, outcome(err))
 }
 
 // outcome is the fault of a POST. An error without a class leaves open whether the POST went out, so it is Unclear.

@@ -2,14 +2,11 @@ package handlers_test
 
 import (
 	"context"
-	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"kindling/internal/events"
 	"kindling/internal/fault"
-	"kindling/internal/handlers"
 	"kindling/internal/mailbox"
 )
 
@@ -194,35 +191,6 @@ func TestASlowWorkersAnswerIsStillTheTruth(t *testing.T) {
 			}
 		})
 	}
-}
-
-// endless is a Registrar that waits for its turn until it is told to stop.
-type endless struct{ took time.Duration }
-
-func (p *endless) Create(ctx context.Context, _ string, _ handlers.NewMailbox) (string, error) {
-	began := time.Now()
-	<-ctx.Done()
-	p.took = time.Since(began)
-	return "", passing("warmy_not_sent")
-}
-
-func (*endless) Find(context.Context, string, string) (string, bool, error) {
-	return "", false, errors.New("not asked for")
-}
-
-func TestAPostEndsBeforeItsLease(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w, e := granted(t)
-		h, slow := w.register(), &endless{}
-		h.Warmy = slow
-		if _, err := h.Handle(t.Context(), e); !fault.Is(err, fault.Transient) {
-			t.Errorf("%v", err)
-		}
-		if slow.took <= 0 || slow.took >= mailbox.PostLease {
-			t.Errorf("it took %s of a lease of %s", slow.took, mailbox.PostLease)
-		}
-	})
 }
 
 func TestALateBurialDoesNotTouchANewerConsent(t *testing.T) {

@@ -38,9 +38,8 @@ type Registration struct {
 	Finding   *Finding `json:"finding,omitempty"`
 }
 
-// PostLease is how long a worker may hold an intent to post: the wait for its turn in the call budget, the call's
-// deadline, the save, and a margin.
-const PostLease = 2 * time.Minute
+// PostLease is how long a worker may hold an intent to post: the call's deadline, the save, and a margin.
+const PostLease = time.Minute
 
 // MaxReposts bounds how often a mailbox is posted again after two clean absences.
 const MaxReposts = 2
@@ -69,6 +68,12 @@ func (r Registration) Claim(e events.Event, owner string, now time.Time) (Regist
 		Owner: owner, Lease: now.Add(PostLease).UTC(), Since: now.UTC(),
 	}
 	return next, Proceed
+}
+
+// Leased starts the lease of a claimed registration anew, because only now the POST is about to be sent.
+func (r Registration) Leased(now time.Time) Registration {
+	r.Lease, r.Since = now.Add(PostLease).UTC(), now.UTC()
+	return r
 }
 
 // NotPosted takes the intent back: the POST certainly had no effect.

@@ -44,7 +44,7 @@ func (c *Client) Create(ctx context.Context, account string, m handlers.NewMailb
 		ClientID: m.ClientID, ClientSecret: m.ClientSecret.Reveal(), AccessToken: m.Access.Reveal(), RefreshToken: m.Refresh.Reveal(),
 		TariffPlanTypeID: m.TariffPlanTypeID, Settings: settings{SpeedMode: m.SpeedMode},
 	}}
-	got, err := c.do(ctx, account, call{method: http.MethodPost, path: mailboxesPath, body: body, limit: maxAnswer})
+	got, err := c.do(ctx, account, call{method: http.MethodPost, path: mailboxesPath, body: body, limit: maxAnswer, intend: m.Intend})
 	if err != nil {
 		return "", err
 	}

@@ -95,6 +95,12 @@ func (c *Client) inSession(ctx context.Context, w *workspace, q call) (answer, e
 	if err := c.wait(ctx, w.Name); err != nil {
 		return answer{}, err
 	}
+	if q.intend != nil {
+		if err := q.intend(ctx); err != nil {
+			return answer{}, err
+		}
+		q.intend = nil
+	}
 	got := c.send(ctx, w, q)
 	if !got.ended() || !w.canSignIn() || fresh {
 		return got, nil

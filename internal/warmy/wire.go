@@ -60,8 +60,9 @@ func httpClient(transport http.RoundTripper) *http.Client {
 type call struct {
 	method string
 	path   string
-	body   any // nil: none
-	limit  int // of the answer's length
+	body   any                             // nil: none
+	limit  int                             // of the answer's length
+	intend func(ctx context.Context) error // called once, last before the request; nil: nothing is to be done
 }
 
 // answer is what came back of a call.
