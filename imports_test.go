@@ -44,7 +44,7 @@ var layers = []layer{
 	{packages: []string{"internal/callback"}, ours: append(slices.Clone(core), "internal/handlers"), modules: []string{"golang.org/x/time", "golang.org/x/oauth2"}},
 	{
 		packages: []string{"internal/console", "internal/console/roster"},
-		ours:     append(slices.Clone(core), "internal/handlers", "internal/console/roster"), modules: []string{"go.yaml.in/yaml/v3"},
+		ours:     append(slices.Clone(core), "internal/handlers", "internal/console/roster"), modules: []string{"go.yaml.in/yaml/v3", "golang.org/x/sync"},
 	},
 	{packages: []string{"internal/config"}, ours: core, modules: []string{"github.com/knadh/koanf", "go.yaml.in/yaml/v3"}},
 	{packages: []string{"internal/service"}, ours: append(slices.Clone(leaf), "internal/config"), modules: []string{"github.com/prometheus/client_golang", "golang.org/x/sys"}},

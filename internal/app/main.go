@@ -71,9 +71,15 @@ func alone(
 	return group.Wait()
 }
 
+// The variables of the kindling command, which may be set beside those of the configuration.
+const (
+	envServer    = "KINDLING_SERVER"
+	envTokenFile = "KINDLING_TOKEN_FILE" //nolint:gosec // a variable's name
+)
+
 // LoadConfig reads the configuration of this process.
 func LoadConfig(env service.Env, file string, flags map[string]string) (config.Config, error) {
-	cfg, err := config.Load(config.Source{File: file, Environ: env.Environ(), Flags: flags, Known: []string{service.EnvLog, service.EnvLogFormat}})
+	cfg, err := config.Load(config.Source{File: file, Environ: env.Environ(), Flags: flags, Known: []string{service.EnvLog, service.EnvLogFormat, envServer, envTokenFile}})
 	if err != nil {
 		return config.Config{}, fmt.Errorf("configuration: %w", err)
 	}

@@ -52,7 +52,7 @@ func errCatchingUp() *Problem {
 
 func errUnavailable(err error) *Problem {
 	p := problem(http.StatusServiceUnavailable, "store_unavailable", "the store did not answer",
-		"try again; if it lasts, look at NATS with 'kindling doctor'").because(err)
+		"try again; if it lasts, look at the NATS server and its disk").because(err)
 	p.after = 2 * time.Second
 	return p
 }

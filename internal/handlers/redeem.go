@@ -96,7 +96,7 @@ func sealBroken(err error) error {
 	return &fault.Fault{
 		Class: fault.Permanent, Code: "seal_broken", Forecast: fault.ByPerson, Err: err,
 		Cause:  "the sealed code does not open with this worker's keys, or was sealed for another mailbox",
-		Remedy: "check that edge and token-worker share one codes keyset (kindling key list), then send the owner a new link",
+		Remedy: "check that edge and token-worker share one codes keyset, then send the owner a new link",
 	}
 }
 

@@ -68,7 +68,7 @@ func appRows() []row {
 	return []row{
 		{
 			codes: []int{7000215, 70002}, class: down, actor: operator, secret: true, cause: "the client secret is wrong",
-			remedy: "put the secret's value (not its id) into the app's client_secret_file; it is read again without a restart",
+			remedy: "put the secret's value (not its id) into the app's client_secret_file; then restart the workers",
 		},
 		{
 			codes: []int{7000222}, class: down, actor: operator, secret: true, cause: "the client secret has expired",

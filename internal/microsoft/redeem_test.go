@@ -288,7 +288,7 @@ func endless(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-func TestWhatWasNeverSentIsTransient(t *testing.T) {
+func TestWhatWasNeverSentHoldsTheLegAndNotTheCode(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -306,7 +306,11 @@ func TestWhatWasNeverSentIsTransient(t *testing.T) {
 	} {
 		server := newFake(t)
 		err := redeem(t.Context(), server.client(t, func(a *microsoft.App) { a.LoginURL = login }))
-		wants(t, err, fault.Transient, code, "")
+		class := fault.LegDown
+		if code == "microsoft_not_asked" {
+			class = fault.Transient
+		}
+		wants(t, err, class, code, "")
 	}
 }
 

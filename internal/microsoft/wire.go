@@ -102,6 +102,10 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// unreachableFor is how long the leg rests when Microsoft cannot be reached at all. Short, because codes are dying; what
+// was never sent must not count against a code, whose sends are few.
+const unreachableFor = 2 * time.Second
+
 // broken classifies a call whose connection failed; nil if it did not. Whether a code that may have been sent is sent
 // again is the handler's decision; here it only matters that later may work.
 func (a *answer) broken(ctx context.Context, who string) *fault.Fault {
@@ -117,16 +121,19 @@ func (a *answer) broken(ctx context.Context, who string) *fault.Fault {
 		f.Code, f.Cause, f.Err = who+"_interrupted", "the call was cut off by this worker's shutdown", context.Canceled
 	case a.large:
 		f.Code, f.Cause = who+"_unreadable", "the answer is longer than any answer of Microsoft"
-	case isTimeout(a.err):
+	case isTimeout(a.err) && a.sent.Load():
 		f.Code, f.Cause, f.Err = who+"_timeout", "no complete answer came within the deadline", context.DeadlineExceeded
 	case a.sent.Load():
 		f.Code, f.Cause = who+"_connection_lost", "the connection broke before a complete answer came"
 	case errors.As(a.err, &certificate):
+		f.Class, f.After = fault.LegDown, unreachableFor
 		f.Code, f.Cause = who+"_tls", "the server's certificate is not valid for Microsoft's address"
 		f.Remedy = "look for a proxy that opens TLS, a missing CA, or a wrong clock"
 	case errors.As(a.err, &name):
+		f.Class, f.After = fault.LegDown, unreachableFor
 		f.Code, f.Cause = who+"_unreachable", "the server's name does not resolve"
 	default:
+		f.Class, f.After = fault.LegDown, unreachableFor
 		f.Code, f.Cause = who+"_unreachable", "no connection could be made; nothing was sent"
 	}
 	return f
