@@ -56,7 +56,9 @@ func TokenWorker(ctx context.Context, h Host) error {
 	redeem := handlers.RedeemCode{
 		Invitations: b.Invitations(people), Grants: b.Grants(grants), Codes: codes, Microsoft: client, Owner: owner(), Now: time.Now,
 	}
-	refresh := handlers.RefreshGrant{Grants: b.Grants(grants), Microsoft: client, Margin: policy.RefreshMargin, Now: time.Now}
+	refresh := handlers.RefreshGrant{
+		Invitations: b.Invitations(people), Grants: b.Grants(grants), Microsoft: client, Margin: policy.RefreshMargin, Now: time.Now,
+	}
 	var lanes []bus.Lane
 	for _, a := range apps {
 		lanes = append(lanes,

@@ -145,36 +145,16 @@ func (h RedeemCode) fail(ctx context.Context, e events.Event, grant mailbox.Gran
 	return f
 }
 
-// prove lets nothing pass to Warmy before Microsoft has said whose mailbox the tokens open.
+// prove ends the redeem. When Microsoft cannot tell now, the refresh lane goes on: it has the patience that a code has
+// not, its timers keep no place in the code lane, and its dead letters can be replayed.
 func (h RedeemCode) prove(
 	ctx context.Context, e events.Event, inv mailbox.Invitation, grant mailbox.Grant, revision uint64,
 ) ([]events.Event, error) {
-	proof, err := h.Microsoft.Prove(ctx, e.App, *grant.Tokens, inv.Address)
-	if err != nil && fault.Of(err).Code == CodeMismatch {
-		_, err := h.Grants.Save(ctx, e.Mailbox, grant.Mismatch(fault.Of(err), h.Now()), revision)
-		return nil, saved("mismatch", err)
+	follow, err := identity{h.Grants, h.Microsoft, h.Now}.prove(ctx, e, inv.Address, grant, revision)
+	if passing(err) {
+		return []events.Event{e.Follow(events.RefreshRequested, h.Now())}, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("prove identity: %w", err)
-	}
-	if err := revive(ctx, h.Grants, e.Mailbox, grant, revision, h.Now()); err != nil {
-		return nil, err
-	}
-	next := e.Follow(events.RegistrationRequested, h.Now())
-	next.Proof = &proof
-	return []events.Event{next}, nil
-}
-
-// revive ends the death of a grant that a replay has helped: otherwise it would look dead while it is registered.
-func revive(
-	ctx context.Context, grants Records[mailbox.Grant], id mailbox.ID, grant mailbox.Grant, revision uint64, now time.Time,
-) error {
-	alive, revived := grant.Revive(now)
-	if !revived {
-		return nil
-	}
-	_, err := grants.Save(ctx, id, alive, revision)
-	return saved("revived grant", err)
+	return follow, err
 }
 
 // Bury records that the bus gave e up.

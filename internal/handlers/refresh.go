@@ -10,39 +10,48 @@ import (
 	"kindling/internal/mailbox"
 )
 
-// RefreshGrant handles RefreshRequested: it renews tokens that live too short for a registration, and asks for the
-// registration again. Rotated tokens are stored before anyone may use them.
+// RefreshGrant handles RefreshRequested: it renews tokens that live too short for a registration, proves whose mailbox
+// they open if that is not proven yet, and asks for the registration. Rotated tokens are stored before anyone may use
+// them.
 type RefreshGrant struct {
-	Grants    Records[mailbox.Grant]
-	Microsoft TokenEndpoint
-	Margin    time.Duration // the least life an access token must have for a registration
-	Now       func() time.Time
+	Invitations Reader[mailbox.Invitation]
+	Grants      Records[mailbox.Grant]
+	Microsoft   TokenEndpoint
+	Margin      time.Duration // the least life an access token must have for a registration
+	Now         func() time.Time
 }
 
 // Handle refreshes the tokens of e's mailbox.
 func (h RefreshGrant) Handle(ctx context.Context, e events.Event) ([]events.Event, error) {
+	inv, _, err := h.Invitations.Load(ctx, e.Mailbox)
+	if err != nil {
+		return nil, fmt.Errorf("load invitation: %w", err)
+	}
 	grant, revision, err := h.Grants.Load(ctx, e.Mailbox)
 	if err != nil {
 		return nil, fmt.Errorf("load grant: %w", err)
 	}
-	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt {
-		return nil, nil // revoked, erased or renewed meanwhile
+	if inv.ID == "" || !inv.ErasedAt.IsZero() || grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt {
+		return nil, nil // erased, revoked or renewed meanwhile
 	}
-	register := e.Follow(events.RegistrationRequested, h.Now())
-	if grant.Tokens.Fresh(h.Now(), h.Margin) {
-		return []events.Event{register}, revive(ctx, h.Grants, e.Mailbox, grant, revision, h.Now())
+	if !grant.Tokens.Fresh(h.Now(), h.Margin) {
+		tokens, err := h.Microsoft.Refresh(ctx, e.App, *grant.Tokens)
+		if fault.Is(err, fault.NeedsConsent) {
+			return nil, h.revoke(ctx, e, grant, revision, fault.Of(err))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("refresh: %w", err)
+		}
+		grant = grant.Rotate(tokens, h.Now())
+		if revision, err = h.Grants.Save(ctx, e.Mailbox, grant, revision); err != nil {
+			return nil, saved("rotated tokens", err)
+		}
 	}
-	tokens, err := h.Microsoft.Refresh(ctx, e.App, *grant.Tokens)
-	if fault.Is(err, fault.NeedsConsent) {
-		return nil, h.revoke(ctx, e, grant, revision, fault.Of(err))
+	proof := identity{h.Grants, h.Microsoft, h.Now}
+	if e.Proof == nil {
+		return proof.prove(ctx, e, inv.Address, grant, revision)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("refresh: %w", err)
-	}
-	if _, err := h.Grants.Save(ctx, e.Mailbox, grant.Rotate(tokens, h.Now()), revision); err != nil {
-		return nil, saved("rotated tokens", err)
-	}
-	return []events.Event{register}, nil
+	return proof.pass(ctx, e, e.Proof, grant, revision)
 }
 
 // revoke declares the grant dead only if nobody renewed it meanwhile: a refresh token that somebody else has just

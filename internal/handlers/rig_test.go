@@ -144,7 +144,7 @@ func (w *world) redeem() handlers.RedeemCode {
 }
 
 func (w *world) refresh() handlers.RefreshGrant {
-	return handlers.RefreshGrant{Grants: w.grants, Microsoft: &w.microsoft, Margin: margin, Now: w.clock}
+	return handlers.RefreshGrant{Invitations: w.invitations, Grants: w.grants, Microsoft: &w.microsoft, Margin: margin, Now: w.clock}
 }
 
 func (w *world) register() handlers.RegisterMailbox {
