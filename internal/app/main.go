@@ -74,7 +74,7 @@ func alone(
 // The variables of the kindling command, which may be set beside those of the configuration.
 const (
 	envServer    = "KINDLING_SERVER"
-	envTokenFile = "KINDLING_TOKEN_FILE" //nolint:gosec // a variable's name
+	envTokenFile = "KINDLING_TOKEN_FILE"
 )
 
 // LoadConfig reads the configuration of this process.

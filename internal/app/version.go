@@ -1,6 +1,9 @@
 package app
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+	"strings"
+)
 
 // Version tells which build this is, as the Go toolchain recorded it.
 func Version() string {
@@ -8,11 +11,11 @@ func Version() string {
 	if !ok {
 		return "unknown"
 	}
-	version := info.Main.Version
+	words := []string{info.Main.Version}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
-			version += " " + s.Value[:min(len(s.Value), 12)]
+			words = append(words, s.Value[:min(len(s.Value), 12)])
 		}
 	}
-	return version + " " + info.GoVersion
+	return strings.Join(append(words, info.GoVersion), " ")
 }

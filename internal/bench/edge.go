@@ -105,11 +105,11 @@ func start(ctx context.Context, client *http.Client, base, link string) (callbac
 	if err != nil {
 		return callback{}, err
 	}
-	to, err := url.Parse(resp.Header.Get("Location"))
-	if err != nil || resp.StatusCode != http.StatusSeeOther || len(resp.Cookies()) != 1 {
-		return callback{}, fmt.Errorf("start: status %d with %d cookies: %w", resp.StatusCode, len(resp.Cookies()), err)
+	to, err := url.Parse(resp.to)
+	if err != nil || resp.status != http.StatusSeeOther || len(resp.cookies) != 1 {
+		return callback{}, fmt.Errorf("start: status %d with %d cookies: %w", resp.status, len(resp.cookies), err)
 	}
-	return callback{state: to.Query().Get("state"), cookie: resp.Cookies()[0]}, nil
+	return callback{state: to.Query().Get("state"), cookie: resp.cookies[0]}, nil
 }
 
 // fire sends the callbacks by the clock and returns how long each took.
@@ -131,8 +131,8 @@ func (o options) fire(ctx context.Context, client *http.Client, base string, own
 			query := url.Values{"code": {fmt.Sprintf("bench-code-%d-%s", i, strings.Repeat("x", 900))}, "state": {owner.state}}
 			resp, err := visit(ctx, client, http.MethodGet, base+"/oauth-callback/main?"+query.Encode(), owner.cookie)
 			took[i] = time.Since(began)
-			if err == nil && resp.StatusCode != http.StatusSeeOther {
-				err = fmt.Errorf("callback: status %d", resp.StatusCode)
+			if err == nil && resp.status != http.StatusSeeOther {
+				err = fmt.Errorf("callback: status %d", resp.status)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -143,10 +143,17 @@ func (o options) fire(ctx context.Context, client *http.Client, base string, own
 	return took, failed
 }
 
-func visit(ctx context.Context, client *http.Client, method, address string, cookie *http.Cookie) (*http.Response, error) {
+// visited is what a browser keeps of an answer.
+type visited struct {
+	status  int
+	to      string
+	cookies []*http.Cookie
+}
+
+func visit(ctx context.Context, client *http.Client, method, address string, cookie *http.Cookie) (visited, error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
-		return nil, fmt.Errorf("visit the edge: %w", err)
+		return visited{}, fmt.Errorf("visit the edge: %w", err)
 	}
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -157,7 +164,7 @@ func visit(ctx context.Context, client *http.Client, method, address string, coo
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("visit the edge: %w", err)
+		return visited{}, fmt.Errorf("visit the edge: %w", err)
 	}
-	return resp, resp.Body.Close()
+	return visited{status: resp.StatusCode, to: resp.Header.Get("Location"), cookies: resp.Cookies()}, resp.Body.Close()
 }

@@ -20,7 +20,7 @@ import (
 const (
 	clientID     = "5a4db0c5-0000-4000-8000-62656e636800"
 	clientSecret = "bench-client-secret"
-	apiKey       = "bench-api-key"
+	apiKey       = "bench-api-key" //nolint:gosec // as above
 	verifier     = "bench-verifier-bench-verifier-bench-verifier-0"
 	nonce        = "bench-nonce"
 	redirectURI  = "http://127.0.0.1:1/oauth-callback/main"

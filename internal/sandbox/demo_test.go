@@ -95,7 +95,7 @@ func searchFor(t *testing.T, root string, canaries []string) {
 	}
 }
 
-func TestTheDemoLeavesNothingBehind(t *testing.T) { //nolint:paralleltest // it sets the directory of temporary files
+func TestTheDemoLeavesNothingBehind(t *testing.T) {
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
 	var out bytes.Buffer

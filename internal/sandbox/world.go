@@ -25,7 +25,7 @@ import (
 const (
 	ClientID     = "5a4db0c5-0000-4000-8000-6b696e646c65"
 	ClientSecret = "sandbox-client-secret-7f3a"
-	APIKey       = "sandbox-api-key-91c2"
+	APIKey       = "sandbox-api-key-91c2" //nolint:gosec // as above
 )
 
 // World is a simulated Microsoft and a simulated Warmy, listening on this machine.
