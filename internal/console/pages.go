@@ -108,6 +108,7 @@ func (p *pages) funcs() template.FuncMap {
 		"num": thousands, "percent": percent, "ago": p.ago, "words": words, "seconds": seconds, "split": split, "reasonsOf": reasonsOf,
 		"forecastWords": forecastWords, "stage": isStage,
 		"str":       func(v any) string { return fmt.Sprint(v) },
+		"in":        func(counts map[mailbox.State]int, s string) int { return counts[mailbox.State(s)] },
 		"add":       func(a, b int) int { return a + b },
 		"states":    mailbox.States,
 		"lanes":     events.Lanes,
