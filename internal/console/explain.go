@@ -46,7 +46,7 @@ func (c *Console) explain(ctx context.Context, id mailbox.ID) (Explanation, erro
 	if err != nil {
 		return e, err
 	}
-	e.Timeline = append(e.Timeline, invitationMoments(facts.Invitation)...)
+	e.Timeline = append(e.Timeline, c.invitationMoments(facts.Invitation)...)
 	e.Timeline = append(e.Timeline, claimMoments(facts.Claim)...)
 	e.Timeline = append(e.Timeline, grantMoments(facts.Grant)...)
 	e.Timeline = append(e.Timeline, registrationMoments(facts.Registration)...)
@@ -87,13 +87,17 @@ const (
 	byWarmyWorker = "warmy-worker"
 )
 
-func invitationMoments(i mailbox.Invitation) []Moment {
+func (c *Console) invitationMoments(i mailbox.Invitation) []Moment {
 	moments := []Moment{{
 		At: i.InvitedAt, What: "invited", Detail: fmt.Sprintf("campaign %s, row %d", i.Campaign, i.Line), By: byConsole,
 	}}
 	if i.LinkGeneration > 1 {
+		issued := i.LinkExpiresAt.Add(-c.cfg.LinkLife)
+		if issued.Before(i.InvitedAt) { // the configured life of links has been changed since
+			issued = i.InvitedAt
+		}
 		moments = append(moments, Moment{
-			At: i.InvitedAt, What: "new link issued", Detail: fmt.Sprintf("it is link %d; opens until %s", i.LinkGeneration, i.LinkExpiresAt.Format(time.RFC3339)), By: byConsole,
+			At: issued, What: "new link issued", Detail: fmt.Sprintf("it is link %d; opens until %s", i.LinkGeneration, i.LinkExpiresAt.Format(time.RFC3339)), By: byConsole,
 		})
 	}
 	if !i.ErasedAt.IsZero() {
