@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -60,14 +61,14 @@ func (e *problemError) Error() string {
 
 // ExitCode maps the refusal to what scripts look at.
 func (e *problemError) ExitCode() int {
-	switch {
-	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
+	switch e.Status {
+	case http.StatusUnauthorized, http.StatusForbidden:
 		return service.ExitPermission
-	case e.Status == http.StatusUnprocessableEntity, e.Status == http.StatusRequestEntityTooLarge, e.Status == http.StatusUnsupportedMediaType:
+	case http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 		return service.ExitData
-	case e.Status == http.StatusBadRequest:
+	case http.StatusBadRequest:
 		return service.ExitUsage
-	case e.Status == http.StatusServiceUnavailable, e.Status == http.StatusTooManyRequests, e.Status == http.StatusBadGateway, e.Status == http.StatusGatewayTimeout:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusGatewayTimeout:
 		return service.ExitUnavailable
 	}
 	return service.ExitFailed
@@ -79,9 +80,7 @@ func (a *API) send(ctx context.Context, method, path string, body io.Reader, hea
 	if err != nil {
 		return nil, usage(err)
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("Authorization", "Bearer "+a.token.Reveal())
 	resp, err := a.client.Do(req)
 	if err != nil {

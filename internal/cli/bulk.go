@@ -135,10 +135,13 @@ func (s *shell) confirm(v bulkVerb, count int) error {
 	}
 	_, _ = fmt.Fprintf(s.env.Stderr, "%s %d %s? type %s to go on: ", v.verb, count, v.noun, want)
 	line, err := bufio.NewReader(s.env.Stdin).ReadString('\n')
-	if answer := strings.ToLower(strings.TrimSpace(line)); err != nil && line == "" || answer != want && !(want == "y" && answer == "yes") {
-		return errors.New("nothing was done")
+	answer := strings.ToLower(strings.TrimSpace(line))
+	switch {
+	case err != nil && line == "":
+	case answer == want, answer == "yes" && want == "y":
+		return nil
 	}
-	return nil
+	return errors.New("nothing was done")
 }
 
 const pollEvery = 300 * time.Millisecond

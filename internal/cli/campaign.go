@@ -119,11 +119,15 @@ func (s *shell) source(path string) (io.ReadCloser, int64, error) {
 		return nil, 0, service.WithExit(service.ExitData, err)
 	}
 	info, err := file.Stat()
-	if err == nil && info.IsDir() {
+	if err != nil {
+		_ = file.Close() // it was not even read
+		return nil, 0, service.WithExit(service.ExitData, err)
+	}
+	if info.IsDir() {
 		_ = file.Close() // it was not even read
 		return nil, 0, service.WithExit(service.ExitData, errors.New("this is a directory: name the CSV file inside it"))
 	}
-	if err != nil || !info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() {
 		return file, 0, nil // a pipe can be read once only
 	}
 	_, err = campaign.Survey(campaign.Read(file, campaign.Rules{}), nil)

@@ -27,7 +27,7 @@ const (
 
 const (
 	defaultServer    = "http://127.0.0.1:8090"
-	defaultTokenFile = "kindling-data/operator.token"
+	defaultTokenFile = "kindling-data/operator.token" //nolint:gosec // a path, not a token
 )
 
 // shell is what every command shares.

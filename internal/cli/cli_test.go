@@ -288,7 +288,7 @@ func TestWrongUseIsToldApart(t *testing.T) {
 	t.Parallel()
 	tm := newTerminal(t)
 	for _, line := range []string{
-		"", "nosuch", "campain list", "campaign", "campaign nosuch", "--nosuch", "campaign list extra", "campaign import", "mailbox show",
+		"", "nosuch", "campaig list", "campaign", "campaign nosuch", "--nosuch", "campaign list extra", "campaign import", "mailbox show",
 		"mailbox show *", "mailbox show ../x", "mailbox show >", "mailbox list --limit 0", "mailbox list --limit -1", "mailbox list --limit abc", "dead list --limit 0",
 		"dead show x", "dead show 0", "dead list --id x", "dead list --since tomorrow", "dead list --since 1h --until 2h", "dead list --class odd",
 		"dead list --stage odd", "dead replay --all --rate 0", "dead replay --all --rate inf", "dead check --warn 0", "-o xml status", "dead list --id",
@@ -298,7 +298,7 @@ func TestWrongUseIsToldApart(t *testing.T) {
 			t.Errorf("%q: exit %d, out %q, %v", line, r.exit, r.out, r.err)
 		}
 	}
-	if r := tm.run(t, "campain", "list"); !strings.Contains(r.err.Error(), "did you mean campaign?") {
+	if r := tm.run(t, "campaig", "list"); !strings.Contains(r.err.Error(), "did you mean campaign?") {
 		t.Errorf("%v", r.err)
 	}
 }

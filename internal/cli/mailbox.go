@@ -146,9 +146,18 @@ func (s *shell) mailboxShowCommand() *cobra.Command {
 			return s.print(d)
 		}
 		return s.print(sheet{header: []string{"field", "value"}, rows: [][]string{
-			{"id", m.ID}, {"address", m.Address}, {"campaign", m.Campaign}, {"app", m.App}, {"account", m.Account},
-			{"state", string(m.State)}, {"since", moment(m.Since)}, {"reason", m.Reason}, {"remedy", m.Remedy}, {"next", m.Next},
-			{"warmy id", m.WarmyID}, {"invited", moment(m.InvitedAt)},
+			{"id", m.ID},
+			{"address", m.Address},
+			{"campaign", m.Campaign},
+			{"app", m.App},
+			{"account", m.Account},
+			{"state", string(m.State)},
+			{"since", moment(m.Since)},
+			{"reason", m.Reason},
+			{"remedy", m.Remedy},
+			{"next", m.Next},
+			{"warmy id", m.WarmyID},
+			{"invited", moment(m.InvitedAt)},
 			{"link", fmt.Sprintf("number %d, opens until %s", m.LinkGeneration, moment(m.LinkExpiresAt))},
 		}})
 	})

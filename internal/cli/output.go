@@ -128,7 +128,7 @@ func (s *shell) paint(cell string, head bool) string {
 	if !s.colour {
 		return cell
 	}
-	code := ""
+	var code string
 	switch {
 	case head:
 		code = "1"

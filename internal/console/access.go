@@ -84,10 +84,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request, token string) (
 	}
 	c.signOut(w, r)
 	value := c.sessions.start(o.Hash)
-	http.SetCookie(w, &http.Cookie{
-		Name: cookieName(r), Value: value, Path: "/", MaxAge: int(sessionLife.Seconds()),
-		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: !onLoopback(r),
-	})
+	http.SetCookie(w, newCookie(r, value, int(sessionLife.Seconds())))
 	return o, nil
 }
 
@@ -95,9 +92,13 @@ func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 	if cookie, err := r.Cookie(cookieName(r)); err == nil {
 		c.sessions.end(hashToken(cookie.Value))
 	}
-	http.SetCookie(w, &http.Cookie{
-		Name: cookieName(r), Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: !onLoopback(r),
-	})
+	http.SetCookie(w, newCookie(r, "", -1))
+}
+
+func newCookie(r *http.Request, value string, age int) *http.Cookie {
+	return &http.Cookie{ //nolint:gosec // Secure but for plain HTTP with the own machine, where browsers would refuse it
+		Name: cookieName(r), Value: value, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: !onLoopback(r),
+	}
 }
 
 // cookieName has the prefix that binds a cookie to this host and to TLS. Only plain HTTP on the own machine, where

@@ -101,18 +101,19 @@ func newJobs() *jobs { return &jobs{queue: make(chan *Job, maxQueued)} }
 // startJob records the intent and queues the job.
 func (c *Console) startJob(r *request, j Job) (Job, error) {
 	j.actor, j.request, j.CreatedAt = r.actor, r.id, c.cfg.Now().UTC()
-	if err := c.intend(r.Context(), r.actor, r.id, j.deed()); err != nil {
+	if err := c.intend(r.Context(), r.actor, r.id, deedOf(&j)); err != nil {
 		return Job{}, err
 	}
 	if err := c.jobs.enqueue(&j); err != nil {
-		c.concluded(r.Context(), r.actor, r.id, j.deed(), err)
+		c.concluded(r.Context(), r.actor, r.id, deedOf(&j), err)
 		return Job{}, err
 	}
 	view, _ := c.jobs.get(j.ID)
 	return view, nil
 }
 
-func (j *Job) deed() deed {
+// deedOf words a job for the audit trail.
+func deedOf(j *Job) deed {
 	noun := "dead."
 	if j.Kind == jobReinvite {
 		noun = "mailbox."

@@ -13,7 +13,7 @@ import (
 )
 
 // Problem is an error as the API answers it (RFC 9457), with what the caller can do about it.
-type Problem struct {
+type Problem struct { //nolint:errname // the standard calls it a problem
 	Type    string   `json:"type"` // always "about:blank"
 	Title   string   `json:"title"`
 	Status  int      `json:"status"`
@@ -81,12 +81,17 @@ func asProblem(err error) *Problem {
 }
 
 func writeProblem(w http.ResponseWriter, p *Problem) {
+	data, err := json.Marshal(p)
+	if err != nil {
+		http.Error(w, p.Detail, p.Status)
+		return
+	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	if p.after > 0 {
 		w.Header().Set("Retry-After", fmt.Sprintf("%.0f", max(1, p.after.Seconds())))
 	}
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // the caller has gone; there is nobody to tell
+	_, _ = w.Write(append(data, '\n')) // the caller has gone; there is nobody to tell
 }
 
 func writeJSON(w http.ResponseWriter, status int, value any) error {

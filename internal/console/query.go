@@ -34,7 +34,7 @@ func (q query) one(key, otherwise string) string {
 func (q query) list(key string) []string {
 	var all []string
 	for _, value := range q[key] {
-		for _, part := range strings.Split(value, ",") {
+		for part := range strings.SplitSeq(value, ",") {
 			if part = strings.TrimSpace(part); part != "" {
 				all = append(all, part)
 			}

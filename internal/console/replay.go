@@ -57,7 +57,7 @@ func (c *Console) run(ctx context.Context, j *Job) {
 			c.cfg.Log.ErrorContext(ctx, "job_stopped", "job", j.ID, "error", err)
 		}
 	})
-	c.concluded(ctx, j.actor, j.request, j.deed(), err)
+	c.concluded(ctx, j.actor, j.request, deedOf(j), err)
 }
 
 // judgeEvery is how many replays pass between two looks at what became of them.

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"crypto/rand"
 	"net/http"
 	"net/url"
@@ -74,12 +75,12 @@ func (c *Console) mux() http.Handler {
 		}
 		allowed := methodsOf(mux, r)
 		if len(allowed) == 0 {
-			c.fail(c.newRequest(w, r), errNotThere("page"))
+			c.fail(r.Context(), c.newRequest(w, r), errNotThere("page"))
 			return
 		}
 		allow := strings.Join(allowed, ", ")
 		w.Header().Set("Allow", allow)
-		c.fail(c.newRequest(w, r), problem(http.StatusMethodNotAllowed, "wrong_method", "this path does not know the method", "use "+allow))
+		c.fail(r.Context(), c.newRequest(w, r), problem(http.StatusMethodNotAllowed, "wrong_method", "this path does not know the method", "use "+allow))
 	})
 }
 
@@ -106,11 +107,11 @@ func (c *Console) serve(rt route) http.Handler {
 		req := c.newRequest(w, r)
 		w.Header().Set("X-Request-Id", req.id)
 		if err := c.admitTo(rt, req); err != nil {
-			c.fail(req, err)
+			c.fail(r.Context(), req, err)
 			return
 		}
 		if err := rt.answer(req); err != nil {
-			c.fail(req, err)
+			c.fail(r.Context(), req, err)
 		}
 	})
 }
@@ -134,11 +135,11 @@ func (c *Console) admitTo(rt route, req *request) error {
 }
 
 // fail answers an error: as a problem to programs, as a page to people.
-func (c *Console) fail(req *request, err error) {
+func (c *Console) fail(ctx context.Context, req *request, err error) {
 	p := *asProblem(err)
 	p.Request = req.id
 	if p.Status >= http.StatusInternalServerError {
-		c.cfg.Log.ErrorContext(req.Context(), "request_failed", "request", req.id, "code", p.Code, "error", p.cause)
+		c.cfg.Log.ErrorContext(ctx, "request_failed", "request", req.id, "code", p.Code, "error", p.cause)
 	}
 	if strings.HasPrefix(req.URL.Path, "/api/") {
 		if p.Status == http.StatusUnauthorized {

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http/httptest"
 	"path/filepath"
 	"strconv"
@@ -53,26 +54,26 @@ func (w *World) Now() time.Time { return w.clock.now() }
 func (w *World) Advance(d time.Duration) { w.clock.advance(d) }
 
 // New starts a console with one operator of each role. It ends with the test.
-func New(t testing.TB) *World {
-	t.Helper()
-	w := NewUnready(t)
+func New(tb testing.TB) *World {
+	tb.Helper()
+	w := NewUnready(tb)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Console.Run(ctx) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			t.Errorf("the console ended with %v", err)
+			tb.Errorf("the console ended with %v", err)
 		}
 	})
-	w.Eventually(t, "the console is ready", func() bool { return w.Console.Ready(ctx) == nil })
+	w.Eventually(tb, "the console is ready", func() bool { return w.Console.Ready(ctx) == nil })
 	return w
 }
 
 // NewUnready serves a console that does not run: it has read no facts and does no jobs.
-func NewUnready(t testing.TB) *World {
-	t.Helper()
-	w := newWorld(filepath.Join(t.TempDir(), "operators.json"))
+func NewUnready(tb testing.TB) *World {
+	tb.Helper()
+	w := newWorld(filepath.Join(tb.TempDir(), "operators.json"))
 	var entries []console.Operator
 	for _, role := range console.Roles() {
 		token, entry := console.NewOperator(role+" one", role)
@@ -80,15 +81,15 @@ func NewUnready(t testing.TB) *World {
 		entries = append(entries, entry)
 	}
 	if err := console.SaveOperators(w.OperatorsFile, entries); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	c, err := console.New(w.config())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w.Console = c
 	w.Server = httptest.NewServer(c.Handler())
-	t.Cleanup(w.Server.Close)
+	tb.Cleanup(w.Server.Close)
 	return w
 }
 
@@ -113,8 +114,8 @@ func (w *World) config() console.Config {
 }
 
 // Eventually waits until the condition holds, at most some seconds.
-func (w *World) Eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
+func (w *World) Eventually(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
 	deadline := time.NewTimer(10 * time.Second)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -122,7 +123,7 @@ func (w *World) Eventually(t testing.TB, what string, holds func() bool) {
 	for !holds() {
 		select {
 		case <-deadline.C:
-			t.Fatalf("it never came true that %s", what)
+			tb.Fatalf("it never came true that %s", what)
 		case <-tick.C:
 		}
 	}
@@ -217,11 +218,7 @@ func (b *Bucket[T]) Len() int {
 func (b *Bucket[T]) All() map[string]T {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all := map[string]T{}
-	for id, fact := range b.facts {
-		all[id] = fact
-	}
-	return all
+	return maps.Clone(b.facts)
 }
 
 // watch tells the id of every fact there is and of every change. The channel is large enough for any test.

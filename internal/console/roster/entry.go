@@ -1,12 +1,12 @@
 package roster
 
 import (
+	"encoding/binary"
 	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
 
-	"kindling/internal/fault"
 	"kindling/internal/mailbox"
 )
 
@@ -36,6 +36,7 @@ type entry struct {
 	registrationPhase, registrationEnd uint16
 	reason                             uint16 // with state: what the counts hold
 	state                              uint8
+	tokens                             bool // are stored, since savedAt
 	counted                            bool
 	id                                 [idSize]byte
 }
@@ -64,7 +65,7 @@ func (r *Roster) putInvitation(e *entry, i mailbox.Invitation) {
 	e.app, e.account, e.speed = r.short(i.App), r.short(i.Account), r.short(i.SpeedMode)
 	e.tenant = r.wide.id(i.Tenant)
 	e.plan, e.line = uint32(max(0, i.TariffPlanTypeID)), uint32(max(0, i.Line)) //nolint:gosec // checked at the import
-	e.generation = uint16(min(max(0, i.LinkGeneration), 1<<16-1))               //nolint:gosec // clamped
+	e.generation = uint16(min(max(0, i.LinkGeneration), 1<<16-1))
 }
 
 func (r *Roster) putClaim(e *entry, c mailbox.Claim) {
@@ -80,9 +81,9 @@ func (r *Roster) putGrant(e *entry, g mailbox.Grant) {
 	e.grantPhase, e.grantReason, e.grantStage = r.short(string(g.Phase)), r.short(g.Reason), r.short(g.Stage)
 	e.grantAttempt, e.grantSince, e.codeAt = mark(g.Attempt), toMilli(g.Since), toMilli(g.CodeAt)
 	e.grantFinding = r.findings.id(g.Finding)
-	e.tokenAttempt, e.savedAt = 0, 0
+	e.tokens, e.tokenAttempt, e.savedAt = false, 0, 0
 	if g.Tokens != nil {
-		e.tokenAttempt, e.savedAt = mark(g.Tokens.Attempt), max(1, toMilli(g.Tokens.SavedAt))
+		e.tokens, e.tokenAttempt, e.savedAt = true, mark(g.Tokens.Attempt), toMilli(g.Tokens.SavedAt)
 	}
 }
 
@@ -117,7 +118,7 @@ func (r *Roster) facts(e *entry) mailbox.Facts {
 			ID: markText(e.attempt), Refusal: r.narrow.text(uint32(e.attemptRefusal)), AnsweredAt: fromMilli(e.answered),
 		}}
 	}
-	if e.savedAt != 0 {
+	if e.tokens {
 		f.Grant.Tokens = &mailbox.Tokens{Attempt: markText(e.tokenAttempt), SavedAt: fromMilli(e.savedAt)}
 	}
 	return f
@@ -138,7 +139,7 @@ func markText(m uint32) string {
 	if m == 0 {
 		return ""
 	}
-	return string([]byte{byte(m), byte(m >> 8), byte(m >> 16), byte(m >> 24)})
+	return string(binary.LittleEndian.AppendUint32(nil, m))
 }
 
 func toMilli(t time.Time) int64 {
@@ -203,7 +204,7 @@ func (f *findings) id(given *mailbox.Finding) uint32 {
 	key := *given
 	key.At = time.Time{}
 	if _, ok := f.ids[key]; !ok && len(f.list) >= maxFindings {
-		key = mailbox.Finding{Class: key.Class, Code: key.Code, Forecast: fault.Forecast(key.Forecast)}
+		key = mailbox.Finding{Class: key.Class, Code: key.Code, Forecast: key.Forecast}
 	}
 	id, ok := f.ids[key]
 	if !ok && len(f.list) < 2*maxFindings {
