@@ -278,8 +278,9 @@ func (s *spool) answer(w http.ResponseWriter, report ImportReport) error {
 	return nil
 }
 
-// startFile begins an answer that a browser saves.
+// startFile begins an answer that a browser saves, and that may take longer than a page.
 func startFile(w http.ResponseWriter, kind, name string) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(importTime)) // a server without deadlines needs none lifted
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
 	w.WriteHeader(http.StatusOK)
