@@ -74,8 +74,11 @@ func (d deadLetters) Replay(ctx context.Context, seq uint64) error {
 }
 
 func notFound(err error) error {
-	if errors.Is(err, bus.ErrNoDeadLetter) {
+	switch {
+	case errors.Is(err, bus.ErrNoDeadLetter):
 		return fmt.Errorf("%w: %w", console.ErrNotFound, err)
+	case errors.Is(err, bus.ErrNotReplayable):
+		return fmt.Errorf("%w: %w", console.ErrNotReplayable, err)
 	}
 	return err
 }

@@ -45,8 +45,13 @@ type shell struct {
 // Run reads the command line in env and does what it says. Its error knows its exit code (service.ExitCode).
 // The extra commands become children of kindling.
 func Run(ctx context.Context, env service.Env, extra ...*cobra.Command) error {
-	root := New(env, extra...)
-	return root.ExecuteContext(ctx)
+	err := New(env, extra...).ExecuteContext(ctx)
+	if err == nil || err.Error() == "" || ctx.Err() != nil {
+		return err
+	}
+	// People and scripts read this, so it is a sentence and no record of a log.
+	fmt.Fprintf(env.Stderr, "kindling: %v\n", err)
+	return service.WithExit(service.ExitCode(err), errors.New(""))
 }
 
 // New builds the command tree, for Run and for whoever prints it.

@@ -298,7 +298,7 @@ func TestWrongUseIsToldApart(t *testing.T) {
 			t.Errorf("%q: exit %d, out %q, %v", line, r.exit, r.out, r.err)
 		}
 	}
-	if r := tm.run(t, "campaig", "list"); !strings.Contains(r.err.Error(), "did you mean campaign?") {
+	if r := tm.run(t, "campaig", "list"); !strings.Contains(r.talk, "kindling: kindling has no command \"campaig\"; did you mean campaign?") {
 		t.Errorf("%v", r.err)
 	}
 }

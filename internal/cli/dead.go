@@ -39,7 +39,7 @@ func (f *selectionFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.Stages, "stage", nil, "code, refresh, register, reconcile")
 	flags.StringSliceVar(&f.Forecasts, "forecast", nil, "by_time, by_config, by_person, never")
 	flags.StringSliceVar(&f.Codes, "code", nil, "with these codes, such as warmy_401")
-	flags.StringSliceVar(&f.Campaigns, "campaign", nil, "of these campaigns, by id")
+	flags.StringSliceVar(&f.Campaigns, "campaign", nil, "of these campaigns, by id or name")
 	flags.StringSliceVar(&f.Apps, "app", nil, "of these apps")
 	flags.StringSliceVar(&f.Accounts, "account", nil, "of these accounts")
 	flags.StringSliceVar(&f.Mailboxes, "mailbox", nil, "of these mailboxes, by id")

@@ -46,7 +46,7 @@ func (s *shell) mailboxListCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&campaigns, "campaign", nil, "of these campaigns, by id")
+	flags.StringSliceVar(&campaigns, "campaign", nil, "of these campaigns, by id or name")
 	flags.StringSliceVar(&states, "state", nil, "in these states")
 	flags.StringSliceVar(&reasons, "reason", nil, "for these reasons, such as declined or link_expired")
 	flags.StringSliceVar(&apps, "app", nil, "of these apps")
@@ -214,7 +214,7 @@ func (s *shell) reinviteCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&sel.Campaigns, "campaign", nil, "of these campaigns, by id")
+	flags.StringSliceVar(&sel.Campaigns, "campaign", nil, "of these campaigns, by id or name")
 	flags.StringSliceVar(&states, "state", nil, "in these states")
 	flags.StringSliceVar(&sel.Reasons, "why", nil, "for these reasons, such as declined or link_expired")
 	flags.StringSliceVar(&sel.Accounts, "account", nil, "of these accounts")

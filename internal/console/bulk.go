@@ -123,6 +123,10 @@ func (c *Console) previewReinvite(s MailboxSelection) (Preview, error) {
 	if err := s.check(); err != nil {
 		return Preview{}, err
 	}
+	var err error
+	if s.Campaigns, err = c.campaignIDs(s.Campaigns); err != nil {
+		return Preview{}, err
+	}
 	ids := s.IDs
 	if len(ids) == 0 {
 		ids = c.roster.Select(roster.Filter{

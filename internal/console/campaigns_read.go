@@ -63,6 +63,29 @@ func (c *Console) campaign(id string) (CampaignView, error) {
 	return CampaignView{Campaign: fact, Funnel: c.roster.Counts(id)}, nil
 }
 
+// campaignIDs turns what operators call campaigns, ids or names, into ids. One that there is not must never mean
+// "nothing found": the operator would take it for good news.
+func (c *Console) campaignIDs(refs []string) ([]string, error) {
+	ids := make([]string, 0, len(refs))
+	for _, ref := range refs {
+		named := make([]string, 0, 1)
+		if _, ok := c.roster.FindCampaign(ref); ok {
+			named = append(named, ref)
+		} else {
+			for _, one := range c.roster.Campaigns() {
+				if one.Campaign.Name == ref {
+					named = append(named, one.Campaign.ID)
+				}
+			}
+		}
+		if len(named) == 0 {
+			return nil, errBadRequest("unknown_campaign", "one of the campaigns does not exist", "take its id or name from the list of campaigns")
+		}
+		ids = append(ids, named...)
+	}
+	return ids, nil
+}
+
 // getLinks hands out the links that owners should still follow, or with a state those of all mailboxes in it whose link
 // opens. That a file of links was handed out is audited: each of them lets its bearer start a consent.
 func (c *Console) getLinks(r *request) error {

@@ -88,6 +88,9 @@ func (c *Console) deadPage(ctx context.Context, q query) (DeadList, error) {
 	if err != nil {
 		return list, err
 	}
+	if chosen.Campaigns, err = c.campaignIDs(chosen.Campaigns); err != nil {
+		return list, err
+	}
 	limit, err := q.limit()
 	if err != nil {
 		return list, err
@@ -246,11 +249,15 @@ func (c *Console) preview(ctx context.Context, s Selection, takes func(*Preview,
 	if err := s.check(); err != nil {
 		return Preview{}, err
 	}
+	var err error
+	if s.Campaigns, err = c.campaignIDs(s.Campaigns); err != nil {
+		return Preview{}, err
+	}
 	if s.Empty() && !s.All {
 		return Preview{}, errBadRequest("bad_selection", "nothing is selected", "choose dead letters, or say all")
 	}
 	p := Preview{Selection: s.String(), ByClass: map[string]int{}, LeftOut: map[string]int{}}
-	err := c.cfg.DeadLetters.Each(ctx, func(d events.DeadLetter) bool {
+	err = c.cfg.DeadLetters.Each(ctx, func(d events.DeadLetter) bool {
 		if !s.matches(d) || !takes(&p, d) {
 			return true
 		}

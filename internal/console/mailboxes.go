@@ -102,8 +102,12 @@ func (c *Console) mailboxes(q query) (MailboxList, error) {
 	if _, ok := c.roster.Mailbox(cursor); cursor != "" && !ok {
 		return MailboxList{}, errBadRequest("bad_cursor", "the cursor is not one of a list", "leave it out, or use what the last answer gave")
 	}
+	campaigns, err := c.campaignIDs(q.list("campaign"))
+	if err != nil {
+		return MailboxList{}, err
+	}
 	filter := roster.Filter{
-		Campaigns: q.list("campaign"), Apps: q.list("app"), Accounts: q.list("account"), States: states, Reasons: q.list("reason"),
+		Campaigns: campaigns, Apps: q.list("app"), Accounts: q.list("account"), States: states, Reasons: q.list("reason"),
 	}
 	return c.page(filter, cursor, limit), nil
 }

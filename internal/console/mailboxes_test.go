@@ -251,3 +251,19 @@ func TestUntilAllFactsAreReadTheConsoleSaysSo(t *testing.T) {
 		t.Errorf("legs need no facts: %d", a.status)
 	}
 }
+
+func TestACampaignThatThereIsNotIsAnErrorAndNotAnEmptyList(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	importCSV(t, w, "Spring", "email\na@a.example\n")
+	for _, path := range []string{"/api/v1/mailboxes?campaign=nope", "/api/v1/dead?campaign=nope"} {
+		if a := call(t, w, console.Viewer, "GET", path, ""); a.status != http.StatusBadRequest || a.problem(t).Code != "unknown_campaign" {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+	var list console.MailboxList
+	call(t, w, console.Viewer, "GET", "/api/v1/mailboxes?campaign=Spring", "").decode(t, &list)
+	if len(list.Mailboxes) != 1 {
+		t.Errorf("by its name: %+v", list)
+	}
+}

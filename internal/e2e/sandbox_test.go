@@ -90,6 +90,13 @@ func TestTheSandboxGoesOnAfterEveryKill(t *testing.T) {
 		out, code := kindling("mailbox", "list", "--campaign", "people", "--state", "registered", "-o", "jsonl")
 		return code == 0 && strings.Count(out, "\n") == people
 	}
+	defer func() {
+		if t.Failed() {
+			list, _ := kindling("mailbox", "list", "--campaign", "people")
+			legs, _ := kindling("leg", "list")
+			t.Logf("%s\n%s", list, legs)
+		}
+	}()
 	eventually(t, 6*time.Minute, "every mailbox is registered", settled)
 	var ledger struct {
 		Summary warmyapi.Summary `json:"summary"`
