@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/nats-io/nats.go"
+
+	"kindling/internal/mailbox"
 )
 
 // PublishRaw stores bytes as a broken producer would.
@@ -30,4 +32,13 @@ func Waiting(ctx context.Context, b *Bus, name string) (uint64, error) {
 		return 0, err
 	}
 	return stream.CachedInfo().State.Msgs, nil
+}
+
+// CreateAtomic is the first half of Create: the atomic batch alone.
+func CreateAtomic(ctx context.Context, s InvitationStore, batch []mailbox.Invitation) error {
+	msgs, err := s.messages(batch)
+	if err != nil {
+		return err
+	}
+	return s.createAtomic(ctx, msgs)
 }

@@ -79,6 +79,10 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 	for _, name := range []string{bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations} {
 		all = append(all, bucket(name, 4*gib)) // a million mailboxes at 2 KB each, twice
 	}
+	for i := range all {
+		// An import stores hundreds of invitations with one sync instead of one each.
+		all[i].AllowAtomicPublish = all[i].Name == "KV_"+bucketMailboxes
+	}
 	all = append(all, bucket(bucketCampaigns, gib/4), bucket(bucketControl, gib/4))
 	for i := range all {
 		all[i].Storage, all[i].Replicas = jetstream.FileStorage, b.replicas
@@ -155,6 +159,7 @@ func compare(want, have jetstream.StreamConfig) []Drift {
 		{"allow_direct", fmt.Sprint(want.AllowDirect), fmt.Sprint(have.AllowDirect)},
 		{"allow_rollup_hdrs", fmt.Sprint(want.AllowRollup), fmt.Sprint(have.AllowRollup)},
 		{"allow_msg_schedules", fmt.Sprint(want.AllowMsgSchedules), fmt.Sprint(have.AllowMsgSchedules)},
+		{"allow_atomic", fmt.Sprint(want.AllowAtomicPublish), fmt.Sprint(have.AllowAtomicPublish)},
 		{"deny_purge", fmt.Sprint(want.DenyPurge), fmt.Sprint(have.DenyPurge)},
 		{"deny_delete", fmt.Sprint(want.DenyDelete), fmt.Sprint(have.DenyDelete)},
 		{"persist_mode", fmt.Sprint(want.PersistMode), fmt.Sprint(have.PersistMode)},
