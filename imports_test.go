@@ -46,6 +46,10 @@ var layers = []layer{
 		packages: []string{"internal/console", "internal/console/roster"},
 		ours:     append(slices.Clone(core), "internal/handlers", "internal/console/roster"), modules: []string{"go.yaml.in/yaml/v3", "golang.org/x/sync"},
 	},
+	{
+		packages: []string{"internal/console/consoletest"}, // a world in memory for tests of the console and the command line
+		ours:     append(slices.Clone(core), "internal/handlers", "internal/console", "internal/console/roster"),
+	},
 	{packages: []string{"internal/config"}, ours: core, modules: []string{"github.com/knadh/koanf", "go.yaml.in/yaml/v3"}},
 	{packages: []string{"internal/service"}, ours: append(slices.Clone(leaf), "internal/config"), modules: []string{"github.com/prometheus/client_golang", "golang.org/x/sys"}},
 	{packages: []string{"internal/app"}, ours: adaptors, modules: []string{"github.com/prometheus/client_golang", "golang.org/x/sync"}},
