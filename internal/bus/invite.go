@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -68,9 +69,7 @@ func (s InvitationStore) createAtomic(ctx context.Context, msgs []*nats.Msg) err
 	for i, msg := range msgs {
 		part := nats.NewMsg(msg.Subject)
 		part.Data = msg.Data
-		for key, values := range msg.Header {
-			part.Header[key] = values
-		}
+		maps.Copy(part.Header, msg.Header)
 		part.Header.Set(headerBatchID, id)
 		part.Header.Set(headerBatchSeq, strconv.Itoa(i+1))
 		if i < last {

@@ -25,6 +25,9 @@ const (
 // Publisher is a Watermill publisher on JetStream: it returns when every message is stored. Its topic is the subject.
 type Publisher struct{ bus *Bus }
 
+// Publisher returns the Watermill publisher of this bus.
+func (b *Bus) Publisher() Publisher { return Publisher{b} }
+
 // Publish stores the messages, all under way at once, and waits for every acknowledgement.
 func (p Publisher) Publish(topic string, messages ...*message.Message) error {
 	msgs := make([]*nats.Msg, len(messages))
