@@ -48,6 +48,9 @@ type Bus struct {
 // apiTimeout bounds one request to JetStream. It is longer than a leader election usually takes.
 const apiTimeout = 5 * time.Second
 
+// connectTimeout bounds the first question to JetStream: a server that has just started may still be reading its store.
+const connectTimeout = 20 * time.Second
+
 // publishWindow bounds the publishes under way at once in this process.
 const publishWindow = 1024
 
@@ -67,6 +70,8 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 		nc.Close()
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
 	if _, err := js.AccountInfo(ctx); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("ask JetStream for its account: %w", err)
