@@ -4,7 +4,12 @@ TOOL  := $(GO) tool -modfile=tools.mod
 E2E   := -tags e2e -count=1 -timeout 20m ./internal/e2e/...
 FUZZ  ?= 20s
 
-.PHONY: help demo up build test race lint fmt imports deadcode e2e fuzz bench check
+# For the container images: where they are prepared, their tag, and the roots that their programs trust.
+IMAGES    ?= bin/images
+TAG       ?= dev
+CA_BUNDLE ?= /etc/ssl/certs/ca-certificates.crt
+
+.PHONY: help demo up build images test race lint fmt imports deadcode e2e fuzz bench check
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +22,17 @@ up: ## keep the sandbox running on http://127.0.0.1:8090
 
 build: ## build every program into bin/
 	$(GO) build -trimpath -o bin/ ./cmd/...
+
+images: export CGO_ENABLED = 0
+images: export GOOS = linux
+images: ## container images kindling:$TAG and kindling-nats:$TAG
+	rm -rf $(IMAGES) && mkdir -p $(IMAGES)/kindling/bin $(IMAGES)/nats/data
+	$(GO) build -trimpath -o $(IMAGES)/kindling/bin/ $(addprefix ./cmd/,kindling callback-ingest token-worker warmy-worker console)
+	$(GO) build -trimpath -o $(IMAGES)/nats/ github.com/nats-io/nats-server/v2
+	cp $(CA_BUNDLE) $(IMAGES)/kindling/ca-certificates.crt
+	cp deployments/nats/single.conf $(IMAGES)/nats/
+	docker build -q -t kindling:$(TAG) -f deployments/Dockerfile $(IMAGES)/kindling
+	docker build -q -t kindling-nats:$(TAG) -f deployments/nats/Dockerfile $(IMAGES)/nats
 
 test: ## the tests that need nothing but Go
 	$(GO) test ./...
