@@ -38,7 +38,8 @@ type fleet struct {
 
 func startFleet(t *testing.T, callsPerMinute int) *fleet {
 	t.Helper()
-	f := &fleet{bin: build(t), data: app.Data(t.TempDir())}
+	bin := build(t, "nats-server", "simulator", "console", "callback-ingest", "token-worker", "warmy-worker")
+	f := &fleet{bin: bin, data: app.Data(t.TempDir())}
 	if err := f.data.Prepare(); err != nil {
 		t.Fatal(err)
 	}

@@ -17,15 +17,20 @@ import (
 	"time"
 )
 
-// build compiles our programs and the NATS server into a directory, and returns it.
-func build(t *testing.T) string {
+// build compiles programs of ours, or "nats-server", into a directory, and returns it. They are static, as in the images.
+func build(t *testing.T, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	packages := []string{"github.com/nats-io/nats-server/v2"}
-	for _, name := range []string{"callback-ingest", "token-worker", "warmy-worker", "console", "kindling", "simulator"} {
-		packages = append(packages, "kindling/cmd/"+name)
+	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	for _, name := range names {
+		if name == "nats-server" {
+			args = append(args, "github.com/nats-io/nats-server/v2")
+		} else {
+			args = append(args, "kindling/cmd/"+name)
+		}
 	}
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{"build", "-o", dir + string(filepath.Separator)}, packages...)...)
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}

@@ -26,7 +26,7 @@ import (
 // by the kindling command.
 func TestTheSandboxGoesOnAfterEveryKill(t *testing.T) {
 	const people = 30
-	bin := filepath.Join(build(t), "kindling")
+	bin := filepath.Join(build(t, "kindling"), "kindling")
 	data := app.Data(filepath.Join(t.TempDir(), "data"))
 	edge, operators, warmy := freeAddress(t), freeAddress(t), freeAddress(t)
 	up := &process{name: "kindling up", path: bin, args: []string{
