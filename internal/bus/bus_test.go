@@ -401,3 +401,54 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+func TestOrderlyRestartsNeverLookLikeACrashLoop(t *testing.T) {
+	t.Parallel()
+	b := bustest.New(t)
+	done := make(chan events.Event, 1)
+	h := fakeHandler{buried: make(chan *fault.Fault, 1), handle: func(_ context.Context, e events.Event) ([]events.Event, error) {
+		done <- e
+		return nil, nil
+	}}
+	lane := bus.Lane{Lane: events.Register, Leg: "main", Window: 4, Policy: quick, Handler: h}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Serve(ctx, bus.ServeConfig{}, lane) }()
+	eventually(t, "the consumers exist", func() bool {
+		legs, err := b.Legs().List(t.Context())
+		return err == nil && len(legs) == 1
+	})
+	if err := b.Publish(t.Context(), event(events.RegistrationRequested, "mb1")); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, done, "event")
+	// From here on the gate parks what is delivered, and every stop gives it back.
+	for range 3 * quick.Deliveries {
+		stop()
+		if err := receive(t, ended, "end of Serve"); err != nil {
+			t.Fatal(err)
+		}
+		if err := bus.HoldWithoutPause(t.Context(), b, "warmy/main"); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Publish(t.Context(), event(events.RegistrationRequested, "mb2")); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop = context.WithCancel(t.Context())
+		go func() { ended <- b.Serve(ctx, bus.ServeConfig{}, lane) }()
+		eventually(t, "the event is parked", func() bool { return bus.Parked(t.Context(), b) > 0 })
+	}
+	if err := b.Legs().Release(t.Context(), "warmy/main", "op"); err != nil {
+		t.Fatal(err)
+	}
+	if e := receive(t, done, "parked event"); e.Mailbox != "mb2" {
+		t.Errorf("handled %+v", e)
+	}
+	if letters := deadLetters(t, b); len(letters) != 0 {
+		t.Errorf("buried: %+v", letters)
+	}
+	stop()
+	if err := receive(t, ended, "end of Serve"); err != nil {
+		t.Error(err)
+	}
+}

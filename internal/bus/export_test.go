@@ -5,6 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 )
 
@@ -41,4 +42,25 @@ func CreateAtomic(ctx context.Context, s InvitationStore, batch []mailbox.Invita
 		return err
 	}
 	return s.createAtomic(ctx, msgs)
+}
+
+// HoldWithoutPause holds a leg for the workers alone, so that deliveries still arrive and are parked.
+func HoldWithoutPause(ctx context.Context, b *Bus, name string) error {
+	l := b.Legs()
+	_, revision, err := l.load(ctx, name)
+	if err != nil {
+		return err
+	}
+	return l.save(ctx, leg.Leg{Name: name, State: leg.Held, By: "test"}, revision)
+}
+
+// Parked counts the deliveries of the register lane that are not acknowledged.
+func Parked(ctx context.Context, b *Bus) int {
+	n := 0
+	for stream, consumer := range map[string]string{"REGISTER": "register-main", "TIMERS_WARMY": "due-register-main"} {
+		if c, err := b.js.Consumer(ctx, stream, consumer); err == nil {
+			n += c.CachedInfo().NumAckPending
+		}
+	}
+	return n
 }

@@ -55,6 +55,14 @@ const (
 
 // Serve handles the lanes until ctx ends, then lets running handlers finish and gives the rest back.
 func (b *Bus) Serve(ctx context.Context, cfg ServeConfig, lanes ...Lane) error {
+	err := b.serve(ctx, cfg, lanes)
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // told to stop, perhaps while it was starting: that is no failure
+	}
+	return err
+}
+
+func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 	if cfg.Drain == 0 {
 		cfg.Drain = defaultDrain
 	}
@@ -87,9 +95,7 @@ func (b *Bus) Serve(ctx context.Context, cfg ServeConfig, lanes ...Lane) error {
 		}
 		subscribers = append(subscribers, subs...)
 	}
-	if err = router.Run(ctx); ctx.Err() != nil {
-		err = nil // told to stop, even while it was starting
-	}
+	err = router.Run(ctx)
 	for _, s := range subscribers {
 		err = errors.Join(err, s.Close())
 	}
@@ -199,8 +205,7 @@ func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outc
 	for {
 		probe, err := w.gate.enter(w.stop) //nolint:contextcheck // parked work ends with the process, not with the delivery's longer life
 		if err != nil {
-			d.nakAfter(0) // the process stops: another one may have it at once
-			return "left", errGivenBack
+			return "left", w.leave(ctx, d, e)
 		}
 		follow, err := w.invoke(ctx, e)
 		if ctx.Err() != nil {
@@ -215,6 +220,19 @@ func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outc
 		}
 		w.hold(ctx, e, fault.Of(err), decision.Delay)
 	}
+}
+
+// leave gives a delivery back because the process stops: another one may have it at once. The server counts that as a
+// delivery. So that many orderly restarts never look like a crash loop, an event that was delivered often is stored anew.
+func (w *worker) leave(ctx context.Context, d *delivery, e events.Event) error {
+	d.nakAfter(0)
+	if w.lane.Policy.Nak || 2*d.deliveries <= uint64(max(0, w.lane.Policy.Deliveries)) {
+		return errGivenBack
+	}
+	if err := w.bus.Publish(ctx, e.Later(time.Now())); err != nil {
+		return errGivenBack
+	}
+	return nil
 }
 
 func (w *worker) failed(d *delivery, e events.Event) int {
