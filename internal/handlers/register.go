@@ -1,9 +1,11 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"kindling/internal/events"
@@ -85,7 +87,7 @@ func (h RegisterMailbox) post(
 	}
 	intended := false
 	id, err := h.Warmy.Create(ctx, e.Account, NewMailbox{
-		Address: inv.Address, FromName: inv.FromName, ClientID: clientID, ClientSecret: clientSecret,
+		Address: inv.Address, FromName: fromName(inv), ClientID: clientID, ClientSecret: clientSecret,
 		Access: t.Access, Refresh: t.Refresh, TariffPlanTypeID: inv.TariffPlanTypeID, SpeedMode: inv.SpeedMode,
 		Intend: func(ctx context.Context) (err error) {
 			reg = reg.Leased(h.Now())
@@ -101,6 +103,12 @@ func (h RegisterMailbox) post(
 		return nil, fmt.Errorf("post: %w", err)
 	}
 	return h.fail(ctx, e, reg, revision, outcome(err))
+}
+
+// fromName is what Warmy, which demands a name, shows as the sender's: the imported one, or what stands before the @.
+func fromName(inv mailbox.Invitation) string {
+	local, _, _ := strings.Cut(inv.Address, "@")
+	return cmp.Or(inv.FromName, local)
 }
 
 // outcome is the fault of a POST. An error without a class leaves open whether the POST went out, so it is Unclear.

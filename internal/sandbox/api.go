@@ -15,6 +15,7 @@ import (
 	"kindling/internal/events"
 	"kindling/internal/mailbox"
 	"kindling/internal/secret"
+	"kindling/internal/service"
 )
 
 // api is the demo's operator: it knows no way into Kindling but the console's API.
@@ -46,7 +47,11 @@ func (a *api) do(ctx context.Context, method, path, contentType string, body io.
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		var problem console.Problem
 		_ = json.NewDecoder(resp.Body).Decode(&problem) // without details the status says enough
-		return fmt.Errorf("the console answers %d to %s %s: %s (%s)", resp.StatusCode, method, path, problem.Detail, problem.Remedy)
+		code := service.ExitFailed
+		if resp.StatusCode == http.StatusUnprocessableEntity {
+			code = service.ExitData
+		}
+		return service.WithExit(code, fmt.Errorf("%s (%s)", problem.Detail, problem.Remedy))
 	}
 	switch out := out.(type) {
 	case nil:

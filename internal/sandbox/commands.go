@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,11 +25,11 @@ func DemoCommand(env service.Env) *cobra.Command {
 	var mailboxes int
 	var csv string
 	cmd := &cobra.Command{
-		Use: "demo", Short: "Show the whole pipeline at work against simulators, on this machine", Args: cobra.NoArgs,
+		Use: "demo", Short: "Show the whole pipeline at work against simulators, on this machine", Args: noArgs,
 		Example: "  kindling demo\n  kindling demo --mailboxes 1000 --fast\n  kindling demo --csv my.csv --seed 7 --keep",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			if o.CSV, err = demoCSV(csv, mailboxes); err != nil {
+			if o.CSV, err = demoCSV(csv, mailboxes, o.Latency); err != nil {
 				return err
 			}
 			return Demo(cmd.Context(), o)
@@ -45,15 +46,26 @@ func DemoCommand(env service.Env) *cobra.Command {
 	return cmd
 }
 
+// noArgs makes a stray argument wrong use.
+func noArgs(_ *cobra.Command, given []string) error {
+	if len(given) > 0 {
+		return service.WithExit(service.ExitUsage, fmt.Errorf("there is nothing to do with %.40q here", given[0]))
+	}
+	return nil
+}
+
 const mostDemoMailboxes = 100_000
 
-func demoCSV(file string, mailboxes int) ([]byte, error) {
+func demoCSV(file string, mailboxes int, latency time.Duration) ([]byte, error) {
 	if file != "" {
 		data, err := os.ReadFile(file) //nolint:gosec // the operator's own file
 		if err != nil {
 			return nil, service.WithExit(service.ExitData, fmt.Errorf("read campaign: %w", err))
 		}
 		return data, nil
+	}
+	if latency < 0 {
+		return nil, service.WithExit(service.ExitUsage, fmt.Errorf("--latency is %v: choose 0 or more", latency))
 	}
 	if mailboxes < 1 || mailboxes > mostDemoMailboxes {
 		return nil, service.WithExit(service.ExitUsage, fmt.Errorf("--mailboxes is %d: choose from 1 to %d", mailboxes, mostDemoMailboxes))
@@ -67,7 +79,7 @@ func demoCSV(file string, mailboxes int) ([]byte, error) {
 func UpCommand(env service.Env) *cobra.Command {
 	var u up
 	cmd := &cobra.Command{
-		Use: "up", Short: "Run everything in this process: edge, workers and console, with an embedded message store", Args: cobra.NoArgs,
+		Use: "up", Short: "Run everything in this process: edge, workers and console, with an embedded message store", Args: noArgs,
 		Long: "Run callback-ingest, token-worker, warmy-worker and console in this process.\n\n" +
 			"Without nats.url in the configuration a NATS server runs in it too, and keeps its data in --data.\n" +
 			"With --sandbox Microsoft and Warmy are simulators on this machine, and no configuration is needed.",
@@ -80,6 +92,7 @@ func UpCommand(env service.Env) *cobra.Command {
 	f.StringVar(&u.config, "config", "", "configuration `file` (default kindling.yaml)")
 	f.StringVar(&u.edgeListen, "edge-listen", "", "`address` of the public edge (default of the sandbox 127.0.0.1:8080)")
 	f.StringVar(&u.consoleListen, "console-listen", "", "`address` of the console (default 127.0.0.1:8090)")
+	f.StringVar(&u.metricsListen, "metrics-listen", "", "`address` of health and metrics (default 127.0.0.1:9102)")
 	f.StringVar(&u.microsoftListen, "microsoft-listen", "127.0.0.1:8091", "`address` of the sandbox's Microsoft")
 	f.StringVar(&u.warmyListen, "warmy-listen", "127.0.0.1:8092", "`address` of the sandbox's Warmy")
 	f.StringVar(&u.natsListen, "nats-listen", "", "let other processes use the embedded NATS server at this `address`")
@@ -94,10 +107,14 @@ type up struct {
 	natsListen string
 
 	edgeListen, consoleListen    string
+	metricsListen                string
 	microsoftListen, warmyListen string
 }
 
 func (u up) run(ctx context.Context, env service.Env) error {
+	if u.data == "" {
+		return service.WithExit(service.ExitUsage, errors.New("--data is empty: name a directory"))
+	}
 	data := app.Data(u.data)
 	if u.sandbox {
 		return u.inSandbox(ctx, env, data)
@@ -119,7 +136,7 @@ func (u up) run(ctx context.Context, env service.Env) error {
 // flags are the settings that the command line overrides.
 func (u up) flags() map[string]string {
 	flags := make(map[string]string)
-	for key, value := range map[string]string{"edge.listen": u.edgeListen, "console.listen": u.consoleListen} {
+	for key, value := range map[string]string{"edge.listen": u.edgeListen, "console.listen": u.consoleListen, "metrics.listen": u.metricsListen} {
 		if value != "" {
 			flags[key] = value
 		}
@@ -138,17 +155,17 @@ func (u up) inSandbox(ctx context.Context, env service.Env, data app.Data) error
 		Data: data, EdgeListen: edge, PublicURL: "http://" + edge, ConsoleListen: "127.0.0.1:8090", MetricsListen: "127.0.0.1:9102",
 		CallsPerMinute: 55, ReconcileAfter: time.Minute, RetryBase: 2 * time.Second, HoldFor: 30 * time.Second,
 	}
+	if err := data.Prepare(); err != nil {
+		return service.WithExit(service.ExitUnavailable, err)
+	}
 	world, err := NewWorld(ctx, WorldOptions{
 		MicrosoftListen: u.microsoftListen, WarmyListen: u.warmyListen, RedirectURI: settings.RedirectURI(),
 		State: filepath.Join(u.data, "sim"),
 	})
 	if err != nil {
-		return err
+		return service.WithExit(service.ExitUnavailable, fmt.Errorf("%w (is another kindling using %s, or one of its ports?)", err, u.data))
 	}
 	settings.MicrosoftURL, settings.WarmyURL = world.MicrosoftURL(), world.WarmyURL()
-	if err := data.Prepare(); err != nil {
-		return err
-	}
 	if err := settings.Write(); err != nil {
 		return err
 	}

@@ -88,6 +88,9 @@ func Demo(ctx context.Context, o DemoOptions) (err error) {
 func (o DemoOptions) directory() (string, func() error, error) {
 	nothing := func() error { return nil }
 	if o.Dir != "" {
+		if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+			return "", nothing, fmt.Errorf("make the demo's directory: %w", err)
+		}
 		return o.Dir, nothing, nil
 	}
 	dir, err := os.MkdirTemp("", "kindling-demo-")

@@ -70,7 +70,7 @@ func (f *funnel) line(view console.CampaignView, now time.Time) string {
 	consented := granted + by[mailbox.StateCodeReceived] + by[mailbox.StateRedeeming]
 	trouble := by[mailbox.StateNeedsConsent] + by[mailbox.StateMismatch] + by[mailbox.StateDead]
 	took := now.Sub(f.started)
-	filled := barWidth * registered / max(f.total, 1)
+	filled := min(barWidth, barWidth*registered/max(f.total, 1))
 	return fmt.Sprintf("  %s%s  invited %d ▸ consented %d ▸ granted %d ▸ registered %d   trouble %d   %.1f/s   %s",
 		strings.Repeat("█", filled), strings.Repeat("░", barWidth-filled),
 		view.Funnel.Total, consented, granted, registered, trouble,
