@@ -137,7 +137,7 @@ func (e engine) volume(t *testing.T) {
 		t.Fatalf("make a volume: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := e.Client.RemoveVolume(e.name); err != nil {
+		if err := e.Client.RemoveVolumeWithOptions(docker.RemoveVolumeOptions{Name: e.name}); err != nil {
 			t.Errorf("remove the volume: %v", err)
 		}
 	})

@@ -180,8 +180,8 @@ func request(t *testing.T, method, address, contentType, bearer string, body []b
 	return json.NewDecoder(resp.Body).Decode(out)
 }
 
-// script has the simulators play trouble.
-func (f *fleet) script(t *testing.T, base string, control any) {
+// play has a simulator play trouble.
+func play(t *testing.T, base string, control any) {
 	t.Helper()
 	body, err := json.Marshal(control)
 	if err != nil {

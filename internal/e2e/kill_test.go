@@ -39,12 +39,12 @@ func TestMailboxesSurviveKillsOfEveryProcess(t *testing.T) {
 	f := startFleet(t, 6000)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	f.script(t, f.world.Microsoft, trouble.Control{Add: []trouble.Rule{
+	play(t, f.world.Microsoft, trouble.Control{Add: []trouble.Rule{
 		{Kind: trouble.Throttled, Op: msid.OpCode, RetryAfter: "1", Probability: 0.03},
 		{Kind: trouble.BadGateway, Op: msid.OpMe, Probability: 0.03},
 	}})
 	// A second POST would make a second mailbox: nothing at Warmy hides a double registration.
-	f.script(t, f.world.Warmy, trouble.Control{Switches: json.RawMessage(`{"duplicate":"second"}`), Add: []trouble.Rule{
+	play(t, f.world.Warmy, trouble.Control{Switches: json.RawMessage(`{"duplicate":"second"}`), Add: []trouble.Rule{
 		{Kind: trouble.Reset, Op: warmyapi.OpCreate, Commit: true, Probability: 0.03},
 		{Kind: trouble.ServerError, Op: warmyapi.OpCreate, Probability: 0.03},
 	}})

@@ -26,40 +26,9 @@ import (
 // by the kindling command.
 func TestTheSandboxGoesOnAfterEveryKill(t *testing.T) {
 	const people = 30
-	bin := filepath.Join(build(t, "kindling"), "kindling")
-	data := app.Data(filepath.Join(t.TempDir(), "data"))
-	edge, operators, warmy := freeAddress(t), freeAddress(t), freeAddress(t)
-	up := &process{name: "kindling up", path: bin, args: []string{
-		"up", "--sandbox", "--data", string(data), "--edge-listen", edge, "--console-listen", operators,
-		"--microsoft-listen", freeAddress(t), "--warmy-listen", warmy,
-	}, env: []string{"KINDLING_METRICS_LISTEN=" + freeAddress(t)}}
-	up.start(t)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("kindling up said:\n%s", tail(up.said()))
-		}
-		up.kill(t)
-	})
-	kindling := func(args ...string) (string, int) {
-		cmd := exec.CommandContext(t.Context(), bin, append(args, "--server", "http://"+operators, "--token-file", data.TokenFile())...)
-		var out bytes.Buffer
-		cmd.Stdout = &out
-		_ = cmd.Run() // the exit code says it
-		return out.String(), cmd.ProcessState.ExitCode()
-	}
-	var csv bytes.Buffer
-	if err := sample.Write(&csv, people); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "people.csv")
-	if err := os.WriteFile(file, csv.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, time.Minute, "the import", func() bool {
-		_, code := kindling("campaign", "import", file, "--name", "people", "--yes")
-		return code == 0
-	})
-	links := sandboxLinks(t, kindling)
+	s := startSandbox(t, people)
+	up := s.up
+	links := s.links(t)
 	if len(links) != people {
 		t.Fatalf("%d links for %d mailboxes", len(links), people)
 	}
@@ -81,19 +50,19 @@ func TestTheSandboxGoesOnAfterEveryKill(t *testing.T) {
 	}
 	<-visited
 	settled := func() bool {
-		again := sandboxLinks(t, kindling) // those whose consent was lost with the process follow their link again
+		again := s.links(t) // those whose consent was lost with the process follow their link again
 		for _, l := range again {
 			if l.State == mailbox.StateNeedsConsent {
 				_ = persist(t.Context(), l, crowd.Accept)
 			}
 		}
-		out, code := kindling("mailbox", "list", "--campaign", "people", "--state", "registered", "-o", "jsonl")
+		out, code := s.kindling(t, "mailbox", "list", "--campaign", "people", "--state", "registered", "-o", "jsonl")
 		return code == 0 && strings.Count(out, "\n") == people
 	}
 	defer func() {
 		if t.Failed() {
-			list, _ := kindling("mailbox", "list", "--campaign", "people")
-			legs, _ := kindling("leg", "list")
+			list, _ := s.kindling(t, "mailbox", "list", "--campaign", "people")
+			legs, _ := s.kindling(t, "leg", "list")
 			t.Logf("%s\n%s", list, legs)
 		}
 	}()
@@ -101,7 +70,7 @@ func TestTheSandboxGoesOnAfterEveryKill(t *testing.T) {
 	var ledger struct {
 		Summary warmyapi.Summary `json:"summary"`
 	}
-	if err := request(t, http.MethodGet, "http://"+warmy+"/_sim/ledger", "", "", nil, &ledger); err != nil {
+	if err := request(t, http.MethodGet, s.warmy+"/_sim/ledger", "", "", nil, &ledger); err != nil {
 		t.Fatal(err)
 	}
 	if ledger.Summary.Mailboxes != people || ledger.Summary.CreatedTwice != 0 {
@@ -110,12 +79,64 @@ func TestTheSandboxGoesOnAfterEveryKill(t *testing.T) {
 	up.stop(t, 45*time.Second)
 }
 
-// sandboxLinks asks for the links of everybody who is not on board.
-func sandboxLinks(t *testing.T, kindling func(...string) (string, int)) []console.LinkView {
+// sandboxed is a running `kindling up --sandbox` with one campaign, "people".
+type sandboxed struct {
+	up   *process
+	bin  string
+	data app.Data
+
+	console, microsoft, warmy string // their base addresses
+}
+
+func startSandbox(t *testing.T, people int) *sandboxed {
+	t.Helper()
+	edge, operators, microsoft, warmy := freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
+	s := &sandboxed{
+		bin: filepath.Join(build(t, "kindling"), "kindling"), data: app.Data(filepath.Join(t.TempDir(), "data")),
+		console: "http://" + operators, microsoft: "http://" + microsoft, warmy: "http://" + warmy,
+	}
+	s.up = &process{name: "kindling up", path: s.bin, args: []string{
+		"up", "--sandbox", "--data", string(s.data), "--edge-listen", edge, "--console-listen", operators,
+		"--microsoft-listen", microsoft, "--warmy-listen", warmy,
+	}, env: []string{"KINDLING_METRICS_LISTEN=" + freeAddress(t)}}
+	s.up.start(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("kindling up said:\n%s", tail(s.up.said()))
+		}
+		s.up.kill(t)
+	})
+	var csv bytes.Buffer
+	if err := sample.Write(&csv, people); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "people.csv")
+	if err := os.WriteFile(file, csv.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, time.Minute, "the import", func() bool {
+		_, code := s.kindling(t, "campaign", "import", file, "--name", "people", "--yes")
+		return code == 0
+	})
+	return s
+}
+
+// kindling plays the operator: it runs the kindling command, and returns its output and exit code.
+func (s *sandboxed) kindling(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), s.bin, append(args, "--server", s.console, "--token-file", s.data.TokenFile())...)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	_ = cmd.Run() // the exit code says it
+	return out.String(), cmd.ProcessState.ExitCode()
+}
+
+// links asks for the links of everybody who is not on board.
+func (s *sandboxed) links(t *testing.T) []console.LinkView {
 	t.Helper()
 	var links []console.LinkView
 	eventually(t, time.Minute, "the links", func() bool {
-		out, code := kindling("campaign", "links", "people", "-o", "jsonl")
+		out, code := s.kindling(t, "campaign", "links", "people", "-o", "jsonl")
 		links = links[:0]
 		for line := range strings.Lines(out) {
 			var l console.LinkView
