@@ -57,7 +57,8 @@ func (c *Console) postCampaign(r *request) error {
 	return writeJSON(r.w, http.StatusOK, m.report)
 }
 
-// importCampaign imports a form's file. Importing again under the same name adds what is new.
+// importCampaign imports a form's file. Importing again under the same name adds what is new and corrects what may still
+// be corrected.
 func (c *Console) importCampaign(r *request, form importForm, m *importer) error {
 	control := http.NewResponseController(r.w)
 	until := time.Now().Add(importTime)
@@ -96,7 +97,7 @@ func (c *Console) saveCampaign(ctx context.Context, made mailbox.Campaign, repor
 			fact = made
 		}
 		if report != nil {
-			fact.SHA256, fact.Rows, fact.Known, fact.Refused = report.SHA256, report.Rows, report.Known, report.Refused
+			fact.SHA256, fact.Rows, fact.Known, fact.Refused = report.SHA256, report.Rows, report.Known+report.Updated, report.Refused
 			fact.Invited += report.Invited
 		}
 		_, err = c.cfg.Campaigns.Save(ctx, made.ID, fact, revision)

@@ -21,6 +21,7 @@ type ImportReport struct {
 	Rows       int                   `json:"rows"`
 	Invited    int                   `json:"invited"`    // new mailboxes; with dry_run: those that would be
 	Known      int                   `json:"known"`      // were invited before and stay as they are
+	Updated    int                   `json:"updated"`    // were invited before and took new values; with dry_run: those that would
 	Refused    int                   `json:"refused"`    // rows with a problem
 	Duplicates int                   `json:"duplicates"` // rows that repeat an earlier one
 	Failed     int                   `json:"failed"`     // rows that could not be stored: import the file again
@@ -49,6 +50,7 @@ type importer struct {
 	report  ImportReport
 	created mailbox.Campaign
 	batch   []mailbox.Invitation
+	changed []campaign.Row              // known mailboxes' rows whose values are to be taken
 	results func(campaign.Result) error // takes what became of each row; nil: nobody wants to know
 }
 
@@ -82,7 +84,7 @@ func (m *importer) run(ctx context.Context, reader *campaign.Reader) error {
 		if err := m.row(row); err != nil {
 			return err
 		}
-		if len(m.batch) < importBatch {
+		if len(m.batch)+len(m.changed) < importBatch {
 			continue
 		}
 		if err := m.flush(ctx); err != nil {
@@ -124,8 +126,15 @@ func (m *importer) invitation(id mailbox.ID, row campaign.Row) mailbox.Invitatio
 	}
 }
 
-// flush stores the queued rows.
+// flush stores the queued rows: new ones first, for one that turns out to be known may be queued as a change.
 func (m *importer) flush(ctx context.Context) error {
+	if err := m.create(ctx); err != nil {
+		return err
+	}
+	return m.update(ctx)
+}
+
+func (m *importer) create(ctx context.Context) error {
 	if len(m.batch) == 0 {
 		return nil
 	}
@@ -147,7 +156,10 @@ func (m *importer) flush(ctx context.Context) error {
 }
 
 func (m *importer) stored(ctx context.Context, inv mailbox.Invitation, outcome error) error {
-	row := campaign.Row{Line: inv.Line, Email: inv.Address, ExternalID: inv.ExternalID, App: inv.App, Account: inv.Account}
+	row := campaign.Row{
+		Line: inv.Line, Email: inv.Address, ExternalID: inv.ExternalID, App: inv.App, Account: inv.Account, FromName: inv.FromName,
+		TariffPlanTypeID: inv.TariffPlanTypeID, SpeedMode: inv.SpeedMode, Tenant: inv.Tenant,
+	}
 	switch {
 	case outcome == nil:
 		m.report.Invited++
@@ -162,11 +174,14 @@ func (m *importer) stored(ctx context.Context, inv mailbox.Invitation, outcome e
 		}
 		m.c.roster.Invitation(existing)
 		known, _ := m.c.roster.Mailbox(inv.ID)
-		row.TariffPlanTypeID, row.SpeedMode, row.Tenant = inv.TariffPlanTypeID, inv.SpeedMode, inv.Tenant
 		return m.known(row, known)
 	}
+	return m.notStored(row)
+}
+
+func (m *importer) notStored(row campaign.Row) error {
 	m.report.Failed++
-	p := campaign.Problem{Line: inv.Line, Code: codeStoreFailed, Reason: "it is unknown whether the row was stored", Remedy: "import the file again"}
+	p := campaign.Problem{Line: row.Line, Code: codeStoreFailed, Reason: "it is unknown whether the row was stored", Remedy: "import the file again"}
 	m.keep(p)
 	return m.tell(campaign.Result{Status: "failed", Reason: p.Reason, Remedy: p.Remedy}, row)
 }

@@ -6,7 +6,8 @@ import (
 	"kindling/internal/mailbox"
 )
 
-// known reports a row whose mailbox was invited before. It is never changed by an import: what differs is told.
+// known judges a row whose mailbox was invited before. New values are taken where they can still be of use (see
+// correctable); elsewhere what differs is told.
 func (m *importer) known(row campaign.Row, known roster.Item) error {
 	switch {
 	case known.Status.State == mailbox.StateErased:
@@ -15,6 +16,10 @@ func (m *importer) known(row campaign.Row, known roster.Item) error {
 	case row.Tenant != known.Tenant && row.Tenant != "" && known.Tenant != "":
 		row.Refuse(campaign.OtherTenant)
 		return m.refused(row)
+	}
+	if correctable(row, known, m.created.ID) {
+		m.changed = append(m.changed, row)
+		return nil
 	}
 	m.report.Known++
 	if found := differences(row, known, m.created.ID); len(found) > 0 {
@@ -42,6 +47,7 @@ func differences(row campaign.Row, known roster.Item, into string) []campaign.Pr
 	differs("tariff_plan_type_id", row.TariffPlanTypeID != known.TariffPlanTypeID)
 	differs("speed_mode", row.SpeedMode != known.SpeedMode)
 	differs("external_id", row.ExternalID != "" && row.ExternalID != known.ExternalID)
+	differs("from_name", row.FromName != "" && !known.FromNameIs(row.FromName))
 	if known.Campaign != into {
 		found = append(found, campaign.Problem{
 			Line: row.Line, Column: "email", Code: codeElsewhere, Reason: "the mailbox was invited by another campaign",

@@ -70,6 +70,61 @@ func TestImportingTwiceIsHarmless(t *testing.T) {
 	}
 }
 
+func TestImportingACorrectedFileUpdatesWhatIsNotUnderWay(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	const header = "email,from_name,tariff_plan_type_id,speed_mode,external_id\n"
+	importCSV(t, w, "Spring", header+"ada@a.example,Ado,1,slow,c1\nbob@b.example,Bob,1,slow,c2\neve@c.example,Eve,1,slow,c3\n")
+	ada, bob := w.Links.Mailbox("main", "ada@a.example"), w.Links.Mailbox("main", "bob@b.example")
+	before, _, _ := w.Invitations.Load(t.Context(), ada)
+	w.Registrations.Put(bob, mailbox.Registration{Phase: mailbox.Registered, Attempt: "a1", WarmyID: "7", Since: w.Now()})
+	w.Eventually(t, "the console knows of the registration", func() bool {
+		return strings.Contains(call(t, w, console.Viewer, "GET", "/api/v1/mailboxes/"+bob, "").body, `"registered"`)
+	})
+	mended := header + "ada@a.example,Ada,41,fast,c9\nbob@b.example,Bob,41,slow,c2\neve@c.example,,1,slow,\n"
+	var dry console.ImportReport
+	call(t, w, console.Worker, "POST", "/api/v1/campaigns?name=Spring&dry_run=true", mended, "Content-Type", "text/csv").decode(t, &dry)
+	if unchanged, _, _ := w.Invitations.Load(t.Context(), ada); dry.Updated != 1 || unchanged != before {
+		t.Errorf("dry run: %+v %+v", dry, unchanged)
+	}
+	report := importCSV(t, w, "Spring", mended)
+	if report.Updated != 1 || report.Known != 2 || report.Invited != 0 || report.ByCode["differs"] != 1 {
+		t.Errorf("report = %+v", report)
+	}
+	want := before
+	want.FromName, want.TariffPlanTypeID, want.SpeedMode, want.ExternalID = "Ada", 41, "fast", "c9"
+	got, revision, _ := w.Invitations.Load(t.Context(), ada)
+	if diff := cmp.Diff(want, got); diff != "" || revision != 2 {
+		t.Errorf("revision %d, invitation (-want +got):\n%s", revision, diff)
+	}
+	if kept, _, _ := w.Invitations.Load(t.Context(), bob); kept.TariffPlanTypeID != 1 {
+		t.Errorf("a registered mailbox was changed: %+v", kept)
+	}
+	if again := importCSV(t, w, "Spring", mended); again.Updated != 0 || again.Known != 3 {
+		t.Errorf("again = %+v", again)
+	}
+	onlyName := header + "ada@a.example,Ada Keller,41,fast,c9\n"
+	a := call(t, w, console.Worker, "POST", "/api/v1/campaigns?name=Spring", onlyName, "Content-Type", "text/csv", "Accept", "text/csv")
+	if !strings.Contains(a.body, ",updated,https://connect.example/c/"+w.Links.Link(ada, 1)) || !strings.Contains(a.header.Get(console.ReportHeader), `"updated":1`) {
+		t.Errorf("%s\n%s", a.header.Get(console.ReportHeader), a.body)
+	}
+}
+
+func TestAFileOfCorrectionsSurvivesAWriterInBetween(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	importCSV(t, w, "Spring", "email,speed_mode\nada@a.example,slow\n")
+	id := w.Links.Mailbox("main", "ada@a.example")
+	if a := call(t, w, console.Worker, "POST", "/api/v1/mailboxes/"+id+"/reinvite", "{}"); a.status != http.StatusOK {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	report := importCSV(t, w, "Spring", "email,speed_mode\nada@a.example,fast\n")
+	inv, _, _ := w.Invitations.Load(t.Context(), id)
+	if report.Updated != 1 || inv.SpeedMode != "fast" || inv.LinkGeneration != 2 || inv.LinkHash != mailbox.Hash(w.Links.Link(id, 2)) {
+		t.Errorf("%+v %+v", report, inv)
+	}
+}
+
 func TestChangedValuesOfAKnownMailboxAreReportedAndNotTaken(t *testing.T) {
 	t.Parallel()
 	w := consoletest.New(t)

@@ -26,7 +26,12 @@ type Item struct {
 	InvitedAt        time.Time
 	LinkExpiresAt    time.Time
 	Status           mailbox.Status
+
+	fromName uint32 // its mark: of the name only whether it is another one is ever asked
 }
+
+// FromNameIs tells whether the mailbox was given this name. A wrong yes is as rare as two names with the same mark.
+func (i Item) FromNameIs(name string) bool { return i.fromName == mark(name) }
 
 // Filter chooses mailboxes. Its zero value chooses all; several values of one field mean any of them.
 type Filter struct {
@@ -195,7 +200,7 @@ func (r *Roster) item(e *entry, now time.Time) Item {
 		ID: e.name(), Campaign: r.wide.text(e.campaign), App: r.narrow.text(uint32(e.app)), Account: r.narrow.text(uint32(e.account)),
 		Tenant: r.wide.text(e.tenant), Address: address, ExternalID: externalID, WarmyID: warmyID,
 		TariffPlanTypeID: int(e.plan), SpeedMode: r.narrow.text(uint32(e.speed)), Line: int(e.line), Generation: int(e.generation),
-		InvitedAt: fromMilli(e.invited), LinkExpiresAt: fromMilli(e.expires), Status: mailbox.View(r.facts(e), now),
+		InvitedAt: fromMilli(e.invited), LinkExpiresAt: fromMilli(e.expires), Status: mailbox.View(r.facts(e), now), fromName: e.fromName,
 	}
 }
 
