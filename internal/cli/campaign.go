@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -93,20 +94,31 @@ func (s *shell) importFile(cmd *cobra.Command, path string, f importFlags) error
 		}
 		f.name = strings.TrimSuffix(filepath.Base(path), ".csv")
 	}
-	var results io.Writer
-	closeResults := func() error { return nil }
-	if f.result != "" || s.output == formatCSV {
-		if results, closeResults, err = s.target(f.result, f.overwrite); err != nil {
+	if f.result == "" && s.output != formatCSV {
+		report, err := s.upload(cmd.Context(), api, f, file, size, nil)
+		if err != nil {
 			return err
 		}
+		return s.reported(report, false)
 	}
-	meter := s.newMeter("uploaded", size)
-	report, err := api.Import(cmd.Context(), f.query(), meter.reader(file), results)
-	meter.end()
-	if err = errors.Join(err, closeResults()); err != nil {
+	if err := s.refuseSame(path, f.result); err != nil {
 		return err
 	}
-	return s.reported(report, results != nil)
+	results, err := s.target(f.result, f.overwrite)
+	if err != nil {
+		return err
+	}
+	report, err := s.upload(cmd.Context(), api, f, file, size, results)
+	if err = results.end(err); err != nil {
+		return err
+	}
+	return s.reported(report, true)
+}
+
+func (s *shell) upload(ctx context.Context, api *API, f importFlags, file io.Reader, size int64, results io.Writer) (console.ImportReport, error) {
+	meter := s.newMeter("uploaded", size)
+	defer meter.end()
+	return api.Import(ctx, f.query(), meter.reader(file), results)
 }
 
 // source opens a campaign's file. A file that is no CSV is refused before anything is sent.
@@ -155,14 +167,14 @@ func (s *shell) reported(r console.ImportReport, written bool) error {
 	if r.DryRun {
 		verb = "would be invited"
 	}
-	s.say("campaign %s: %d rows, %d %s, %d known, %d refused, %d duplicates, %d not stored (%.1f s)",
-		r.Campaign, r.Rows, r.Invited, verb, r.Known, r.Refused, r.Duplicates, r.Failed, r.Seconds)
+	s.say("campaign %s: %d rows, %d %s, %d known, %d updated, %d refused, %d duplicates, %d not stored (%.1f s)",
+		r.Campaign, r.Rows, r.Invited, verb, r.Known, r.Updated, r.Refused, r.Duplicates, r.Failed, r.Seconds)
 	switch {
 	case r.File != nil:
 		return service.WithExit(service.ExitData, fmt.Errorf("the file ends early: %s; the rows before were taken", r.File))
 	case r.Complete():
 		return nil
-	case r.Invited+r.Known == 0:
+	case r.Invited+r.Known+r.Updated == 0:
 		return service.WithExit(service.ExitData, errors.New("no row could be used"))
 	}
 	return service.WithExit(service.ExitPartly, errors.New("some rows were not taken"))
@@ -293,9 +305,9 @@ func (s *shell) download(cmd *cobra.Command, ref, what string, query url.Values,
 	if err != nil {
 		return err
 	}
-	w, done, err := s.target(to, overwrite)
+	w, err := s.target(to, overwrite)
 	if err != nil {
 		return err
 	}
-	return errors.Join(api.Download(cmd.Context(), "/campaigns/"+url.PathEscape(c.ID)+"/"+what, query, w), done())
+	return w.end(api.Download(cmd.Context(), "/campaigns/"+url.PathEscape(c.ID)+"/"+what, query, w))
 }

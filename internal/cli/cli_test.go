@@ -146,6 +146,38 @@ func TestTheResultOfAnImportIsWrittenForItsOwnerAlone(t *testing.T) {
 	}
 }
 
+func TestAResultNeverTakesTheNameOfSomethingThatIsNotWhole(t *testing.T) {
+	t.Parallel()
+	tm := newTerminal(t)
+	file := tm.file(t, "acme.csv", someRows)
+	tm.run(t, "campaign", "import", file, "--result", file, "--overwrite").want(t, service.ExitUsage)
+	link := filepath.Join(tm.dir, "link.csv")
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	tm.run(t, "campaign", "import", file, "--result", link, "--overwrite").want(t, service.ExitUsage)
+	if data, err := os.ReadFile(file); err != nil || string(data) != someRows || tm.w.Campaigns.Len() != 0 {
+		t.Errorf("the file was touched, or sent: %q %v", data, err)
+	}
+	old := tm.file(t, "result.csv", "old")
+	tm.w.Invitations.SetDown(true)
+	tm.run(t, "campaign", "import", file, "--result", old, "--overwrite").want(t, service.ExitUnavailable)
+	fresh := filepath.Join(tm.dir, "fresh.csv")
+	tm.run(t, "campaign", "import", file, "--result", fresh).want(t, service.ExitUnavailable)
+	tm.w.Invitations.SetDown(false)
+	if data, err := os.ReadFile(old); err != nil || string(data) != "old" {
+		t.Errorf("an import that failed left %q, %v", data, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(tm.dir, ".*-*")); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+	tm.run(t, "campaign", "import", file, "--result", fresh).want(t, 0)
+	tm.run(t, "campaign", "import", file, "--result", old, "--overwrite").want(t, 0)
+	if data, err := os.ReadFile(old); err != nil || !strings.Contains(string(data), "invited") {
+		t.Errorf("%q %v", data, err)
+	}
+}
+
 func TestAFileThatIsNoCampaignIsRefusedBeforeItIsSent(t *testing.T) {
 	t.Parallel()
 	tm := newTerminal(t)

@@ -238,7 +238,7 @@ func (s *shell) deadExportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w, done, err := s.target(to, overwrite)
+			w, err := s.target(to, overwrite)
 			if err != nil {
 				return err
 			}
@@ -247,7 +247,7 @@ func (s *shell) deadExportCommand() *cobra.Command {
 				n++
 				return true, enc.Encode(d)
 			})
-			if err = errors.Join(err, done()); err != nil {
+			if err = w.end(err); err != nil {
 				return err
 			}
 			s.say("%d dead letters", n)

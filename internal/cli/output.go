@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	"unicode/utf8"
 
 	"kindling/internal/campaign"
-	"kindling/internal/service"
 )
 
 const (
@@ -171,23 +169,4 @@ func moment(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format("2006-01-02 15:04:05Z")
-}
-
-// target opens where a file of data goes: standard output, or a new file that only its owner may read.
-func (s *shell) target(path string, overwrite bool) (io.Writer, func() error, error) {
-	if path == "" || path == "-" {
-		return s.env.Stdout, func() error { return nil }, nil
-	}
-	mode := os.O_CREATE | os.O_WRONLY | os.O_EXCL
-	if overwrite {
-		mode = os.O_CREATE | os.O_WRONLY | os.O_TRUNC
-	}
-	file, err := os.OpenFile(path, mode, 0o600) //nolint:gosec // the operator names it
-	if errors.Is(err, os.ErrExist) {
-		return nil, nil, usage(fmt.Errorf("%s exists: name another file, or say --overwrite", path))
-	}
-	if err != nil {
-		return nil, nil, service.WithExit(service.ExitFailed, err)
-	}
-	return file, file.Close, nil
 }

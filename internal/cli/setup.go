@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strconv"
 	"time"
 
@@ -123,19 +122,16 @@ func (s *shell) operatorAddCommand(file *string) *cobra.Command {
 			if days > 0 {
 				entry.ExpiresAt = time.Now().AddDate(0, 0, days).UTC().Truncate(time.Second)
 			}
-			w, done, err := s.target(to, false)
+			w, err := s.target(to, false)
 			if err != nil {
 				return err
 			}
 			if err := console.SaveOperators(*file, append(entries, entry)); err != nil {
-				if to != "" {
-					_ = errors.Join(done(), os.Remove(to)) // it was made just now, and is empty
-				}
-				return usage(err)
+				return w.end(usage(err))
 			}
 			_, err = fmt.Fprintln(w, token.Reveal())
 			s.say("%s may use the console as %s; the token is shown only now", plain(entry.Name), entry.Role)
-			return errors.Join(err, done())
+			return w.end(err)
 		},
 	}
 	cmd.Flags().StringVar(&role, "role", console.Viewer, "viewer, operator or admin")
