@@ -53,7 +53,7 @@ func (h Host) connect(ctx context.Context, name string) (*bus.Bus, error) {
 	for _, d := range drifts {
 		h.Log.WarnContext(ctx, "stream_differs", "stream", d.Stream, "setting", d.Setting, "want", d.Want, "have", d.Have)
 	}
-	h.Health.Ready("nats", b.Ready)
+	h.Health.Ready("nats_"+name, b.Ready)
 	return b, nil
 }
 

@@ -19,12 +19,15 @@ const (
 	refreshWindow = 32
 )
 
+// untilDeadline: no count ends the work on a code. Its deadline does, and then the handler says so in its own words.
+const untilDeadline = 1 << 20
+
 func codePolicy(p Policy) bus.Policy {
-	return bus.Policy{Attempts: 12, MaxAge: time.Hour, Base: p.RetryBase / 2, Cap: p.RetryCap / 10, Deliveries: 20, Nak: true}
+	return bus.Policy{Attempts: untilDeadline, Base: p.RetryBase / 2, Cap: p.RetryCap / 10, Crashes: 5, Nak: true}
 }
 
 func workPolicy(p Policy) bus.Policy {
-	return bus.Policy{Attempts: p.MaxAttempts, MaxAge: 7 * 24 * time.Hour, Base: p.RetryBase, Cap: p.RetryCap, Deliveries: 5}
+	return bus.Policy{Attempts: p.MaxAttempts, MaxAge: 7 * 24 * time.Hour, Base: p.RetryBase, Cap: p.RetryCap, Crashes: 5}
 }
 
 // TokenWorker redeems codes, proves whose mailboxes they open, and refreshes tokens, until ctx ends.

@@ -46,7 +46,8 @@ func (o options) edge(ctx context.Context) (figures []figure, err error) {
 		figures, err = o.callbacks(running, p, edge.PublicURL)
 		return err
 	})
-	return figures, group.Wait()
+	err = group.Wait()
+	return figures, err
 }
 
 // callback is one owner who comes back from Microsoft.

@@ -49,7 +49,8 @@ func (o options) importCSV(ctx context.Context) (figures []figure, err error) {
 		figures, err = o.post(running, p.host, csv.Bytes())
 		return err
 	})
-	return figures, group.Wait()
+	err = group.Wait()
+	return figures, err
 }
 
 func (o options) post(ctx context.Context, h app.Host, csv []byte) ([]figure, error) {

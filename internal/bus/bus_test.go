@@ -41,7 +41,7 @@ func event(kind events.Kind, mb string) events.Event {
 	return e
 }
 
-var quick = bus.Policy{Attempts: 3, Base: time.Millisecond, Cap: 5 * time.Millisecond, Deliveries: 5}
+var quick = bus.Policy{Attempts: 3, Base: time.Millisecond, Cap: 5 * time.Millisecond, Crashes: 5}
 
 // serve runs lanes until the test ends.
 func serve(t *testing.T, b *bus.Bus, cfg bus.ServeConfig, lanes ...bus.Lane) {
@@ -423,7 +423,7 @@ func TestOrderlyRestartsNeverLookLikeACrashLoop(t *testing.T) {
 	}
 	receive(t, done, "event")
 	// From here on the gate parks what is delivered, and every stop gives it back.
-	for range 3 * quick.Deliveries {
+	for range 3 * quick.Crashes {
 		stop()
 		if err := receive(t, ended, "end of Serve"); err != nil {
 			t.Fatal(err)
@@ -450,5 +450,136 @@ func TestOrderlyRestartsNeverLookLikeACrashLoop(t *testing.T) {
 	stop()
 	if err := receive(t, ended, "end of Serve"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTwoPacersNeverHandOutTheSameSlot(t *testing.T) {
+	t.Parallel()
+	s := bustest.Server(t)
+	var mu sync.Mutex
+	seen := make(map[time.Time]int)
+	var wg sync.WaitGroup
+	for range 4 {
+		b := bustest.Connect(t, s)
+		pacer := b.Pacer(map[string]int{"main": 600})
+		wg.Go(func() {
+			for range 5 {
+				slot, err := bus.TakeSlot(t.Context(), pacer, "main")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				seen[slot]++
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(seen) != 20 {
+		t.Errorf("20 calls got %d distinct slots", len(seen))
+	}
+}
+
+func TestAReplayedReconciliationComesDue(t *testing.T) {
+	t.Parallel()
+	b := bustest.New(t)
+	var healed atomic.Bool
+	done := make(chan events.Event, 1)
+	h := fakeHandler{buried: make(chan *fault.Fault, 1), handle: func(_ context.Context, e events.Event) ([]events.Event, error) {
+		if !healed.Load() {
+			return nil, &fault.Fault{Class: fault.Permanent, Code: "warmy_never_listed", Forecast: fault.ByTime}
+		}
+		done <- e
+		return nil, nil
+	}}
+	serve(t, b, bus.ServeConfig{}, bus.Lane{Lane: events.Reconcile, Leg: "main", Window: 4, Policy: quick, Handler: h})
+	if err := b.Publish(t.Context(), event(events.RegistrationUnclear, "mb1")); err != nil {
+		t.Fatal(err)
+	}
+	_ = receive(t, h.buried, "burial")
+	healed.Store(true)
+	if err := b.DeadLetters().Replay(t.Context(), deadLetters(t, b)[0].Seq); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, done, "replayed reconciliation")
+}
+
+func TestAnOperatorsHoldOutlivesAProbeThatEndsLater(t *testing.T) {
+	t.Parallel()
+	b := bustest.New(t)
+	probing, finish := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int32
+	h := fakeHandler{handle: func(context.Context, events.Event) ([]events.Event, error) {
+		if calls.Add(1) == 1 {
+			return nil, &fault.Fault{Class: fault.LegDown, Code: "warmy_401", After: 200 * time.Millisecond}
+		}
+		close(probing)
+		<-finish
+		return nil, nil
+	}}
+	serve(t, b, bus.ServeConfig{}, bus.Lane{Lane: events.Register, Leg: "main", Window: 4, Policy: quick, Handler: h})
+	if err := b.Publish(t.Context(), event(events.RegistrationRequested, "mb1")); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, probing, "probe")
+	if err := b.Legs().Hold(t.Context(), "warmy/main", "maintenance", "op"); err != nil {
+		t.Fatal(err)
+	}
+	close(finish)
+	eventually(t, "the probed event is acknowledged", func() bool { return bus.Parked(t.Context(), b) == 0 })
+	legs, err := b.Legs().List(t.Context())
+	if err != nil || len(legs) != 1 || legs[0].State != leg.Held || legs[0].By != "op" {
+		t.Errorf("the leg is %+v, %v", legs, err)
+	}
+}
+
+func TestALaneGoesOnAfterItsConsumerWasDeleted(t *testing.T) {
+	t.Parallel()
+	b := bustest.New(t)
+	done := make(chan events.Event, 2)
+	h := fakeHandler{handle: func(_ context.Context, e events.Event) ([]events.Event, error) {
+		done <- e
+		return nil, nil
+	}}
+	serve(t, b, bus.ServeConfig{}, bus.Lane{Lane: events.Register, Leg: "main", Window: 4, Policy: quick, Handler: h})
+	if err := b.Publish(t.Context(), event(events.RegistrationRequested, "mb1")); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, done, "event")
+	if err := bus.DeleteConsumer(t.Context(), b, "REGISTER", "register-main"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Publish(t.Context(), event(events.RegistrationRequested, "mb2")); err != nil {
+		t.Fatal(err)
+	}
+	if e := receive(t, done, "event after the consumer's deletion"); e.Mailbox != "mb2" {
+		t.Errorf("handled %+v", e)
+	}
+}
+
+func TestAnEventThatNeverEndsIsBuriedAndNaksAreNoCrash(t *testing.T) {
+	t.Parallel()
+	b := bustest.New(t)
+	calls := make(chan struct{}, 100)
+	h := fakeHandler{buried: make(chan *fault.Fault, 2), handle: func(_ context.Context, e events.Event) ([]events.Event, error) {
+		calls <- struct{}{}
+		return nil, &fault.Fault{Class: fault.RetryAfter, Code: "microsoft_429", After: time.Millisecond}
+	}}
+	nak := quick
+	nak.Nak, nak.Attempts = true, 1000
+	serve(t, b, bus.ServeConfig{}, bus.Lane{Lane: events.Code, Leg: "main", Window: 4, Policy: nak, Handler: h})
+	e := event(events.CodeReceived, "mb1")
+	if err := b.Publish(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 * quick.Crashes {
+		receive(t, calls, "delivery") // many deliveries, each of which came to its end
+	}
+	if err := bus.BeginWithoutEnd(t.Context(), b, e, 3); err != nil { // as processes that were killed leave it
+		t.Fatal(err)
+	}
+	if f := receive(t, h.buried, "burial"); f.Code != "crash_loop" {
+		t.Errorf("buried for %v", f)
 	}
 }

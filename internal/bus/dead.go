@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,45 +27,27 @@ type DeadLetters struct{ bus *Bus }
 // DeadLetters returns the dead letters.
 func (b *Bus) DeadLetters() DeadLetters { return DeadLetters{b} }
 
-// Each visits every dead letter, oldest first, until visit returns false.
+// Each visits every dead letter, oldest first, until visit returns false. Letters that go or come meanwhile may be
+// visited or not.
 func (d DeadLetters) Each(ctx context.Context, visit func(events.DeadLetter) bool) error {
 	stream, err := d.bus.stream(ctx, streamDead)
 	if err != nil {
 		return err
 	}
-	info, err := stream.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("ask for dead letters: %w: %w", ErrUnavailable, err)
-	}
-	if info.State.Msgs == 0 {
-		return nil
-	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
-	if err != nil {
-		return fmt.Errorf("read dead letters: %w: %w", ErrUnavailable, err)
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return fmt.Errorf("read dead letters: %w: %w", ErrUnavailable, err)
-	}
-	defer messages.Stop()
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
+	for seq := uint64(1); ; seq++ {
+		msg, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject("kindling.dead.>")) // the next one from seq on
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("read dead letters: %w: %w", ErrUnavailable, err)
 		}
-		meta, err := msg.Metadata()
+		seq = msg.Sequence
+		letter, err := events.DecodeDeadLetter(msg.Data)
+		letter.Seq = seq
 		if err != nil {
-			return fmt.Errorf("read dead letter: %w", err)
-		}
-		letter, err := events.DecodeDeadLetter(msg.Data())
-		letter.Seq = meta.Sequence.Stream
-		if err != nil {
-			d.bus.log.ErrorContext(ctx, "dead_letter_unreadable", "seq", letter.Seq, "error", err)
+			d.bus.log.ErrorContext(ctx, "dead_letter_unreadable", "seq", seq, "error", err)
 		} else if !visit(letter) {
-			return nil
-		}
-		if meta.NumPending == 0 || letter.Seq >= info.State.LastSeq {
 			return nil
 		}
 	}
@@ -101,7 +82,7 @@ func (d DeadLetters) Replay(ctx context.Context, seq uint64) error {
 	if err != nil || e.Kind.Lane() == events.Code {
 		return ErrNotReplayable
 	}
-	if err := d.bus.Publish(ctx, e.Replayed(seq)); err != nil {
+	if err := d.bus.Publish(ctx, e.Replayed(seq, time.Now())); err != nil {
 		return err
 	}
 	return d.Discard(ctx, seq)
@@ -128,10 +109,10 @@ func isNoMessage(err error) bool {
 }
 
 // bury stores the dead letter of a delivery. It must return before the delivery is acknowledged.
-func (b *Bus) bury(ctx context.Context, subject string, payload []byte, e events.Event, lane events.Lane, f *fault.Fault, now time.Time) error {
+func (b *Bus) bury(ctx context.Context, d *delivery, payload []byte, e events.Event, lane events.Lane, f *fault.Fault, now time.Time) error {
 	letter := events.DeadLetter{
 		Version: events.Version, Event: rawEvent(payload), Mailbox: e.Mailbox, App: e.App, Account: e.Account, Campaign: e.Campaign,
-		Stage: lane, Subject: subject, Class: string(f.Class), Code: f.Code, Cause: f.Cause, Remedy: f.Remedy, Forecast: string(f.Forecast),
+		Stage: lane, Subject: d.msg.Subject(), Class: string(f.Class), Code: f.Code, Cause: f.Cause, Remedy: f.Remedy, Forecast: string(f.Forecast),
 		Tries: addTry(e.Tries, f, now), DiedAt: now.UTC(), Trace: traceFrom(ctx),
 	}
 	data, err := events.EncodeDeadLetter(letter)
@@ -144,9 +125,7 @@ func (b *Bus) bury(ctx context.Context, subject string, payload []byte, e events
 	}
 	msg := nats.NewMsg(events.DeadSubject(lane, string(f.Class), id))
 	msg.Data = data
-	if e.ID != "" {
-		msg.Header.Set(jetstream.MsgIDHeader, "dead."+e.ID+"."+strconv.Itoa(len(e.Tries)))
-	}
+	msg.Header.Set(jetstream.MsgIDHeader, "dead."+d.origin) // a crash before the acknowledgement repeats this step
 	return b.publish(ctx, []*nats.Msg{msg})
 }
 

@@ -2,9 +2,13 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
+	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"kindling/internal/events"
 	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 )
@@ -51,7 +55,12 @@ func HoldWithoutPause(ctx context.Context, b *Bus, name string) error {
 	if err != nil {
 		return err
 	}
-	return l.save(ctx, leg.Leg{Name: name, State: leg.Held, By: "test"}, revision)
+	data, err := json.Marshal(leg.Leg{Name: name, State: leg.Held, By: "test"})
+	if err != nil {
+		return err
+	}
+	_, err = l.kv.put(ctx, legKey(name), data, revision)
+	return err
 }
 
 // Parked counts the deliveries of the register lane that are not acknowledged.
@@ -63,4 +72,28 @@ func Parked(ctx context.Context, b *Bus) int {
 		}
 	}
 	return n
+}
+
+// TakeSlot takes a slot without waiting for its time.
+func TakeSlot(ctx context.Context, p *Pacer, account string) (time.Time, error) {
+	return p.take(ctx, account, p.accounts[account])
+}
+
+// DeleteConsumer does what a careless operator does.
+func DeleteConsumer(ctx context.Context, b *Bus, stream, consumer string) error {
+	return b.js.DeleteConsumer(ctx, stream, consumer)
+}
+
+// BeginWithoutEnd writes down that e's handling began n times and never ended.
+func BeginWithoutEnd(ctx context.Context, b *Bus, e events.Event, n int) error {
+	book, key := kv{b, bucketControl}, "began."+string(e.Kind.Lane())+"."+e.ID
+	for {
+		_, revision, err := book.get(ctx, key)
+		if err != nil {
+			return err
+		}
+		if _, err := book.put(ctx, key, []byte(strconv.Itoa(n)), revision); err == nil {
+			return nil
+		}
+	}
 }

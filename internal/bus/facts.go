@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -63,6 +64,9 @@ func decodeInto[T any](c codec[T], deliver func(string, T)) func(string, []byte)
 	}
 }
 
+// ephemeralLife is how long the server keeps a follower's consumer after it is gone.
+const ephemeralLife = 30 * time.Second
+
 // feed serialises the buckets' deliveries into one sink.
 type feed struct {
 	mu     sync.Mutex
@@ -80,7 +84,7 @@ func (f *feed) follow(ctx context.Context, b *Bus, bucket string, deliver func(s
 	if err != nil {
 		return nil, fmt.Errorf("ask for bucket %s: %w: %w", bucket, ErrUnavailable, err)
 	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, InactiveThreshold: ephemeralLife})
 	if err != nil {
 		return nil, fmt.Errorf("follow bucket %s: %w: %w", bucket, ErrUnavailable, err)
 	}

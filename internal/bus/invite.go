@@ -1,8 +1,10 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -33,10 +35,33 @@ func (s InvitationStore) Create(ctx context.Context, batch []mailbox.Invitation)
 	if err != nil {
 		return nil, err
 	}
-	if len(msgs) > 1 && len(msgs) <= maxBatch && s.createAtomic(ctx, msgs) == nil {
-		return make([]error, len(batch)), nil
+	lost := false // the answer, so that some of what exists may be ours
+	if len(msgs) > 1 && len(msgs) <= maxBatch {
+		err := s.createAtomic(ctx, msgs)
+		if err == nil {
+			return make([]error, len(batch)), nil
+		}
+		lost = errors.Is(err, ErrUnavailable)
 	}
-	return s.createSingly(ctx, msgs)
+	results, err := s.createSingly(ctx, msgs)
+	for i := range results {
+		if lost && results[i] != nil {
+			results[i] = s.mine(ctx, batch[i].ID, msgs[i].Data)
+		}
+	}
+	return results, err
+}
+
+// mine tells whether what exists is what this call stored: its sealed bytes are like no others.
+func (s InvitationStore) mine(ctx context.Context, id mailbox.ID, stored []byte) error {
+	data, _, err := s.kv.get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(data, stored) {
+		return handlers.ErrConflict
+	}
+	return nil
 }
 
 // messages are the stored forms, each to be stored only where nothing is stored yet.

@@ -1,13 +1,13 @@
 package bus
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"kindling/internal/handlers"
 )
@@ -20,41 +20,64 @@ type kv struct {
 
 func (k kv) subject(key string) string { return "$KV." + k.bucket + "." + key }
 
+// headerWrite names one write, so that its author recognises it when the answer was lost. Comparing values would not do:
+// two writers may write the same.
+const headerWrite = "Kindling-Write"
+
 // get returns the last value of key and its revision; nil and 0 when there is none.
 func (k kv) get(ctx context.Context, key string) ([]byte, uint64, error) {
-	stream, err := k.bus.stream(ctx, "KV_"+k.bucket)
-	if err != nil {
+	msg, err := k.last(ctx, key)
+	if err != nil || msg == nil {
 		return nil, 0, err
-	}
-	msg, err := stream.GetLastMsgForSubject(ctx, k.subject(key))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, 0, nil
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w: %w", k.bucket, ErrUnavailable, err)
 	}
 	return msg.Data, msg.Sequence, nil
 }
 
+func (k kv) last(ctx context.Context, key string) (*jetstream.RawStreamMsg, error) {
+	stream, err := k.bus.stream(ctx, "KV_"+k.bucket)
+	if err != nil {
+		return nil, err
+	}
+	msg, err := stream.GetLastMsgForSubject(ctx, k.subject(key))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil //nolint:nilnil // no value is no error
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w: %w", k.bucket, ErrUnavailable, err)
+	}
+	return msg, nil
+}
+
 // put stores value if revision still is the last one of key. When the answer is lost, it reads back before it reports.
 func (k kv) put(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
-	ack, err := k.bus.js.PublishMsg(ctx, &nats.Msg{Subject: k.subject(key), Data: value},
-		jetstream.WithExpectLastSequencePerSubject(revision))
+	msg := nats.NewMsg(k.subject(key))
+	msg.Data = value
+	write := nuid.Next()
+	msg.Header.Set(headerWrite, write)
+	ack, err := k.bus.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(revision))
 	if err == nil {
 		return ack.Sequence, nil
 	}
+	// A publish that nats.go repeats by itself can meet its own first copy: a conflict may be a success, too.
+	if stored, readErr := k.last(ctx, key); readErr == nil && stored != nil && stored.Header.Get(headerWrite) == write {
+		return stored.Sequence, nil
+	}
 	if isConflict(err) {
-		// A publish that is repeated inside nats.go meets its own first copy: that is a success.
-		if stored, at, readErr := k.get(ctx, key); readErr == nil && at > revision && bytes.Equal(stored, value) {
-			return at, nil
-		}
 		return 0, handlers.ErrConflict
 	}
-	stored, at, readErr := k.get(ctx, key)
-	if readErr == nil && at > revision && bytes.Equal(stored, value) {
-		return at, nil
-	}
 	return 0, publishError(err)
+}
+
+// remove forgets key at revision. It is for what is no fact of a mailbox.
+func (k kv) remove(ctx context.Context, revision uint64) error {
+	stream, err := k.bus.stream(ctx, "KV_"+k.bucket)
+	if err != nil {
+		return err
+	}
+	if err := stream.DeleteMsg(ctx, revision); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !isNoMessage(err) {
+		return fmt.Errorf("remove from %s: %w: %w", k.bucket, ErrUnavailable, err)
+	}
+	return nil
 }
 
 func isConflict(err error) bool {

@@ -21,8 +21,16 @@ import (
 // ErrNoLeg means that no leg has this name.
 var ErrNoLeg = errors.New("no such leg")
 
-// forever is how long a leg is paused on the server when it is held until released by hand.
-const forever = 365 * 24 * time.Hour
+const (
+	// longestPause bounds one pause on the server. While a leg is held its workers renew it: a pause that outlives the
+	// word of the control bucket would stop a lane for good.
+	longestPause = 2 * time.Minute
+	renewEvery   = 30 * time.Second
+	// forever is how long a gate waits for a leg that is held until released by hand; any change ends the wait.
+	forever = 24 * time.Hour
+	// changeTries bounds the compare-and-set loop against other processes.
+	changeTries = 20
+)
 
 // Legs are the dependencies as the lanes see them. Their state is kept in the control bucket, for every process alike;
 // holding one pauses its consumers on the server, so that no replica pulls.
@@ -106,74 +114,114 @@ func (l Legs) load(ctx context.Context, name string) (leg.Leg, uint64, error) {
 
 // Hold stops a leg until it is released by hand.
 func (l Legs) Hold(ctx context.Context, name, cause, by string) error {
-	if len(consumers(name)) == 0 {
-		return ErrNoLeg
-	}
-	return l.hold(ctx, leg.Leg{Name: name, State: leg.Held, Code: "held_by_operator", Cause: cause, By: by, Since: l.now().UTC()})
+	_, err := l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
+		return leg.Leg{
+			Name: name, State: leg.Held, Code: "held_by_operator", Cause: cause, By: by, Since: held(current, l.now()),
+		}, true
+	})
+	return err
 }
 
-// HoldFor stops a leg for a while because of f; then a probe decides. A leg that an operator holds stays his.
-func (l Legs) HoldFor(ctx context.Context, name string, f *fault.Fault, d time.Duration, by string) error {
-	now := l.now().UTC()
-	return l.hold(ctx, leg.Leg{
-		Name: name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: now, Until: now.Add(d),
+// HoldFor stops a leg for a while because of f; then a probe decides. A leg that an operator holds stays his, and a
+// longer hold stays long.
+func (l Legs) HoldFor(ctx context.Context, name string, f *fault.Fault, d time.Duration, by string) (leg.Leg, error) {
+	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
+		now := l.now().UTC()
+		until := now.Add(d)
+		if current.State != leg.Open && (current.Until.IsZero() || current.Until.After(until)) {
+			return current, false
+		}
+		return leg.Leg{Name: name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: held(current, now), Until: until}, true
 	})
 }
 
-func (l Legs) hold(ctx context.Context, next leg.Leg) error {
-	current, revision, err := l.load(ctx, next.Name)
-	if err != nil {
-		return err
-	}
-	if current.State == leg.Held && current.Until.IsZero() && !next.Until.IsZero() {
-		return nil
-	}
+// held is since when a leg is held: a hold that follows another one goes on.
+func held(current leg.Leg, now time.Time) time.Time {
 	if current.State != leg.Open && !current.Since.IsZero() {
-		next.Since = current.Since
+		return current.Since
 	}
-	if err := l.save(ctx, next, revision); err != nil {
-		return err
-	}
-	until := next.Until
-	if until.IsZero() {
-		until = l.now().Add(forever)
-	}
-	for _, c := range consumers(next.Name) {
-		if _, err := l.bus.js.PauseConsumer(ctx, c[0], c[1], until); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return fmt.Errorf("pause %s: %w: %w", c[1], ErrUnavailable, err)
-		}
-	}
-	return nil
+	return now.UTC()
 }
 
 // Release lets a leg's work flow again.
 func (l Legs) Release(ctx context.Context, name, by string) error {
-	if len(consumers(name)) == 0 {
-		return ErrNoLeg
-	}
-	_, revision, err := l.load(ctx, name)
-	if err != nil {
-		return err
-	}
-	if err := l.save(ctx, leg.Leg{Name: name, State: leg.Open, By: by, Since: l.now().UTC()}, revision); err != nil {
-		return err
-	}
-	for _, c := range consumers(name) {
-		if _, err := l.bus.js.ResumeConsumer(ctx, c[0], c[1]); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return fmt.Errorf("resume %s: %w: %w", c[1], ErrUnavailable, err)
+	_, err := l.change(ctx, name, func(leg.Leg) (leg.Leg, bool) {
+		return leg.Leg{Name: name, State: leg.Open, By: by, Since: l.now().UTC()}, true
+	})
+	return err
+}
+
+// releaseProbed lets a leg's work flow again after a probe. A hold that an operator placed meanwhile stands.
+func (l Legs) releaseProbed(ctx context.Context, name string) (leg.Leg, error) {
+	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
+		if current.State == leg.Open || current.Until.IsZero() {
+			return current, false
 		}
+		return leg.Leg{Name: name, State: leg.Open, By: "probe", Since: l.now().UTC()}, true
+	})
+}
+
+// change moves a leg by compare-and-set, and brings the server's consumers in step with what is stored then.
+func (l Legs) change(ctx context.Context, name string, next func(leg.Leg) (leg.Leg, bool)) (leg.Leg, error) {
+	if len(consumers(name)) == 0 {
+		return leg.Leg{}, ErrNoLeg
+	}
+	for range changeTries {
+		current, revision, err := l.load(ctx, name)
+		if err != nil {
+			return leg.Leg{}, err
+		}
+		wanted, changed := next(current)
+		if !changed {
+			return current, nil
+		}
+		data, err := json.Marshal(wanted)
+		if err != nil {
+			return leg.Leg{}, fmt.Errorf("encode leg: %w", err)
+		}
+		if revision, err = l.kv.put(ctx, legKey(name), data, revision); errors.Is(err, handlers.ErrConflict) {
+			continue
+		} else if err != nil {
+			return leg.Leg{}, fmt.Errorf("save leg %s: %w", name, err)
+		}
+		return wanted, l.apply(ctx, wanted, revision)
+	}
+	return leg.Leg{}, fmt.Errorf("change leg %s: %w", name, handlers.ErrConflict)
+}
+
+// apply pauses or resumes the leg's consumers as l says, and again while another process has changed its word meanwhile:
+// the last word must be the one that the server has heard.
+func (l Legs) apply(ctx context.Context, stored leg.Leg, revision uint64) error {
+	for range changeTries {
+		if err := l.tell(ctx, stored); err != nil {
+			return err
+		}
+		current, at, err := l.load(ctx, stored.Name)
+		if err != nil || at == revision {
+			return err
+		}
+		stored, revision = current, at
 	}
 	return nil
 }
 
-// save stores a leg. Another process that was quicker had the same news: its word stands.
-func (l Legs) save(ctx context.Context, next leg.Leg, revision uint64) error {
-	data, err := json.Marshal(next)
-	if err != nil {
-		return fmt.Errorf("encode leg: %w", err)
+// tell brings the consumers of a leg in step with it. A pause is never longer than longestPause.
+func (l Legs) tell(ctx context.Context, stored leg.Leg) error {
+	now := l.now()
+	until := now.Add(longestPause)
+	if !stored.Until.IsZero() && stored.Until.Before(until) {
+		until = stored.Until
 	}
-	if _, err := l.kv.put(ctx, legKey(next.Name), data, revision); err != nil && !errors.Is(err, handlers.ErrConflict) {
-		return fmt.Errorf("save leg %s: %w", next.Name, err)
+	for _, c := range consumers(stored.Name) {
+		var err error
+		if stored.State == leg.Held && until.After(now) {
+			_, err = l.bus.js.PauseConsumer(ctx, c[0], c[1], until)
+		} else {
+			_, err = l.bus.js.ResumeConsumer(ctx, c[0], c[1])
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return fmt.Errorf("pause or resume %s: %w: %w", c[1], ErrUnavailable, err)
+		}
 	}
 	return nil
 }
@@ -240,6 +288,16 @@ func (g *gate) wait() time.Duration {
 	return g.current.Until.Sub(g.legs.now())
 }
 
+// load takes over what is stored, before the first delivery may pass.
+func (g *gate) load(ctx context.Context) error {
+	current, _, err := g.legs.load(ctx, g.name)
+	if err != nil {
+		return err
+	}
+	g.set(current)
+	return nil
+}
+
 // probed ends a probe. Anything but a leg that is still down releases the leg for everybody.
 func (g *gate) probed(ctx context.Context, down bool) error {
 	g.mu.Lock()
@@ -248,10 +306,11 @@ func (g *gate) probed(ctx context.Context, down bool) error {
 	if down {
 		return nil
 	}
-	if err := g.legs.Release(ctx, g.name, "probe"); err != nil {
+	stored, err := g.legs.releaseProbed(ctx, g.name)
+	if err != nil {
 		return err
 	}
-	g.set(leg.Leg{Name: g.name, State: leg.Open})
+	g.set(stored)
 	return nil
 }
 
@@ -266,7 +325,36 @@ func (g *gate) hold(ctx context.Context, f *fault.Fault, d time.Duration, by str
 		return nil // another delivery of the same window had the same news
 	}
 	g.set(leg.Leg{Name: g.name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: now, Until: now.Add(d)})
-	return g.legs.HoldFor(ctx, g.name, f, d, by)
+	stored, err := g.legs.HoldFor(ctx, g.name, f, d, by)
+	if err != nil {
+		return err
+	}
+	g.set(stored)
+	return nil
+}
+
+// keepLegs renews the pauses of held legs and takes back those of open ones, until ctx ends. So the server follows the
+// control bucket even when the process that changed it died between the two.
+func (b *Bus) keepLegs(ctx context.Context, gates map[string]*gate) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for name, g := range gates {
+			stored, revision, err := g.legs.load(ctx, name)
+			if err == nil && revision > 0 {
+				g.set(stored)
+				err = g.legs.tell(ctx, stored)
+			}
+			if err != nil && ctx.Err() == nil {
+				b.log.WarnContext(ctx, "leg_not_kept", "leg", name, "error", err)
+			}
+		}
+	}
 }
 
 // watchLegs keeps the gates in step with the control bucket until ctx ends.
@@ -276,7 +364,7 @@ func (b *Bus) watchLegs(ctx context.Context, gates map[string]*gate) (func(), er
 		return nil, err
 	}
 	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{"$KV." + bucketControl + ".leg.>"}, DeliverPolicy: jetstream.DeliverAllPolicy,
+		FilterSubjects: []string{"$KV." + bucketControl + ".leg.>"}, DeliverPolicy: jetstream.DeliverAllPolicy, InactiveThreshold: ephemeralLife,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watch legs: %w: %w", ErrUnavailable, err)

@@ -5,26 +5,36 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"kindling/internal/handlers"
 )
 
 // Pacer shares one call budget per account among all processes: every call takes a slot from a common time line, which
-// is kept in the control bucket and moved by compare-and-set. Slots are reserved a second's worth at a time.
+// is kept in the control bucket and moved by compare-and-set. Slots are reserved a second's worth at a time, and only
+// when their time is near: what a process has reserved and not used when it dies is lost to everybody.
 type Pacer struct {
-	kv        kv
-	perMinute map[string]int // by account; 0: not paced
-	now       func() time.Time
-
-	mu    sync.Mutex
-	slots map[string][]time.Time
+	kv       kv
+	accounts map[string]*budget
+	now      func() time.Time
 }
 
-// Pacer returns the pacer of the given accounts' budgets, in calls per minute.
+// budget is one account's share of the pacer.
+type budget struct {
+	interval time.Duration
+	turn     chan struct{} // holds one token: whoever has it takes the next slot
+	slots    []time.Time   // reserved and not handed out
+}
+
+// Pacer returns the pacer of the given accounts' budgets, in calls per minute; 0 means not paced.
 func (b *Bus) Pacer(perMinute map[string]int) *Pacer {
-	return &Pacer{kv: kv{b, bucketControl}, perMinute: perMinute, now: time.Now, slots: make(map[string][]time.Time)}
+	p := &Pacer{kv: kv{b, bucketControl}, accounts: make(map[string]*budget), now: time.Now}
+	for account, rate := range perMinute {
+		if rate > 0 {
+			p.accounts[account] = &budget{interval: time.Minute / time.Duration(rate), turn: make(chan struct{}, 1)}
+		}
+	}
+	return p
 }
 
 // timeline is the stored end of what is reserved.
@@ -32,20 +42,34 @@ type timeline struct {
 	Next time.Time `json:"next"`
 }
 
-// reserveTries bounds the compare-and-set loop against the other processes.
-const reserveTries = 50
+const (
+	// reserveTries bounds the compare-and-set loop against the other processes.
+	reserveTries = 50
+	// reserveAhead is how near a slot must be before it is reserved.
+	reserveAhead = time.Second
+)
 
 // Wait returns when the next call of account may be made.
 func (p *Pacer) Wait(ctx context.Context, account string) error {
-	rate := p.perMinute[account]
-	if rate <= 0 {
+	b := p.accounts[account]
+	if b == nil {
 		return nil
 	}
-	slot, err := p.take(ctx, account, time.Minute/time.Duration(rate))
+	select {
+	case b.turn <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
+	}
+	slot, err := p.take(ctx, account, b)
+	<-b.turn
 	if err != nil {
 		return err
 	}
-	timer := time.NewTimer(slot.Sub(p.now()))
+	return p.sleep(ctx, slot.Sub(p.now()))
+}
+
+func (p *Pacer) sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -55,57 +79,63 @@ func (p *Pacer) Wait(ctx context.Context, account string) error {
 	}
 }
 
-// take hands out a reserved slot. Slots that passed unused are forgotten: used late, they would make a burst.
-func (p *Pacer) take(ctx context.Context, account string, interval time.Duration) (time.Time, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	slots := p.slots[account]
-	for len(slots) > 0 && slots[0].Before(p.now().Add(-interval)) {
-		slots = slots[1:]
+// take hands out a reserved slot; the caller has the turn. Slots that passed unused are forgotten: used late, they
+// would make a burst.
+func (p *Pacer) take(ctx context.Context, account string, b *budget) (time.Time, error) {
+	for len(b.slots) > 0 && b.slots[0].Before(p.now().Add(-b.interval)) {
+		b.slots = b.slots[1:]
 	}
-	if len(slots) == 0 {
-		reserved, err := p.reserve(ctx, account, interval)
+	for tries := 0; len(b.slots) == 0; tries++ {
+		if tries == reserveTries {
+			return time.Time{}, fmt.Errorf("reserve slots of %s: %w", account, handlers.ErrConflict)
+		}
+		wait, err := p.reserve(ctx, account, b)
+		if errors.Is(err, handlers.ErrConflict) {
+			continue
+		}
+		if err == nil && wait > 0 {
+			tries = 0
+			err = p.sleep(ctx, wait)
+		}
 		if err != nil {
 			return time.Time{}, err
 		}
-		slots = reserved
 	}
-	p.slots[account] = slots[1:]
-	return slots[0], nil
+	slot := b.slots[0]
+	b.slots = b.slots[1:]
+	return slot, nil
 }
 
-func (p *Pacer) reserve(ctx context.Context, account string, interval time.Duration) ([]time.Time, error) {
+// reserve reserves the next slots, or tells how long to wait until they are near enough.
+func (p *Pacer) reserve(ctx context.Context, account string, b *budget) (wait time.Duration, err error) {
 	key := "pace." + account
-	n := max(1, int(time.Second/interval))
-	for range reserveTries {
-		data, revision, err := p.kv.get(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		var line timeline
-		if len(data) > 0 {
-			if err := json.Unmarshal(data, &line); err != nil {
-				return nil, fmt.Errorf("decode pace of %s: %w", account, err)
-			}
-		}
-		start := line.Next
-		if now := p.now().UTC(); start.Before(now) {
-			start = now
-		}
-		next, err := json.Marshal(timeline{Next: start.Add(time.Duration(n) * interval)})
-		if err != nil {
-			return nil, fmt.Errorf("encode pace: %w", err)
-		}
-		if _, err := p.kv.put(ctx, key, next, revision); errors.Is(err, handlers.ErrConflict) {
-			continue
-		} else if err != nil {
-			return nil, err
-		}
-		slots := make([]time.Time, n)
-		for i := range slots {
-			slots[i] = start.Add(time.Duration(i) * interval)
-		}
-		return slots, nil
+	data, revision, err := p.kv.get(ctx, key)
+	if err != nil {
+		return 0, err
 	}
-	return nil, fmt.Errorf("reserve slots of %s: %w", account, handlers.ErrConflict)
+	var line timeline
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &line); err != nil {
+			return 0, fmt.Errorf("decode pace of %s: %w", account, err)
+		}
+	}
+	start, now := line.Next, p.now().UTC()
+	if start.Before(now) {
+		start = now
+	}
+	if ahead := start.Sub(now); ahead > reserveAhead {
+		return ahead - reserveAhead/2, nil
+	}
+	n := max(1, int(time.Second/b.interval))
+	next, err := json.Marshal(timeline{Next: start.Add(time.Duration(n) * b.interval)})
+	if err != nil {
+		return 0, fmt.Errorf("encode pace: %w", err)
+	}
+	if _, err := p.kv.put(ctx, key, next, revision); err != nil {
+		return 0, err
+	}
+	for i := range n {
+		b.slots = append(b.slots, start.Add(time.Duration(i)*b.interval))
+	}
+	return 0, nil
 }

@@ -10,12 +10,12 @@ import (
 
 // Policy is how much patience a lane has.
 type Policy struct {
-	Attempts   int           // failures that a handler saw before the event is given up
-	MaxAge     time.Duration // age of the fact after which it is given up, whatever the attempts; 0: no limit
-	Base       time.Duration // first back-off; doubled with every failure
-	Cap        time.Duration // longest back-off
-	Deliveries int           // deliveries without a conclusion (crashes) before the event is given up
-	Nak        bool          // wait in the lane instead of as a timer: for waits of seconds only, since it keeps its place in the window
+	Attempts int           // failures that a handler saw before the event is given up
+	MaxAge   time.Duration // age of the fact after which it is given up, whatever the attempts; 0: no limit
+	Base     time.Duration // first back-off; doubled with every failure
+	Cap      time.Duration // longest back-off
+	Crashes  int           // deliveries in a row that never came to an end before the event is given up; 0: no limit
+	Nak      bool          // wait in the lane instead of as a timer: for waits of seconds only, since it keeps its place in the window
 }
 
 // Verdict is what happens to a delivery.
@@ -56,7 +56,7 @@ func (p Policy) Decide(e events.Event, err error, failed int, now time.Time, jit
 	switch {
 	case f.Class == fault.Transient && failed+1 >= p.Attempts:
 		return Decision{Verdict: Bury}
-	case p.MaxAge > 0 && due.After(e.At.Add(p.MaxAge)):
+	case p.MaxAge > 0 && due.After(later(e.At, e.Renewed).Add(p.MaxAge)):
 		return Decision{Verdict: Bury}
 	case !e.Deadline.IsZero() && due.After(e.Deadline):
 		// Not before the deadline: the handler sees it pass and says so in its own words.
@@ -65,12 +65,11 @@ func (p Policy) Decide(e events.Event, err error, failed int, now time.Time, jit
 	return Decision{Verdict: Retry, Delay: delay}
 }
 
-// Before is asked before the handler runs: an event that kills its process never gets any further.
-func (p Policy) Before(deliveries uint64) Decision {
-	if p.Deliveries > 0 && deliveries > uint64(p.Deliveries) {
-		return Decision{Verdict: Bury}
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
 	}
-	return Decision{Verdict: Acked}
+	return a
 }
 
 // Undecodable says what happens to a message that is not an event: it is buried, unless a newer build can read it.
@@ -88,17 +87,6 @@ func (p Policy) backoff(failures int, jitter float64) time.Duration {
 		ceiling = p.Base << shift
 	}
 	return max(time.Duration(jitter*float64(ceiling)), p.Base/4)
-}
-
-// failures counts the tries that speak against the event; being told to wait does not.
-func failures(tries []events.Try) int {
-	n := 0
-	for _, t := range tries {
-		if t.Class != string(fault.RetryAfter) {
-			n++
-		}
-	}
-	return n
 }
 
 // keptTries bounds the history that an event carries: the first ones and the latest.

@@ -66,9 +66,6 @@ func (b *Bus) Publish(ctx context.Context, evs ...events.Event) error {
 	return b.publish(ctx, msgs)
 }
 
-// PublishEvent is Publish for one event: the shape that the edge asks for.
-func (b *Bus) PublishEvent(ctx context.Context, e events.Event) error { return b.Publish(ctx, e) }
-
 func eventMsg(ctx context.Context, e events.Event) (*nats.Msg, error) {
 	data, err := events.Encode(e)
 	if err != nil {
@@ -80,7 +77,11 @@ func eventMsg(ctx context.Context, e events.Event) (*nats.Msg, error) {
 	} else {
 		at, due := e.TimerSubjects()
 		msg.Subject = at
-		msg.Header.Set(headerSchedule, "@at "+scheduleTime(e.NotBefore).Format(time.RFC3339))
+		when := e.NotBefore
+		if when.IsZero() {
+			when = time.Now() // the server never fires a schedule of the year 1
+		}
+		msg.Header.Set(headerSchedule, "@at "+scheduleTime(when).Format(time.RFC3339))
 		msg.Header.Set(headerTarget, due)
 	}
 	msg.Header.Set(headerUUID, e.ID)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -51,6 +52,8 @@ const (
 	defaultHoldFor = time.Minute
 	// republishDelay is how long an input waits whose follow-up could not be stored.
 	republishDelay = 2 * time.Second
+	// concludeTime bounds the storing of what a handler concluded.
+	concludeTime = 15 * time.Second
 )
 
 // Serve handles the lanes until ctx ends, then lets running handlers finish and gives the rest back.
@@ -81,6 +84,15 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 		return err
 	}
 	defer stopWatch()
+	for _, g := range gates {
+		if err := g.load(ctx); err != nil {
+			return err // nothing may pass a gate whose state is not known
+		}
+	}
+	keeping, stopKeeping := context.WithCancel(ctx)
+	kept := make(chan struct{})
+	go func() { defer close(kept); b.keepLegs(keeping, gates) }()
+	defer func() { stopKeeping(); <-kept }()
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: cfg.Drain + 10*time.Second}, watermillLog(b.log))
 	if err != nil {
 		return fmt.Errorf("make router: %w", err)
@@ -137,10 +149,11 @@ func (w *worker) subscribe(ctx context.Context, router *message.Router) ([]*Subs
 	var subs []*Subscriber
 	for _, src := range sources(w.lane.Lane) {
 		cfg := consumerOf(w.lane.Lane, src.due, w.lane.Leg, fleet)
-		if err := w.bus.ensureConsumer(ctx, src.stream, cfg); err != nil {
+		ensure := func(ctx context.Context) error { return w.bus.ensureConsumer(ctx, src.stream, cfg) }
+		if err := ensure(ctx); err != nil {
 			return nil, err
 		}
-		sub := &Subscriber{Bus: w.bus, Window: w.lane.Window, Drain: w.cfg.Drain}
+		sub := &Subscriber{Bus: w.bus, Window: w.lane.Window, Drain: w.cfg.Drain, Ensure: ensure}
 		router.AddConsumerHandler(cfg.Durable, src.stream+"/"+cfg.Durable, sub, w.handle)
 		subs = append(subs, sub)
 	}
@@ -199,16 +212,14 @@ func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outc
 	if err != nil {
 		return w.undecodable(ctx, d, payload, err)
 	}
-	if w.lane.Policy.Before(d.deliveries).Verdict == Bury {
-		return w.bury(ctx, d, payload, e, crashLoop())
-	}
 	for {
 		probe, err := w.gate.enter(w.stop) //nolint:contextcheck // parked work ends with the process, not with the delivery's longer life
 		if err != nil {
-			return "left", w.leave(ctx, d, e)
+			d.nakAfter(0) // the process stops: another one may have it at once
+			return "left", errGivenBack
 		}
-		follow, err := w.invoke(ctx, e)
-		if ctx.Err() != nil {
+		follow, err := w.attempt(ctx, d, e)
+		if err != nil && ctx.Err() != nil {
 			return "left", errGivenBack // cut off by the end of the drain: no failure of the event
 		}
 		decision := w.lane.Policy.Decide(e, err, w.failed(d, e), time.Now(), rand.Float64()) //nolint:gosec // jitter needs no secrecy
@@ -222,24 +233,21 @@ func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outc
 	}
 }
 
-// leave gives a delivery back because the process stops: another one may have it at once. The server counts that as a
-// delivery. So that many orderly restarts never look like a crash loop, an event that was delivered often is stored anew.
-func (w *worker) leave(ctx context.Context, d *delivery, e events.Event) error {
-	d.nakAfter(0)
-	if w.lane.Policy.Nak || 2*d.deliveries <= uint64(max(0, w.lane.Policy.Deliveries)) {
-		return errGivenBack
+// attempt runs the handler once, unless the event has killed its workers before.
+func (w *worker) attempt(ctx context.Context, d *delivery, e events.Event) ([]events.Event, error) {
+	crashed, end := w.begin(ctx, d, e)
+	defer end()
+	if crashed {
+		return nil, crashLoop()
 	}
-	if err := w.bus.Publish(ctx, e.Later(time.Now())); err != nil {
-		return errGivenBack
-	}
-	return nil
+	return w.invoke(ctx, e)
 }
 
 func (w *worker) failed(d *delivery, e events.Event) int {
 	if w.lane.Policy.Nak {
 		return int(min(d.deliveries, 1<<16)) - 1
 	}
-	return failures(e.Tries)
+	return e.Failed
 }
 
 // invoke runs the handler. A panic is a failure like any other: counted, logged, and buried when it repeats.
@@ -250,7 +258,7 @@ func (w *worker) invoke(ctx context.Context, e events.Event) (follow []events.Ev
 				Class: fault.Transient, Code: "panic", Forecast: fault.ByConfig, Err: errors.New("the handler panicked"),
 				Cause: "a defect in Kindling stopped the handler", Remedy: "report the log's stack trace; replay after an update",
 			}
-			w.bus.log.ErrorContext(ctx, "handler_panicked", "lane", w.lane.Lane, "mailbox", e.Mailbox, "panic", fmt.Sprintf("%T", r))
+			w.bus.log.ErrorContext(ctx, "handler_panicked", "lane", w.lane.Lane, "mailbox", e.Mailbox, "panic", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
 		}
 	}()
 	return w.lane.Handler.Handle(ctx, e)
@@ -267,6 +275,8 @@ func (w *worker) hold(ctx context.Context, e events.Event, f *fault.Fault, d tim
 func (w *worker) obey(
 	ctx context.Context, d *delivery, payload []byte, e events.Event, follow []events.Event, cause error, decision Decision,
 ) (string, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), concludeTime) // what is concluded is stored, drain or not
+	defer cancel()
 	if decision.Verdict == Acked {
 		if err := w.bus.Publish(ctx, follow...); err != nil {
 			w.warn(ctx, "follow_up_not_stored", e, err)
@@ -286,6 +296,9 @@ func (w *worker) obey(
 	}
 	now := time.Now()
 	e.Tries = addTry(e.Tries, f, now)
+	if f.Class != fault.RetryAfter {
+		e.Failed++ // being told to wait is no failure
+	}
 	if err := w.bus.Publish(ctx, e.Later(now.Add(decision.Delay))); err != nil {
 		w.warn(ctx, "timer_not_stored", e, err)
 		d.nakAfter(republishDelay)
@@ -297,7 +310,7 @@ func (w *worker) obey(
 // bury stores the dead letter, then the fact, then lets the delivery go: a crash between them repeats the step, and
 // the stream recognises the second copy.
 func (w *worker) bury(ctx context.Context, d *delivery, payload []byte, e events.Event, f *fault.Fault) (string, error) {
-	err := w.bus.bury(ctx, d.msg.Subject(), payload, e, w.lane.Lane, f, time.Now())
+	err := w.bus.bury(ctx, d, payload, e, w.lane.Lane, f, time.Now())
 	if err == nil {
 		err = w.lane.Handler.Bury(ctx, e, f)
 	}
@@ -315,7 +328,7 @@ func (w *worker) undecodable(ctx context.Context, d *delivery, payload []byte, c
 		d.nakAfter(decision.Delay)
 		return "left", errGivenBack
 	}
-	if err := w.bus.bury(ctx, d.msg.Subject(), payload, events.Event{}, w.lane.Lane, notAnEvent(cause), time.Now()); err != nil {
+	if err := w.bus.bury(ctx, d, payload, events.Event{}, w.lane.Lane, notAnEvent(cause), time.Now()); err != nil {
 		d.nakAfter(republishDelay)
 		return "left", errGivenBack
 	}

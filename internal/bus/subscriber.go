@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type Subscriber struct {
 	Bus    *Bus
 	Window int
 	Drain  time.Duration
+	Ensure func(ctx context.Context) error // makes the consumer again when it was deleted; nil: that ends the subscription
 
 	mu     sync.Mutex
 	closed bool
@@ -41,11 +43,10 @@ type Subscriber struct {
 type delivery struct {
 	msg        jetstream.Msg
 	deliveries uint64
-	stored     time.Time
+	origin     string // stream and sequence: the same for every delivery of a message
 
 	mu    sync.Mutex
 	delay time.Duration // of the nak
-	term  string        // reason; empty: nak
 }
 
 type deliveryKey struct{}
@@ -109,7 +110,10 @@ type subscription struct {
 	stop  context.CancelFunc
 	work  context.Context //nolint:containedctx // the life of what was taken: outlives ctx by the drain time
 	held  sync.Map        // *delivery → nil
-	wg    sync.WaitGroup  // senders and settlers
+	wg    sync.WaitGroup  // settlers
+
+	sending sync.RWMutex // held for reading by senders to out, so that it is never closed under one
+	ended   bool
 }
 
 func (s *Subscriber) newSubscription(ctx context.Context) *subscription {
@@ -121,15 +125,42 @@ func (s *Subscriber) newSubscription(ctx context.Context) *subscription {
 func (s *subscription) start(cons jetstream.Consumer) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(s.ctx))
 	s.work = work
-	consuming, err := cons.Consume(s.take, jetstream.PullMaxMessages(max(leastPrefetch, s.sub.Window)),
-		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { s.report(err) }))
+	consuming, err := s.consume(cons)
 	if err != nil {
 		cancel()
 		return err
 	}
-	s.sub.active.Go(func() { s.run(consuming, cancel) })
+	s.sub.active.Go(func() { s.run(cons, consuming, cancel) })
 	return nil
+}
+
+func (s *subscription) consume(cons jetstream.Consumer) (jetstream.ConsumeContext, error) {
+	return cons.Consume(s.take, jetstream.PullMaxMessages(max(leastPrefetch, s.sub.Window)),
+		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { s.report(err) }))
+}
+
+// again consumes anew after nats.go gave up, which it does when the consumer was deleted: an operator's slip, or a
+// restore. A lane that silently stands still would be the worst answer.
+func (s *subscription) again(cons jetstream.Consumer) jetstream.ConsumeContext {
+	retry := time.NewTicker(time.Second)
+	defer retry.Stop()
+	for {
+		s.sub.Bus.log.ErrorContext(s.ctx, "consumer_lost", "consumer", cons.CachedInfo().Name, "stream", cons.CachedInfo().Stream)
+		if s.sub.Ensure == nil || s.sub.Ensure(s.ctx) == nil {
+			fresh, err := s.sub.Bus.js.Consumer(s.ctx, cons.CachedInfo().Stream, cons.CachedInfo().Name)
+			if err == nil {
+				if consuming, err := s.consume(fresh); err == nil {
+					return consuming
+				}
+			}
+		}
+		select {
+		case <-retry.C:
+		case <-s.ctx.Done():
+			return nil
+		}
+	}
 }
 
 func (s *subscription) report(err error) {
@@ -139,19 +170,35 @@ func (s *subscription) report(err error) {
 }
 
 // run owns the subscription's life: signs of life while it runs, then an orderly end.
-func (s *subscription) run(consuming jetstream.ConsumeContext, cancel context.CancelFunc) {
+func (s *subscription) run(cons jetstream.Consumer, consuming jetstream.ConsumeContext, cancel context.CancelFunc) {
 	defer cancel()
 	ticker := time.NewTicker(progressEvery)
 	defer ticker.Stop()
-	for s.ctx.Err() == nil {
+	for s.ctx.Err() == nil && consuming != nil {
 		select {
 		case <-s.ctx.Done():
 		case <-ticker.C:
 			s.progress()
+		case <-consuming.Closed():
+			if s.ctx.Err() == nil {
+				consuming = s.again(cons)
+			}
 		}
 	}
-	consuming.Stop()
-	<-consuming.Closed()
+	if consuming != nil {
+		consuming.Stop()
+		<-consuming.Closed()
+	}
+	s.sending.Lock()
+	s.ended = true
+	s.sending.Unlock()
+	s.drain(ticker.C, cancel)
+	close(s.out)
+}
+
+// drain waits until everything taken is settled. Whoever still works when the time is over is told to stop, and its
+// message goes back.
+func (s *subscription) drain(tick <-chan time.Time, cancel context.CancelFunc) {
 	drained := make(chan struct{})
 	go func() { s.wg.Wait(); close(drained) }()
 	limit := time.NewTimer(s.sub.Drain)
@@ -159,12 +206,11 @@ func (s *subscription) run(consuming jetstream.ConsumeContext, cancel context.Ca
 	for {
 		select {
 		case <-drained:
-			close(s.out)
 			return
-		case <-ticker.C:
+		case <-tick:
 			s.progress()
 		case <-limit.C:
-			cancel() // whoever still works is told to stop, and its message goes back
+			cancel()
 		}
 	}
 }
@@ -180,8 +226,12 @@ func (s *subscription) progress() {
 
 // take hands one message on, as soon as the window has room. It runs in nats.go's callback, one at a time.
 func (s *subscription) take(msg jetstream.Msg) {
-	s.wg.Add(1)
-	defer s.wg.Done()
+	s.sending.RLock()
+	defer s.sending.RUnlock()
+	if s.ended || s.ctx.Err() != nil {
+		_ = msg.Nak()
+		return
+	}
 	select {
 	case s.slots <- struct{}{}:
 	case <-s.ctx.Done():
@@ -213,7 +263,7 @@ func (s *subscription) release(d *delivery, cancel context.CancelFunc) {
 func (s *subscription) wrap(msg jetstream.Msg) (*message.Message, *delivery) {
 	d := &delivery{msg: msg, deliveries: 1}
 	if meta, err := msg.Metadata(); err == nil {
-		d.deliveries, d.stored = meta.NumDelivered, meta.Timestamp
+		d.deliveries, d.origin = meta.NumDelivered, meta.Stream+"."+strconv.FormatUint(meta.Sequence.Stream, 10)
 	}
 	headers := msg.Headers()
 	m := message.NewMessage(headers.Get(headerUUID), msg.Data())
@@ -229,7 +279,9 @@ func (s *subscription) wrap(msg jetstream.Msg) (*message.Message, *delivery) {
 func (s *subscription) settle(m *message.Message, d *delivery) {
 	select {
 	case <-m.Acked():
-		s.log(d.msg.DoubleAck(s.work))
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.work), apiTimeout)
+		s.log(d.msg.DoubleAck(ctx))
+		cancel()
 	case <-m.Nacked():
 		s.log(d.giveBack())
 	case <-s.work.Done():
@@ -240,9 +292,6 @@ func (s *subscription) settle(m *message.Message, d *delivery) {
 func (d *delivery) giveBack() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.term != "" {
-		return d.msg.TermWithReason(d.term)
-	}
 	return d.msg.NakWithDelay(max(d.delay, 100*time.Millisecond))
 }
 

@@ -146,12 +146,14 @@ type killer struct {
 	mu    sync.Mutex
 	count map[string]int
 	end   chan struct{}
+	once  sync.Once
 	done  chan struct{}
 }
 
 func (f *fleet) killEverySecond(t *testing.T, seed uint64) *killer {
 	t.Helper()
 	k := &killer{count: make(map[string]int), end: make(chan struct{}), done: make(chan struct{})}
+	t.Cleanup(func() { k.stop() }) // before the products' own clean-up, or it would start them again
 	random := rand.New(rand.NewPCG(seed, 0))
 	go func() {
 		defer close(k.done)
@@ -185,7 +187,7 @@ func (k *killer) kills() int {
 }
 
 func (k *killer) stop() map[string]int {
-	close(k.end)
+	k.once.Do(func() { close(k.end) })
 	<-k.done
 	return k.count
 }

@@ -72,7 +72,9 @@ type Event struct {
 	NotBefore time.Time `json:"not_before,omitzero"` // when to handle it; zero: now
 	Sealed    []byte    `json:"sealed,omitempty"`    // sealed to the one process that may open it
 	Proof     *Proof    `json:"proof,omitempty"`     // whose mailbox the grant is
-	Tries     []Try     `json:"tries,omitempty"`     // failures so far, oldest first
+	Tries     []Try     `json:"tries,omitempty"`     // failures so far, oldest first; long histories are shortened
+	Failed    int       `json:"failed,omitempty"`    // failures that speak against the event, all counted
+	Renewed   time.Time `json:"renewed,omitzero"`    // when an operator gave it a new life; zero: never
 }
 
 // Proof is the stable identity of an account at Microsoft, as verified by token-worker: tid and oid claims,
@@ -103,7 +105,8 @@ func (e Event) Follow(kind Kind, at time.Time) Event {
 	next.Kind = kind
 	next.ID = deriveID(e.ID, kind)
 	next.At = at.UTC().Truncate(time.Millisecond)
-	next.Deadline, next.NotBefore, next.Sealed, next.Tries = time.Time{}, time.Time{}, nil, nil
+	next.Deadline, next.NotBefore, next.Sealed = time.Time{}, time.Time{}, nil
+	next.Tries, next.Failed, next.Renewed = nil, 0, time.Time{}
 	return next
 }
 
@@ -120,8 +123,8 @@ func deriveID(seed string, kind Kind) string {
 
 // Replayed returns e as it is published again by a replay of dead letter seq: a new id, so that it is not taken for a
 // repetition, and no failures counted.
-func (e Event) Replayed(seq uint64) Event {
+func (e Event) Replayed(seq uint64, at time.Time) Event {
 	e.ID = deriveID(e.ID+"|replay|"+strconv.FormatUint(seq, 10), e.Kind)
-	e.Tries, e.NotBefore = nil, time.Time{}
+	e.Tries, e.Failed, e.NotBefore, e.Renewed = nil, 0, time.Time{}, at.UTC().Truncate(time.Millisecond)
 	return e
 }

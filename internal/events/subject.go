@@ -44,9 +44,9 @@ func (e Event) Subject() string {
 }
 
 // TimerSubjects returns the subject under which e waits for its time, and the one under which it then comes due.
-// One timer per lane and mailbox: a second one replaces the first.
+// One timer per event: a second one replaces the first. Events of another consent have timers of their own.
 func (e Event) TimerSubjects() (at, due string) {
-	rest := fmt.Sprintf("%s.%s.%s", e.Kind.Lane(), e.legToken(), e.Mailbox)
+	rest := fmt.Sprintf("%s.%s.%s.%s", e.Kind.Lane(), e.legToken(), e.Mailbox, e.ID)
 	return "kindling.at." + rest, "kindling.due." + rest
 }
 

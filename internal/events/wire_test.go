@@ -156,7 +156,7 @@ func TestFollowDerivesTheSameIDEachTime(t *testing.T) {
 	if first.ID != second.ID || first.ID == e.ID || first.Sealed != nil || !first.Deadline.IsZero() {
 		t.Errorf("followed by %+v and %+v", first, second)
 	}
-	if e.Replayed(7).ID == e.ID || e.Replayed(7).ID == e.Replayed(8).ID {
+	if e.Replayed(7, at).ID == e.ID || e.Replayed(7, at).ID == e.Replayed(8, at).ID {
 		t.Error("a replay's id must depend on the dead letter alone")
 	}
 }
@@ -176,7 +176,7 @@ func TestSubjectsHoldIdsOnly(t *testing.T) {
 	}
 	unclear := all["registration.unclear"]
 	waits, due := unclear.TimerSubjects()
-	if waits != "kindling.at.reconcile.agency.mbxmbxmbxmbxmbxmbxmbxmbx" || due != "kindling.due.reconcile.agency.mbxmbxmbxmbxmbxmbxmbxmbx" || !unclear.Agrees(due) {
+	if waits != "kindling.at.reconcile.agency.mbxmbxmbxmbxmbxmbxmbxmbx."+unclear.ID || due != "kindling.due.reconcile.agency.mbxmbxmbxmbxmbxmbxmbxmbx."+unclear.ID || !unclear.Agrees(due) {
 		t.Errorf("timers %s, %s", waits, due)
 	}
 }
