@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"kindling/internal/console"
@@ -86,8 +89,11 @@ func (s *sandboxed) walkOwner(t *testing.T, browser chromium, l console.LinkView
 // fits fails when the page is wider than the phone.
 func (b *tab) fits(t *testing.T) {
 	t.Helper()
-	if box := ask(t, b, "measure", chromedp.Dimensions("html")); box.Width > phoneWidth {
-		t.Errorf("the page is %d pixels wide on a phone of %d", box.Width, phoneWidth)
+	metrics := ask(t, b, "measure the page", func(ctx context.Context, target *chromedp.Target) (page.GetLayoutMetricsResult, error) {
+		return cdp.Call(ctx, target, page.GetLayoutMetrics, cdp.Empty{})
+	})
+	if width := metrics.CSSContentSize.Width; width > phoneWidth {
+		t.Errorf("the page is %v pixels wide on a phone of %d", width, phoneWidth)
 	}
 }
 
@@ -123,8 +129,8 @@ func (s *sandboxed) walkOperator(t *testing.T, browser chromium, dead console.Li
 	b.do(t, "open the dead letter", chromedp.Click("td a[href^='/dead/']"), chromedp.WaitVisible("main a[href^='/mailboxes/']"))
 	b.do(t, "open its mailbox", chromedp.Click("main a[href^='/mailboxes/']"), chromedp.WaitVisible("h1"))
 	b.says(t, dead.Email, "")
-	for _, page := range []string{"/campaigns", "/mailboxes", "/jobs", "/legs"} {
-		b.do(t, "open "+page, chromedp.Navigate(s.console+page), chromedp.WaitVisible("nav a[aria-current=page]"))
+	for _, path := range []string{"/campaigns", "/mailboxes", "/jobs", "/legs"} {
+		b.do(t, "open "+path, chromedp.Navigate(s.console+path), chromedp.WaitVisible("nav a[aria-current=page]"))
 	}
 	b.do(t, "sign out", chromedp.Click(".who form button"), chromedp.WaitVisible("input[name=token]"))
 	b.quiet(t)
