@@ -141,7 +141,7 @@ func TestRandomFailures(t *testing.T) {
 		}
 		before := w.status()
 		w.now = w.now.Add(time.Duration(rapid.IntRange(0, 120).Draw(r, "minutes")) * time.Minute)
-		w.run(t.Context(), e, e.Replayed(7), e)
+		w.run(t.Context(), e, e.Replayed(7, at), e)
 		after := w.status()
 		if before.State == mailbox.StateRegistered && after.State != mailbox.StateRegistered {
 			r.Errorf("registered, then %s", after.State)

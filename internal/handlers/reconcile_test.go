@@ -75,7 +75,7 @@ func TestPostingAgainEndsInADeadLetterThatAReplayCanMend(t *testing.T) {
 	}
 	w.warmy.refuse = nil
 	posts := w.warmy.posts
-	if !w.run(t.Context(), e.Replayed(7)) || w.status().State != mailbox.StateRegistered || w.warmy.posts != posts+1 {
+	if !w.run(t.Context(), e.Replayed(7, at)) || w.status().State != mailbox.StateRegistered || w.warmy.posts != posts+1 {
 		t.Errorf("the replay ends as %+v after %d more POSTs", w.status(), w.warmy.posts-posts)
 	}
 	w.check(t)
@@ -90,7 +90,7 @@ func TestAReplayOfTheRegistrationNeverPostsBlindly(t *testing.T) {
 	}
 	register := codeOf(0).Follow(events.RegistrationRequested, at)
 	register.Proof = e.Proof
-	if !w.run(t.Context(), register.Replayed(7)) || w.warmy.posts != 1 || w.status().WarmyID != "w1" {
+	if !w.run(t.Context(), register.Replayed(7, at)) || w.warmy.posts != 1 || w.status().WarmyID != "w1" {
 		t.Errorf("ends as %+v after %d POSTs", w.status(), w.warmy.posts)
 	}
 	w.check(t)

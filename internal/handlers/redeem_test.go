@@ -206,7 +206,7 @@ func TestSomeoneElsesTokensAreDestroyed(t *testing.T) {
 		t.Errorf("%+v, %+v", o, w.status())
 	}
 	w.microsoft.proof = nil
-	for _, e := range []events.Event{codeOf(0), codeOf(0).Replayed(7)} {
+	for _, e := range []events.Event{codeOf(0), codeOf(0).Replayed(7, at)} {
 		if o = w.deliver(t.Context(), e); o.err != nil || len(o.follow) != 0 {
 			t.Errorf("again: %+v", o)
 		}
@@ -226,7 +226,7 @@ func TestAReplayOfADeadProofUsesTheStoredTokens(t *testing.T) {
 	}
 	w.microsoft.proof = nil
 	w.now = at.Add(6 * time.Hour) // long after the code died
-	o := w.deliver(t.Context(), codeOf(0).Replayed(7))
+	o := w.deliver(t.Context(), codeOf(0).Replayed(7, at))
 	if o.err != nil || len(o.follow) != 1 || w.status().State != mailbox.StateGranted {
 		t.Fatalf("the replay: %+v, %+v", o, w.status())
 	}

@@ -49,7 +49,7 @@ func TestARevokedGrantNeedsItsOwner(t *testing.T) {
 	if got := w.status(); o.err != nil || len(o.follow) != 0 || got.State != mailbox.StateNeedsConsent || got.Reason != mailbox.Revoked {
 		t.Errorf("%+v, %+v", o, got)
 	}
-	for _, late := range []events.Event{e, codeOf(0).Replayed(7), codeOf(0).Follow(events.RegistrationRequested, at)} {
+	for _, late := range []events.Event{e, codeOf(0).Replayed(7, at), codeOf(0).Follow(events.RegistrationRequested, at)} {
 		if o := w.deliver(t.Context(), late); o.err != nil || len(o.follow) != 0 {
 			t.Errorf("%s afterwards: %+v", late.Kind, o)
 		}
@@ -92,7 +92,7 @@ func TestAFailedRefreshIsTheBussToRepeatOrBury(t *testing.T) {
 			continue
 		}
 		w.microsoft.dead = nil
-		if o = w.deliver(t.Context(), e.Replayed(7)); o.err != nil || w.status().State != mailbox.StateGranted {
+		if o = w.deliver(t.Context(), e.Replayed(7, at)); o.err != nil || w.status().State != mailbox.StateGranted {
 			t.Errorf("the replay: %+v, %+v", o, w.status())
 		}
 	}
@@ -105,7 +105,7 @@ func TestADeadRefreshWhoseTokensSomebodyRenewedLivesAgain(t *testing.T) {
 	if w.status().State != mailbox.StateDead {
 		t.Fatalf("%+v", w.status())
 	}
-	if o := w.deliver(t.Context(), e.Replayed(7)); o.err != nil || len(o.follow) != 1 || w.status().State != mailbox.StateGranted {
+	if o := w.deliver(t.Context(), e.Replayed(7, at)); o.err != nil || len(o.follow) != 1 || w.status().State != mailbox.StateGranted {
 		t.Errorf("%+v, %+v", o, w.status())
 	}
 }

@@ -128,7 +128,7 @@ func TestARefusedMailboxIsRegisteredByAReplay(t *testing.T) {
 		t.Fatalf("%+v, %+v", o, w.status())
 	}
 	w.warmy.refuse = nil
-	if !w.run(t.Context(), e.Replayed(7)) || w.status().State != mailbox.StateRegistered {
+	if !w.run(t.Context(), e.Replayed(7, at)) || w.status().State != mailbox.StateRegistered {
 		t.Errorf("ends as %+v", w.status())
 	}
 	w.check(t)
