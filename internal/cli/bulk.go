@@ -170,12 +170,19 @@ func (s *shell) wait(ctx context.Context, api *API, job console.Job) error {
 	if err := s.print(jobSheet([]console.Job{job}, job)); err != nil {
 		return err
 	}
+	if job.State == console.JobDone && job.Note != "" {
+		s.say("%s", plain(job.Note))
+	}
 	return outcome(job)
 }
 
 // outcome is the error of a job that did not do everything.
 func outcome(job console.Job) error {
 	switch {
+	case job.DiedAgain > 0 && job.DiedAgain == job.Done && job.Done+job.Skipped == job.Total:
+		return fmt.Errorf("all %d died again; see 'kindling dead list'", job.DiedAgain)
+	case job.DiedAgain > 0:
+		return service.WithExit(service.ExitPartly, fmt.Errorf("%d of %d died again: the job is %s; %s", job.DiedAgain, job.Done, job.State, firstOf(job.Note, "see 'kindling dead list'")))
 	case job.State == console.JobDone && job.Skipped == 0:
 		return nil
 	case job.Done == 0:

@@ -5,10 +5,12 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ import (
 	"kindling/internal/console/consoletest"
 	"kindling/internal/events"
 	"kindling/internal/fault"
+	"kindling/internal/mailbox"
 	"kindling/internal/service"
 )
 
@@ -231,10 +234,12 @@ func TestAMailboxIsFoundExplainedAndInvitedAgain(t *testing.T) {
 	tm.run(t, "mailbox", "reinvite", id, "--all").want(t, 64)
 }
 
-func addDead(tm *terminal, forecasts ...fault.Forecast) {
+func addDead(tm *terminal, forecasts ...fault.Forecast) { addDeadOf(tm, "box", forecasts...) }
+
+func addDeadOf(tm *terminal, id mailbox.ID, forecasts ...fault.Forecast) {
 	for _, f := range forecasts {
 		tm.w.Dead.Add(events.DeadLetter{
-			Version: 1, Event: json.RawMessage(`{"sealed":"canary"}`), Mailbox: "box", App: "main", Account: "main", Stage: events.Register,
+			Version: 1, Event: json.RawMessage(`{"sealed":"canary"}`), Mailbox: id, App: "main", Account: "main", Stage: events.Register,
 			Class: "transient", Code: "warmy_502", Cause: "Warmy\x1b[2J answered 502", Remedy: "wait", Forecast: string(f), DiedAt: time.Now().Add(-time.Hour),
 		})
 	}
@@ -270,6 +275,43 @@ func TestAReplayShowsItsCountAndDoesOnlyWhatWasConfirmed(t *testing.T) {
 	tm.run(t, "replay", "status", jobs.Jobs[0].ID, "--wait").want(t, 0)
 	tm.run(t, "replay", "cancel", "nosuch").want(t, 1)
 	tm.run(t, "replay", "resume", jobs.Jobs[0].ID).want(t, 1)
+}
+
+func TestAReplayWhoseMailboxesDieAgainFails(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ die, exit int }{{0, 0}, {1, service.ExitPartly}, {6, service.ExitFailed}} {
+		t.Run(strconv.Itoa(c.die)+" of 6", func(t *testing.T) {
+			t.Parallel()
+			tm := newTerminal(t)
+			died := mailbox.Registration{Phase: mailbox.RegistrationDead, Attempt: "a1", Stage: "register", Since: tm.w.Now()}
+			csv := "email\n"
+			for i := range 6 {
+				csv += fmt.Sprintf("owner%d@a.example\n", i)
+			}
+			tm.run(t, "campaign", "import", tm.file(t, "acme.csv", csv)).want(t, 0)
+			for i := range 6 {
+				id := tm.w.Links.Mailbox("main", fmt.Sprintf("owner%d@a.example", i))
+				tm.w.Grants.Put(id, mailbox.Grant{Phase: mailbox.GrantSaved, Attempt: "a1", Tokens: &mailbox.Tokens{Attempt: "a1", SavedAt: tm.w.Now()}})
+				tm.w.Registrations.Put(id, died)
+				addDeadOf(tm, id, fault.ByTime)
+			}
+			tm.w.Eventually(t, "all are dead", func() bool {
+				return len(decode[console.MailboxList](t, tm.run(t, "mailbox", "list", "--state", "dead", "-o", "json").want(t, 0)).Mailboxes) == 6
+			})
+			tm.w.Dead.OnReplay(func(d events.DeadLetter) {
+				again := died
+				again.Since = died.Since.Add(time.Minute)
+				if int(d.Seq) > c.die {
+					again = mailbox.Registration{Phase: mailbox.Registered, Attempt: "a1", WarmyID: "7", Since: again.Since}
+				}
+				tm.w.Registrations.Put(d.Mailbox, again)
+			})
+			r := tm.run(t, "dead", "replay", "--all", "--yes", "--rate", "1000").want(t, c.exit)
+			if c.die > 0 && !strings.Contains(r.talk, "died again") {
+				t.Errorf("%s", r.talk)
+			}
+		})
+	}
 }
 
 func TestDeadLettersAreListedShownExportedCheckedAndDiscarded(t *testing.T) {

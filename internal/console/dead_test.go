@@ -196,6 +196,52 @@ func TestACanaryThatDiesStopsTheReplay(t *testing.T) {
 	}
 }
 
+func TestAReplayEndsWhenItIsKnownWhatBecameOfEveryMailbox(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	deadMailboxes(t, w, 20)
+	var replayed []string
+	w.Dead.OnReplay(func(d events.DeadLetter) {
+		replayed = append(replayed, d.Mailbox)
+		w.Registrations.Put(d.Mailbox, mailbox.Registration{Phase: mailbox.Posting, Attempt: "a1", Since: w.Now()})
+	})
+	var j console.Job
+	bulk(t, w, console.Worker, "replay", `{"selection":{"all":true},"confirm":20,"rate":1000,"max_failure":10}`).decode(t, &j)
+	w.Eventually(t, "the job waits for the mailboxes", func() bool {
+		call(t, w, console.Viewer, "GET", "/api/v1/replays/"+j.ID, "").decode(t, &j)
+		return j.State == console.JobSettling
+	})
+	if j.Recovered != 0 || j.DiedAgain != 0 {
+		t.Errorf("what is under way is counted: %+v", j)
+	}
+	for i, id := range replayed {
+		if i < 3 {
+			w.Registrations.Put(id, buried(w.Now().Add(-time.Hour))) // a worker whose clock is behind
+			continue
+		}
+		w.Registrations.Put(id, mailbox.Registration{Phase: mailbox.Registered, Attempt: "a1", WarmyID: "7", Since: w.Now()})
+	}
+	j = waitForJob(t, w, j.ID)
+	if j.State != console.JobStopped || j.Done != 20 || j.DiedAgain != 3 || j.Recovered != 17 || j.Note == "" {
+		t.Errorf("job = %+v", j)
+	}
+	if p := call(t, w, console.Worker, "POST", "/api/v1/replays/"+j.ID+"/resume", "").problem(t); p.Code != "nothing_left" {
+		t.Errorf("problem = %+v", p)
+	}
+}
+
+func TestAReplayDoesNotWaitForEverForMailboxesThatDoNotMove(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	deadMailboxes(t, w, 2)
+	var j console.Job
+	bulk(t, w, console.Worker, "replay", `{"selection":{"all":true},"confirm":2,"rate":1000}`).decode(t, &j)
+	j = waitForJob(t, w, j.ID)
+	if j.State != console.JobDone || j.DiedAgain != 0 || j.Recovered != 0 || j.Note == "" {
+		t.Errorf("job = %+v", j)
+	}
+}
+
 func buried(at time.Time) mailbox.Registration {
 	f := &fault.Fault{Class: fault.Transient, Code: "some_code", Cause: "it broke", Remedy: "mend it", Forecast: fault.ByTime}
 	return mailbox.Registration{Attempt: "a1"}.Bury(events.Event{Kind: events.RegistrationRequested, Attempt: "a1"}, f, at)

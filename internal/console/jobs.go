@@ -24,6 +24,7 @@ const (
 	JobWaiting   = "waiting"   // for its turn
 	JobRunning   = "running"   //
 	JobCanary    = "canary"    // waits for what becomes of the first ones
+	JobSettling  = "settling"  // all is replayed; waits for what becomes of it
 	JobStopped   = "stopped"   // too many failures, or the store was away; may be resumed
 	JobCancelled = "cancelled" // by an operator; may be resumed
 	JobDone      = "done"
@@ -41,7 +42,7 @@ type Job struct {
 	Total      int       `json:"total"`
 	Done       int       `json:"done"`
 	Skipped    int       `json:"skipped"`   // were gone or could not be done
-	Recovered  int       `json:"recovered"` // of the replayed mailboxes: dead no longer
+	Recovered  int       `json:"recovered"` // of the replayed mailboxes: dead no longer, and nothing is under way
 	DiedAgain  int       `json:"died_again"`
 	Canary     int       `json:"canary,omitempty"`
 	MaxFailure float64   `json:"max_failure"` // percent
@@ -52,7 +53,8 @@ type Job struct {
 
 	items     []uint64
 	mailboxes []mailbox.ID
-	replayed  []time.Time // by item: when it was replayed; zero: skipped
+	replayed  []replayed // by item
+	watched   int        // replayed mailboxes that are known
 	canaried  bool
 	cancelled bool
 	actor     actor
@@ -68,6 +70,9 @@ type JobList struct {
 func (j Job) Ended() bool {
 	return j.State == JobDone || j.State == JobStopped || j.State == JobCancelled
 }
+
+// left counts the items that were neither done nor skipped.
+func (j Job) left() int { return j.Total - j.Done - j.Skipped }
 
 func newJob(kind string, p Preview, b Bulk, by string) Job {
 	j := Job{
@@ -233,6 +238,8 @@ func (c *Console) resumeJob(r *request, id string) (Job, error) {
 		return Job{}, errForbidden(Admin)
 	case view.State != JobStopped && view.State != JobCancelled:
 		return Job{}, problem(http.StatusConflict, "not_stopped", "the job is not stopped", "none: it goes on or is done")
+	case view.left() == 0:
+		return Job{}, problem(http.StatusConflict, "nothing_left", "the job has nothing left to do", "choose the dead letters again")
 	}
 	if err := c.intend(r.Context(), r.actor, r.id, deed{action: "job.resume", target: id, count: 1}); err != nil {
 		return Job{}, err
@@ -243,7 +250,7 @@ func (c *Console) resumeJob(r *request, id string) (Job, error) {
 	if resumes {
 		// What died again was seen by the operator who resumes: it must not stop the job a second time.
 		j.State, j.Note, j.cancelled, j.EndedAt = JobWaiting, "", false, time.Time{}
-		j.replayed = make([]time.Time, len(j.replayed))
+		j.replayed = make([]replayed, len(j.replayed))
 		j.actor, j.request = r.actor, r.id
 	}
 	c.jobs.mu.Unlock()

@@ -112,7 +112,7 @@ type Config struct {
 	OperatorsFile  string        // see LoadOperators; read again when it changes
 	Log            *slog.Logger
 	Now            func() time.Time // nil: time.Now
-	CanaryWait     time.Duration    // how long a replay waits for its canary to settle; 0: one minute
+	CanaryWait     time.Duration    // how long a replay waits for news of its mailboxes; 0: one minute
 }
 
 const (

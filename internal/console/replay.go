@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"kindling/internal/mailbox"
 )
 
 // parallelJobs bounds the jobs that run at the same time.
@@ -49,7 +47,7 @@ func (c *Console) run(ctx context.Context, j *Job) {
 		case errors.Is(err, errCancelled):
 			j.State, j.Note = JobCancelled, "resume it to do the rest"
 		case errors.Is(err, errTooMany):
-			j.State, j.Note = JobStopped, fmt.Sprintf("more than %g %% of the replayed mailboxes died again; look at their dead letters before you resume it", j.MaxFailure)
+			j.State, j.Note = JobStopped, tooManyNote(j)
 		case ctx.Err() != nil:
 			j.State, j.Note = JobStopped, "the console was stopped; choose the same again"
 		default:
@@ -60,6 +58,14 @@ func (c *Console) run(ctx context.Context, j *Job) {
 	c.concluded(ctx, j.actor, j.request, deedOf(j), err)
 }
 
+func tooManyNote(j *Job) string {
+	note := fmt.Sprintf("more than %g %% of the replayed mailboxes died again; look at their dead letters", j.MaxFailure)
+	if j.left() > 0 {
+		note += " before you resume it"
+	}
+	return note
+}
+
 // judgeEvery is how many replays pass between two looks at what became of them.
 const judgeEvery = 50
 
@@ -67,7 +73,7 @@ func (c *Console) work(ctx context.Context, j *Job) error {
 	c.jobs.change(j, func(j *Job) {
 		j.State = JobRunning
 		if j.replayed == nil {
-			j.replayed = make([]time.Time, j.Total)
+			j.replayed = make([]replayed, j.Total)
 		}
 	})
 	pace := time.NewTicker(time.Duration(float64(time.Second) / j.Rate))
@@ -83,8 +89,7 @@ func (c *Console) work(ctx context.Context, j *Job) error {
 			return err
 		}
 	}
-	c.judge(j)
-	return nil
+	return c.settle(ctx, j)
 }
 
 // turn waits until the pace allows the next step.
@@ -108,7 +113,7 @@ func (c *Console) isCancelled(j *Job) bool {
 
 // step does item i. What is gone, or cannot be done any more, is skipped; only a store that fails stops the job.
 func (c *Console) step(ctx context.Context, j *Job, i int) error {
-	at := c.cfg.Now()
+	before := c.beforeReplay(j, i)
 	var err error
 	switch j.Kind {
 	case jobReplay:
@@ -132,7 +137,7 @@ func (c *Console) step(ctx context.Context, j *Job, i int) error {
 			return
 		}
 		j.Done++
-		j.replayed[i] = at
+		j.replayed[i] = before
 	})
 	return nil
 }
@@ -151,58 +156,4 @@ func (c *Console) look(ctx context.Context, j *Job, done int) error {
 	}
 	c.judge(j)
 	return tooMany(j)
-}
-
-// waitForCanary waits until every mailbox replayed so far is either dead again or not, at most CanaryWait.
-func (c *Console) waitForCanary(ctx context.Context, j *Job) error {
-	c.jobs.change(j, func(j *Job) { j.State = JobCanary })
-	timeout := time.NewTimer(c.cfg.CanaryWait)
-	defer timeout.Stop()
-	tick := time.NewTicker(min(time.Second, c.cfg.CanaryWait/20+time.Millisecond))
-	defer tick.Stop()
-	for waiting := true; waiting && c.judge(j) > 0; {
-		select {
-		case <-timeout.C:
-			waiting = false
-		default:
-			if err := c.turn(ctx, j, tick.C); err != nil {
-				return err
-			}
-		}
-	}
-	c.jobs.change(j, func(j *Job) { j.State = JobRunning })
-	return tooMany(j)
-}
-
-// judge counts what became of the replayed mailboxes and returns how many are still undecided.
-func (c *Console) judge(j *Job) (pending int) {
-	if j.Kind != jobReplay {
-		return 0
-	}
-	recovered, died := 0, 0
-	for i, at := range j.replayed {
-		if at.IsZero() {
-			continue
-		}
-		item, ok := c.roster.Mailbox(j.mailboxes[i])
-		switch {
-		case !ok:
-		case item.Status.State != mailbox.StateDead:
-			recovered++
-		case item.Status.Since.After(at):
-			died++
-		default:
-			pending++
-		}
-	}
-	c.jobs.change(j, func(j *Job) { j.Recovered, j.DiedAgain = recovered, died })
-	return pending
-}
-
-func tooMany(j *Job) error {
-	judged := j.Recovered + j.DiedAgain
-	if judged > 0 && float64(j.DiedAgain)*100 > j.MaxFailure*float64(judged) {
-		return errTooMany
-	}
-	return nil
 }
