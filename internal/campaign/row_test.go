@@ -229,3 +229,42 @@ func TestSurveyCountsWhatADryRunMustTell(t *testing.T) {
 		t.Errorf("%v %s", s.Problems, diff)
 	}
 }
+
+func TestDefaultsAreJudgedLikeTheColumnsTheyStandFor(t *testing.T) {
+	t.Parallel()
+	rules := campaign.Rules{Apps: []string{"main"}, Accounts: []string{"agency"}, TariffPlanTypes: []int{41}}
+	for _, c := range []struct {
+		given  campaign.Defaults
+		column string
+	}{
+		{campaign.Defaults{}, ""},
+		{campaign.Defaults{App: "Main", Account: "agency", Tenant: "Common", TariffPlanTypeID: 41, SpeedMode: "FAST"}, ""},
+		{campaign.Defaults{Tenant: "contoso.example"}, ""},
+		{campaign.Defaults{Tenant: "commmon"}, "tenant"},
+		{campaign.Defaults{SpeedMode: "warp"}, "speed_mode"},
+		{campaign.Defaults{TariffPlanTypeID: -1}, "tariff_plan_type_id"},
+		{campaign.Defaults{TariffPlanTypeID: 7}, "tariff_plan_type_id"},
+		{campaign.Defaults{App: "mian"}, "app"},
+		{campaign.Defaults{Account: "nobody"}, "account"},
+	} {
+		rules.Defaults = c.given
+		found := rules.CheckDefaults()
+		switch {
+		case c.column == "" && len(found) != 0:
+			t.Errorf("%+v: %v", c.given, found)
+		case c.column != "" && (len(found) != 1 || found[0].Column != c.column || found[0].Remedy == ""):
+			t.Errorf("%+v: %v", c.given, found)
+		}
+	}
+}
+
+func TestDefaultsOfAnyCaseFillRows(t *testing.T) {
+	t.Parallel()
+	reader := campaign.Read(strings.NewReader("email\nada@a.example\n"), campaign.Rules{
+		Defaults: campaign.Defaults{App: "main", Account: "main", Tenant: "Contoso.Example", TariffPlanTypeID: 1, SpeedMode: "Fast"},
+	})
+	row, err := reader.Next()
+	if err != nil || !row.Usable() || row.Tenant != "contoso.example" || row.SpeedMode != "fast" {
+		t.Errorf("%+v %v", row, err)
+	}
+}

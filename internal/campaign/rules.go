@@ -15,11 +15,32 @@ type ruleset struct {
 
 func newRuleset(r Rules) ruleset {
 	rs := ruleset{Rules: r, sum: strings.ToLower(strings.TrimSpace(r.SHA256))}
+	rs.Defaults.Tenant, rs.Defaults.SpeedMode = strings.ToLower(r.Defaults.Tenant), strings.ToLower(r.Defaults.SpeedMode)
 	rs.AllowedDomains = nil
 	for _, domain := range r.AllowedDomains {
 		rs.AllowedDomains = append(rs.AllowedDomains, strings.ToLower(strings.TrimSpace(domain)))
 	}
 	return rs
+}
+
+// CheckDefaults judges the defaults by the rules of the columns they stand for, so that a mistyped one is told once and
+// not stored with every row. A default that is not given is none of its business. It returns every problem, without a line.
+func (r Rules) CheckDefaults() []Problem {
+	rs, row := newRuleset(r), Row{}
+	if d := r.Defaults; d.App != "" {
+		named(&row, colApp, d.App, "", r.Apps)
+	}
+	if d := r.Defaults; d.Account != "" {
+		named(&row, colAccount, d.Account, "", r.Accounts)
+	}
+	tenant(&row, rs.Defaults.Tenant, "")
+	if id := r.Defaults.TariffPlanTypeID; id != 0 {
+		rs.tariff(&row, strconv.Itoa(id))
+	}
+	if mode := rs.Defaults.SpeedMode; mode != "" {
+		speed(&row, mode, "")
+	}
+	return row.Problems
 }
 
 // judge fills a row from a record and notes everything that is wrong with it,

@@ -73,6 +73,9 @@ func (c *Console) importCampaign(r *request, form importForm, m *importer) error
 		CreatedAt: c.cfg.Now().UTC().Truncate(time.Millisecond), CreatedBy: r.actor.name,
 	}
 	rules := campaign.Rules{Defaults: form.defaults, Apps: c.cfg.Apps, Accounts: c.cfg.Accounts, AllowedDomains: c.cfg.AllowedDomains}
+	if wrong := rules.CheckDefaults(); len(wrong) > 0 {
+		return errBadRequest("bad_default", "the campaign's default "+wrong[0].Column+" is refused: "+wrong[0].Reason, wrong[0].Remedy)
+	}
 	if form.dryRun {
 		return c.importFile(ctx, form.file, rules, m)
 	}

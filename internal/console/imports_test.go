@@ -139,6 +139,20 @@ func TestChangedValuesOfAKnownMailboxAreReportedAndNotTaken(t *testing.T) {
 	}
 }
 
+func TestAMistypedDefaultIsRefusedBeforeAnythingIsStored(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	for _, query := range []string{"tenant=commmon", "speed_mode=warp", "app=mian", "account=nobody"} {
+		a := call(t, w, console.Worker, "POST", "/api/v1/campaigns?name=Spring&"+query, threeRows, "Content-Type", "text/csv")
+		if p := a.problem(t); p.Status != http.StatusBadRequest || p.Code != "bad_default" || p.Remedy == "" {
+			t.Errorf("%s: %+v", query, p)
+		}
+	}
+	if w.Invitations.Len() != 0 || w.Campaigns.Len() != 0 {
+		t.Error("something was stored")
+	}
+}
+
 func TestADryRunStoresNothing(t *testing.T) {
 	t.Parallel()
 	w := consoletest.New(t)
