@@ -437,7 +437,26 @@ func TestTheConfigurationIsShownAndChecked(t *testing.T) {
 	if !strings.Contains(r.out, "https://connect.example.com") || !strings.Contains(r.out, "good.yaml") {
 		t.Errorf("%s", r.out)
 	}
-	tm.run(t, "config", "validate", "--config", good).want(t, 0)
+	full := fmt.Sprintf("edge: {public_url: \"https://connect.example.com\"}\nnats: {url: \"nats://127.0.0.1:4222\"}\nkeys: {dir: %q}\n"+
+		"apps: [{name: main, client_id: 11111111-2222-3333-4444-555555555555, client_secret_file: %q}]\n"+
+		"accounts: [{name: main, api_key_file: %q}]\n", tm.dir, tm.file(t, "client", "s3cret"), filepath.Join(tm.dir, "api-key"))
+	usable := tm.file(t, "usable.yaml", full)
+	for process, exit := range map[string]int{"edge": 0, "token-worker": 0, "console": 0, "warmy-worker": service.ExitConfig, "up": service.ExitConfig, "odd": service.ExitUsage} {
+		if r := tm.run(t, "config", "validate", "--config", usable, "--for", process).want(t, exit); exit != service.ExitUsage && !strings.Contains(r.talk, usable) {
+			t.Errorf("%s: it is not told which file was checked: %s", process, r.talk)
+		}
+	}
+	if r := tm.run(t, "config", "validate", "--config", usable).want(t, service.ExitConfig); !strings.Contains(r.talk, "accounts.main.api_key_file") {
+		t.Errorf("%s", r.talk)
+	}
+	tm.file(t, "api-key", "s3cret")
+	tm.run(t, "config", "validate", "--config", usable).want(t, 0)
+	if r := tm.run(t, "config", "validate", "--config", good).want(t, service.ExitConfig); !strings.Contains(r.talk, "apps: is missing") {
+		t.Errorf("%s", r.talk)
+	}
+	if r := tm.run(t, "config", "validate").want(t, service.ExitConfig); !strings.Contains(r.talk, "there is no kindling.yaml") {
+		t.Errorf("%s", r.talk)
+	}
 	bad := tm.file(t, "bad.yaml", "edgy: {}\n")
 	tm.run(t, "config", "validate", "--config", bad).want(t, service.ExitConfig)
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kindling/internal/config"
 	"kindling/internal/console"
 	"kindling/internal/seal"
 	"kindling/internal/service"
@@ -19,54 +18,6 @@ const (
 	defaultKeys      = "kindling-data/keys"
 	defaultOperators = "kindling-data/operators.json"
 )
-
-func (s *shell) configCommands() *cobra.Command {
-	var file string
-	var origin bool
-	load := func() (config.Config, error) {
-		return config.Load(config.Source{
-			File: file, Environ: s.env.Environ(), Known: []string{service.EnvLog, service.EnvLogFormat, EnvServer, EnvTokenFile},
-		})
-	}
-	show := &cobra.Command{
-		Use: "show", Short: "Print the effective configuration, secrets redacted", Args: args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			cfg, err := load()
-			if err != nil {
-				return err
-			}
-			d := sheet{header: []string{"key", "value"}, items: []any{}}
-			if origin {
-				d.header = append(d.header, "origin")
-			}
-			for _, e := range cfg.Show(origin) {
-				row := []string{e.Key, e.Value}
-				item := map[string]string{"key": e.Key, "value": e.Value}
-				if origin {
-					row = append(row, e.Origin)
-					item["origin"] = e.Origin
-				}
-				d.rows, d.items = append(d.rows, row), append(d.items, item)
-			}
-			d.value = d.items
-			return s.print(d)
-		},
-	}
-	show.Flags().BoolVar(&origin, "origin", false, "also where each value comes from")
-	validate := &cobra.Command{
-		Use: "validate", Short: "Check the configuration; all problems at once, exit 78", Args: args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			if _, err := load(); err != nil {
-				return err
-			}
-			s.say("the configuration is valid")
-			return nil
-		},
-	}
-	group := s.group(&cobra.Command{Use: "config", Short: "Show and check the configuration"}, show, validate)
-	group.PersistentFlags().StringVar(&file, "config", "", "configuration file (default "+config.DefaultFile+")")
-	return group
-}
 
 func (s *shell) keyCommands() *cobra.Command {
 	var dir string

@@ -100,18 +100,25 @@ func (l *loader) layers(src Source) error {
 
 // file reads the configuration file, if there is one to read.
 func (l *loader) file(src Source) layer {
-	d := document{path: src.File, problems: &l.problems, layer: newLayer(), names: l.names}
-	if d.path == "" {
-		d.path = lookup(src.Environ, EnvFile)
+	d := document{path: src.Path(), problems: &l.problems, layer: newLayer(), names: l.names}
+	if d.path != "" {
+		d.load()
 	}
-	if d.path == "" {
-		d.path = DefaultFile
-		if _, err := os.Stat(d.path); errors.Is(err, fs.ErrNotExist) {
-			return d.layer
-		}
-	}
-	d.load()
 	return d.layer
+}
+
+// Path returns the configuration file that Load reads; empty when there is none.
+func (s Source) Path() string {
+	if s.File != "" {
+		return s.File
+	}
+	if named := lookup(s.Environ, EnvFile); named != "" {
+		return named
+	}
+	if _, err := os.Stat(DefaultFile); errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return DefaultFile
 }
 
 func lookup(environ []string, name string) string {

@@ -23,6 +23,17 @@ const (
 	Up = Edge | TokenWorker | WarmyWorker | Console | embedded
 )
 
+// RoleNames lists what RoleOf knows.
+func RoleNames() []string { return []string{"edge", "token-worker", "warmy-worker", "console", "up"} }
+
+// RoleOf returns the role of this name, and whether there is one.
+func RoleOf(name string) (Role, bool) {
+	role, ok := map[string]Role{
+		"edge": Edge, "token-worker": TokenWorker, "warmy-worker": WarmyWorker, "console": Console, "up": Up,
+	}[name]
+	return role, ok
+}
+
 func (r Role) has(one Role) bool { return r&one != 0 }
 
 // exampleClientID stands in the example file and is nobody's app.
