@@ -71,10 +71,10 @@ func (p pubSub) stream(topic string) (name, subject string, err error) {
 }
 
 func (p pubSub) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	if err := p.SubscribeInitialize(topic); err != nil {
+	if err := p.SubscribeInitialize(topic); err != nil { //nolint:contextcheck // the suite's interface has none
 		return nil, err
 	}
-	name, _, err := p.stream(topic)
+	name, _, err := p.stream(topic) //nolint:contextcheck // as above
 	if err != nil {
 		return nil, err
 	}
