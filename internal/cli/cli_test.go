@@ -414,6 +414,33 @@ func TestAnOperatorIsAddedListedAndRemoved(t *testing.T) {
 	tm.run(t, "operator", "remove", "Ada", "--file", file).want(t, 1)
 }
 
+func TestTheLastAdminStays(t *testing.T) {
+	t.Parallel()
+	tm := newTerminal(t)
+	file := filepath.Join(tm.dir, "ops.json")
+	tm.run(t, "operator", "add", "Ada", "--role", "admin", "--file", file).want(t, 0)
+	tm.run(t, "operator", "add", "Bob", "--role", "operator", "--file", file).want(t, 0)
+	if r := tm.run(t, "operator", "remove", "Ada", "--file", file).want(t, service.ExitFailed); !strings.Contains(r.talk, "operator add NAME --role admin") {
+		t.Errorf("%s", r.talk)
+	}
+	tm.run(t, "operator", "remove", "Bob", "--file", file).want(t, 0)
+	tm.run(t, "operator", "add", "Eve", "--role", "admin", "--file", file).want(t, 0)
+	tm.run(t, "operator", "remove", "Ada", "--file", file).want(t, 0)
+}
+
+func TestATokenFileThatExistsIsKept(t *testing.T) {
+	t.Parallel()
+	tm := newTerminal(t)
+	file, token := filepath.Join(tm.dir, "ops.json"), tm.file(t, "ada.token", "old")
+	r := tm.run(t, "operator", "add", "Ada", "--file", file, "--write-token", token).want(t, service.ExitUsage)
+	if strings.Contains(r.talk, "--overwrite") {
+		t.Errorf("a flag that does not exist is named: %s", r.talk)
+	}
+	if data, err := os.ReadFile(token); err != nil || string(data) != "old" {
+		t.Errorf("%q %v", data, err)
+	}
+}
+
 func TestKeysAreMadeOnce(t *testing.T) {
 	t.Parallel()
 	tm := newTerminal(t)

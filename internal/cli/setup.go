@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -66,6 +68,9 @@ func (s *shell) operatorAddCommand(file *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if _, err := os.Lstat(to); to != "" && err == nil {
+				return usage(fmt.Errorf("%s exists: name a file that is not there yet", to))
+			}
 			token, entry := console.NewOperator(given[0], role)
 			if days < 0 {
 				return usage(errors.New("--days is not negative"))
@@ -119,16 +124,25 @@ func (s *shell) operatorRemoveCommand(file *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var kept []console.Operator
-			for _, o := range entries {
-				if o.Name != given[0] {
-					kept = append(kept, o)
-				}
-			}
-			if len(kept) == len(entries) {
+			kept := slices.DeleteFunc(slices.Clone(entries), func(o console.Operator) bool { return o.Name == given[0] })
+			switch {
+			case len(kept) == len(entries):
 				return errors.New("there is no operator of this name (there are " + strconv.Itoa(len(entries)) + ")")
+			case admins(entries) > 0 && admins(kept) == 0:
+				return errors.New("this is the last admin, without whom nobody may discard: add another one first (kindling operator add NAME --role admin)")
 			}
 			return console.SaveOperators(*file, kept)
 		},
 	}
+}
+
+// admins counts those whose token has not expired.
+func admins(entries []console.Operator) int {
+	n := 0
+	for _, o := range entries {
+		if o.Role == console.Admin && (o.ExpiresAt.IsZero() || o.ExpiresAt.After(time.Now())) {
+			n++
+		}
+	}
+	return n
 }
