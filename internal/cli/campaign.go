@@ -239,7 +239,7 @@ func (s *shell) campaignShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s.say("campaign %s (%s), imported %s by %s: %d rows, %d refused", c.ID, plain(c.Name), moment(c.CreatedAt), plain(c.CreatedBy), c.Rows, c.Refused)
+			s.answer("campaign %s (%s), imported %s by %s: %d rows, %d refused", c.ID, plain(c.Name), moment(c.CreatedAt), plain(c.CreatedBy), c.Rows, c.Refused)
 			return s.print(funnel(c.Funnel, c))
 		},
 	}
@@ -309,5 +309,20 @@ func (s *shell) download(cmd *cobra.Command, ref, what string, query url.Values,
 	if err != nil {
 		return err
 	}
-	return w.end(api.Download(cmd.Context(), "/campaigns/"+url.PathEscape(c.ID)+"/"+what, query, w))
+	lines := query.Get("format") == "jsonl"
+	out := &rows{to: w, array: lines && s.output == formatJSON}
+	err = api.Download(cmd.Context(), "/campaigns/"+url.PathEscape(c.ID)+"/"+what, query, out)
+	if err == nil {
+		err = out.end()
+	}
+	if err = w.end(err); err != nil {
+		return err
+	}
+	if n := out.lines; w.temp != nil {
+		if !lines {
+			n-- // the header
+		}
+		s.say("%d rows written to %s", n, plain(to))
+	}
+	return nil
 }

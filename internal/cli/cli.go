@@ -132,6 +132,16 @@ func (s *shell) say(format string, values ...any) {
 	_, _ = fmt.Fprintf(s.env.Stderr, format+"\n", values...) // nobody is left to be told
 }
 
+// answer prints a sentence that answers the question, which is data. The other forms of output hold it in fields, or as
+// rows alone, so that there it is talk.
+func (s *shell) answer(format string, values ...any) {
+	if s.output != formatTable {
+		s.say(format, values...)
+		return
+	}
+	_, _ = fmt.Fprintf(s.env.Stdout, format+"\n", values...) // nobody is left to be told
+}
+
 func (s *shell) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: args(cobra.NoArgs),

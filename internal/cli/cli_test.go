@@ -130,6 +130,34 @@ func TestAFileIsImportedAndItsLinksHandedOut(t *testing.T) {
 	}
 }
 
+func TestLinksAndDeadLettersAreOneDocumentAsJSON(t *testing.T) {
+	t.Parallel()
+	tm := newTerminal(t)
+	tm.run(t, "campaign", "import", tm.file(t, "acme.csv", someRows)).want(t, 0)
+	if links := decode[[]console.LinkView](t, tm.run(t, "campaign", "links", "acme", "-o", "json").want(t, 0)); len(links) != 2 {
+		t.Errorf("%+v", links)
+	}
+	if r := tm.run(t, "campaign", "links", "acme", "-o", "jsonl").want(t, 0); strings.Count(r.out, "\n") != 2 || strings.HasPrefix(r.out, "[") {
+		t.Errorf("%s", r.out)
+	}
+	if r := tm.run(t, "campaign", "links", "acme", "--state", "dead", "-o", "json").want(t, 0); r.out != "[]\n" {
+		t.Errorf("%q", r.out)
+	}
+	if r := tm.run(t, "dead", "export", "-o", "json").want(t, 0); r.out != "[]\n" {
+		t.Errorf("%q", r.out)
+	}
+	addDead(tm, fault.ByTime, fault.ByTime, fault.Never)
+	if letters := decode[[]console.DeadView](t, tm.run(t, "dead", "export", "-o", "json").want(t, 0)); len(letters) != 3 {
+		t.Errorf("%+v", letters)
+	}
+	for _, what := range []string{"links", "export"} {
+		to := filepath.Join(tm.dir, what)
+		if r := tm.run(t, "campaign", what, "acme", "--to", to).want(t, 0); !strings.Contains(r.talk, "2 rows written to "+to) || r.out != "" {
+			t.Errorf("%s", r.talk)
+		}
+	}
+}
+
 func TestTheResultOfAnImportIsWrittenForItsOwnerAlone(t *testing.T) {
 	t.Parallel()
 	tm := newTerminal(t)
@@ -216,7 +244,7 @@ func TestAMailboxIsFoundExplainedAndInvitedAgain(t *testing.T) {
 		t.Errorf("mailbox = %+v", m)
 	}
 	r := tm.run(t, "mailbox", "explain", id).want(t, 0)
-	if !strings.Contains(r.out, "invited") || !strings.Contains(r.talk, "remind the owner") {
+	if !strings.Contains(r.out, "invited") || !strings.Contains(r.out, "remind the owner") || r.talk != "" {
 		t.Errorf("%s%s", r.out, r.talk)
 	}
 	link := decode[console.NewLink](t, tm.run(t, "mailbox", "reinvite", "ada@a.example", "--reason", "lost", "-o", "json").want(t, 0))
@@ -323,8 +351,8 @@ func TestDeadLettersAreListedShownExportedCheckedAndDiscarded(t *testing.T) {
 		t.Errorf("%s", r.out)
 	}
 	r = tm.run(t, "dead", "show", "1").want(t, 0)
-	if strings.Contains(r.out+r.talk, "\x1b") || !strings.Contains(r.talk, `\x1b[2J`) {
-		t.Errorf("a cause moves the cursor: %q", r.talk)
+	if strings.Contains(r.out+r.talk, "\x1b") || !strings.Contains(r.out, `: Warmy\x1b[2J`) || r.talk != "" {
+		t.Errorf("a cause moves the cursor: %q %q", r.out, r.talk)
 	}
 	r = tm.run(t, "dead", "export").want(t, 0)
 	if strings.Count(r.out, "\n") != 3 || strings.Contains(r.out, "canary") {
@@ -348,7 +376,7 @@ func TestLegsAreHeldAndReleased(t *testing.T) {
 	if !strings.Contains(r.out, "held") || !strings.Contains(r.out, "maintenance") {
 		t.Errorf("%s", r.out)
 	}
-	if r := tm.run(t, "status").want(t, 0); !strings.Contains(r.talk, "leg warmy/main is held") {
+	if r := tm.run(t, "status").want(t, 0); !strings.Contains(r.out, "leg warmy/main is held") || r.talk != "" || strings.Contains(r.out, "unknown") {
 		t.Errorf("%s", r.talk)
 	}
 	tm.run(t, "leg", "release", "warmy/main").want(t, 0)

@@ -221,7 +221,7 @@ func (s *shell) deadShowCommand() *cobra.Command {
 			if err := s.print(d); err != nil {
 				return err
 			}
-			s.say("dead letter %d: %s %s of mailbox %s: %s\n  to do: %s\n  forecast: %s", l.Seq, l.Stage, l.Code, l.Mailbox, plain(l.Cause), plain(l.Remedy), l.Forecast)
+			s.answer("dead letter %d: %s %s of mailbox %s: %s\n  to do: %s\n  forecast: %s", l.Seq, l.Stage, l.Code, l.Mailbox, plain(l.Cause), plain(l.Remedy), l.Forecast)
 			return nil
 		},
 	}
@@ -232,7 +232,7 @@ func (s *shell) deadExportCommand() *cobra.Command {
 	var to string
 	var overwrite bool
 	cmd := &cobra.Command{
-		Use: "export", Short: "Write dead letters as JSON lines, without their sealed payloads", Args: args(cobra.NoArgs),
+		Use: "export", Short: "Write dead letters as JSON lines, or with -o json as one array, without their sealed payloads", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			sel, err := f.selection(time.Now())
 			if err != nil {
@@ -242,15 +242,16 @@ func (s *shell) deadExportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			enc, n := json.NewEncoder(w), 0
-			err = s.eachDead(cmd.Context(), sel, func(d console.DeadView) (bool, error) {
-				n++
-				return true, enc.Encode(d)
-			})
+			out := &rows{to: w, array: s.output == formatJSON}
+			enc := json.NewEncoder(out)
+			err = s.eachDead(cmd.Context(), sel, func(d console.DeadView) (bool, error) { return true, enc.Encode(d) })
+			if err == nil {
+				err = out.end()
+			}
 			if err = w.end(err); err != nil {
 				return err
 			}
-			s.say("%d dead letters", n)
+			s.say("%d dead letters", out.lines)
 			return nil
 		},
 	}

@@ -25,15 +25,15 @@ func (s *shell) statusCommand() *cobra.Command {
 			if err := s.print(funnel(st.Funnel, st)); err != nil {
 				return err
 			}
-			eta := "unknown"
-			if st.ETASeconds > 0 {
-				eta = time.Duration(st.ETASeconds * float64(time.Second)).Round(time.Second).String()
+			eta := ""
+			if st.InPipeline > 0 && st.ETASeconds > 0 {
+				eta = ", done in " + time.Duration(st.ETASeconds*float64(time.Second)).Round(time.Second).String()
 			}
-			s.say("%.1f registered a minute, %d in the last hour; %d under way, done in %s; %d dead letters",
+			s.answer("%.1f registered a minute, %d in the last hour; %d under way%s; %d dead letters",
 				st.Rate, st.LastHour, st.InPipeline, eta, st.Dead.Total)
 			for _, l := range st.Legs {
 				if l.State != leg.Open {
-					s.say("leg %s is %s since %s: %s", l.Name, l.State, moment(l.Since), plain(l.Cause))
+					s.answer("leg %s is %s since %s: %s", l.Name, l.State, moment(l.Since), plain(l.Cause))
 				}
 			}
 			return nil

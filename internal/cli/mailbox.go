@@ -174,16 +174,13 @@ func (s *shell) explainCommand() *cobra.Command {
 			d.rows = append(d.rows, []string{moment(m.At), m.By, m.What, m.Detail})
 			d.items = append(d.items, m)
 		}
-		if err := s.print(d); err != nil {
-			return err
-		}
-		s.say("%s is %s since %s", plain(e.Mailbox.Address), e.Mailbox.State, moment(e.Mailbox.Since))
+		s.answer("%s is %s since %s", plain(e.Mailbox.Address), e.Mailbox.State, moment(e.Mailbox.Since))
 		for _, line := range [][2]string{{"why", e.Mailbox.Reason}, {"to do", e.Mailbox.Remedy}, {"next", e.Mailbox.Next}} {
 			if line[1] != "" {
-				s.say("  %-6s %s", line[0]+":", plain(line[1]))
+				s.answer("  %-6s %s", line[0]+":", plain(line[1]))
 			}
 		}
-		return nil
+		return s.print(d)
 	})
 }
 
