@@ -123,7 +123,10 @@ func (c *Console) previewReinvite(s MailboxSelection) (Preview, error) {
 	if err := s.check(); err != nil {
 		return Preview{}, err
 	}
-	var err error
+	err := c.checkNames(s.Apps, s.Accounts, s.Reasons)
+	if err != nil {
+		return Preview{}, err
+	}
 	if s.Campaigns, err = c.campaignIDs(s.Campaigns); err != nil {
 		return Preview{}, err
 	}

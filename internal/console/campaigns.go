@@ -217,7 +217,7 @@ func (c *Console) formOf(fields map[string]string) (importForm, error) {
 			err = errors.New("unknown")
 		}
 		if err != nil {
-			return importForm{}, errBadRequest("bad_parameter", fmt.Sprintf("the parameter %.40q is unknown or has a wrong value", key), "compare it with /api/v1/openapi.yaml")
+			return importForm{}, errBadRequest("bad_parameter", fmt.Sprintf("the parameter %.40q is unknown or has a wrong value", key), "known are name, app, account, tenant, speed_mode, tariff_plan_type_id (a number) and dry_run (true or false)")
 		}
 	}
 	return form, nil

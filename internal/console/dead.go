@@ -88,6 +88,9 @@ func (c *Console) deadPage(ctx context.Context, q query) (DeadList, error) {
 	if err != nil {
 		return list, err
 	}
+	if err := c.checkNames(chosen.Apps, chosen.Accounts, nil); err != nil {
+		return list, err
+	}
 	if chosen.Campaigns, err = c.campaignIDs(chosen.Campaigns); err != nil {
 		return list, err
 	}
@@ -249,7 +252,10 @@ func (c *Console) preview(ctx context.Context, s Selection, takes func(*Preview,
 	if err := s.check(); err != nil {
 		return Preview{}, err
 	}
-	var err error
+	err := c.checkNames(s.Apps, s.Accounts, nil)
+	if err != nil {
+		return Preview{}, err
+	}
 	if s.Campaigns, err = c.campaignIDs(s.Campaigns); err != nil {
 		return Preview{}, err
 	}

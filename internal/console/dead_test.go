@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -300,5 +301,44 @@ func TestAStoreThatIsAwayStopsAReplayAndKeepsItsPlace(t *testing.T) {
 	call(t, w, console.Worker, "POST", "/api/v1/replays/"+j.ID+"/resume", "")
 	if j = waitForJob(t, w, j.ID); j.State != console.JobDone || j.Done != 2 {
 		t.Errorf("job = %+v", j)
+	}
+}
+
+func TestAnUnknownFilterValueIsRefusedWithTheKnownOnes(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	importCSV(t, w, "Spring", "email\nada@a.example\n")
+	old := w.Links.Mailbox("retired", "old@a.example")
+	w.Invitations.Put(old, mailbox.Invitation{ID: old, Campaign: "spring", App: "retired", Account: "gone", Address: "old@a.example", InvitedAt: w.Now()})
+	w.Eventually(t, "a mailbox of an app that is no longer configured is found", func() bool {
+		return call(t, w, console.Viewer, "GET", "/api/v1/mailboxes?app=retired&account=gone", "").status == http.StatusOK
+	})
+	for _, c := range []struct{ method, path, body, known string }{
+		{"GET", "/mailboxes?app=mian", "", "main, second"},
+		{"GET", "/mailboxes?account=mian", "", "main, other"},
+		{"GET", "/mailboxes?reason=odd", "", mailbox.Declined},
+		{"GET", "/mailboxes?state=odd", "", "needs_consent"},
+		{"GET", "/dead?app=mian", "", "main, second"},
+		{"GET", "/dead?account=mian", "", "main, other"},
+		{"GET", "/dead?class=odd", "", "leg_down"},
+		{"GET", "/dead?stage=odd", "", "reconcile"},
+		{"GET", "/dead?forecast=odd", "", "by_person"},
+		{"POST", "/dead/replay", `{"selection":{"apps":["mian"]},"dry_run":true}`, "main, second"},
+		{"POST", "/mailboxes/reinvite", `{"selection":{"accounts":["mian"]},"dry_run":true}`, "main, other"},
+		{"POST", "/mailboxes/reinvite", `{"selection":{"reasons":["odd"]},"dry_run":true}`, mailbox.Declined},
+		{"POST", "/mailboxes/reinvite", `{"selection":{"states":["odd"]},"dry_run":true}`, "needs_consent"},
+		{"POST", "/campaigns?name=X&tariff_plan_type_id=many", "email\n", "dry_run"},
+	} {
+		kind := "application/json"
+		if strings.HasPrefix(c.path, "/campaigns") {
+			kind = "text/csv"
+		}
+		p := call(t, w, console.Admin, c.method, "/api/v1"+c.path, c.body, "Content-Type", kind).problem(t)
+		if p.Status != http.StatusBadRequest || !strings.Contains(p.Remedy, c.known) || strings.Contains(p.Remedy, "/api/") {
+			t.Errorf("%s %s %s: %+v", c.method, c.path, c.body, p)
+		}
+	}
+	if a := call(t, w, console.Viewer, "GET", "/api/v1/dead?code=anything", ""); a.status != http.StatusOK {
+		t.Errorf("a code is free text: %d", a.status)
 	}
 }

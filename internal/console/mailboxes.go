@@ -102,6 +102,9 @@ func (c *Console) mailboxes(q query) (MailboxList, error) {
 	if _, ok := c.roster.Mailbox(cursor); cursor != "" && !ok {
 		return MailboxList{}, errBadRequest("bad_cursor", "the cursor is not one of a list", "leave it out, or use what the last answer gave")
 	}
+	if err := c.checkNames(q.list("app"), q.list("account"), q.list("reason")); err != nil {
+		return MailboxList{}, err
+	}
 	campaigns, err := c.campaignIDs(q.list("campaign"))
 	if err != nil {
 		return MailboxList{}, err

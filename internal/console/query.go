@@ -48,7 +48,7 @@ func (q query) states(key string) ([]mailbox.State, error) {
 	for _, name := range q.list(key) {
 		state := mailbox.State(name)
 		if !slices.Contains(mailbox.States(), state) {
-			return nil, errBadRequest("bad_parameter", "the state is unknown", "use one of those that /api/v1/status counts")
+			return nil, errBadRequest("bad_parameter", "the state is unknown", oneOf(mailbox.States()))
 		}
 		states = append(states, state)
 	}

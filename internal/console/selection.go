@@ -51,16 +51,16 @@ func (s Selection) Empty() bool {
 // check refuses unknown names, so that a mistyped one never silently chooses nothing or all.
 func (s Selection) check() error {
 	for _, closed := range []struct {
-		name   string
-		given  []string
-		member func(string) bool
+		name  string
+		given []string
+		known []string
 	}{
-		{"class", s.Classes, func(v string) bool { return slices.Contains(fault.Classes(), fault.Class(v)) }},
-		{"stage", s.Stages, func(v string) bool { return slices.Contains(events.Lanes(), events.Lane(v)) }},
-		{"forecast", s.Forecasts, func(v string) bool { return slices.Contains(fault.Forecasts(), fault.Forecast(v)) }},
+		{"class", s.Classes, texts(fault.Classes())},
+		{"stage", s.Stages, texts(events.Lanes())},
+		{"forecast", s.Forecasts, texts(fault.Forecasts())},
 	} {
-		if slices.ContainsFunc(closed.given, func(v string) bool { return !closed.member(v) }) {
-			return errBadRequest("bad_selection", "the "+closed.name+" is unknown", "compare it with /api/v1/openapi.yaml")
+		if slices.ContainsFunc(closed.given, func(v string) bool { return !slices.Contains(closed.known, v) }) {
+			return errBadRequest("bad_selection", "the "+closed.name+" is unknown", oneOf(closed.known))
 		}
 	}
 	switch {
@@ -162,7 +162,7 @@ func (s MailboxSelection) check() error {
 	case len(s.IDs) > maxIDs:
 		return errBadRequest("bad_selection", "there are more than 10,000 ids", "choose by campaign and state instead")
 	case slices.ContainsFunc(s.States, func(v mailbox.State) bool { return !slices.Contains(mailbox.States(), v) }):
-		return problem(http.StatusBadRequest, "bad_selection", "the state is unknown", "use one of those that /api/v1/status counts")
+		return problem(http.StatusBadRequest, "bad_selection", "the state is unknown", oneOf(mailbox.States()))
 	}
 	return nil
 }
