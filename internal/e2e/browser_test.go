@@ -47,8 +47,13 @@ func startChromium(t *testing.T) chromium {
 	}
 	ctx, stop := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
 	t.Cleanup(stop)
-	ctx, closeAll := chromedp.NewContext(ctx)
-	t.Cleanup(closeAll)
+	ctx, abandon := chromedp.NewContext(ctx)
+	t.Cleanup(abandon)
+	t.Cleanup(func() { // waits until the browser and its files are gone
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Errorf("close the browser: %v", err)
+		}
+	})
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("start %s: %v", path, err)
 	}
