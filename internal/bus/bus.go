@@ -46,7 +46,7 @@ type Bus struct {
 }
 
 // apiTimeout bounds one request to JetStream. It is longer than a leader election usually takes.
-const apiTimeout = 5 * time.Second
+const apiTimeout = 10 * time.Second
 
 // connectTimeout bounds the first question to JetStream: a server that has just started may still be reading its store.
 const connectTimeout = 20 * time.Second

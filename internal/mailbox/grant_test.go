@@ -68,7 +68,7 @@ func TestACodeIsSpentOnlyWhenNothingSpeaksAgainstIt(t *testing.T) {
 	first := claimed(t, mailbox.Grant{}, 1)
 	sent := func(times int) mailbox.Grant { g := first; g.Sends = times; return g }
 	saved := savedGrant(t, 1)
-	replayed := codeOf(1).Replayed(7)
+	replayed := codeOf(1).Replayed(7, at)
 	expired := first.Fail(faultOf(fault.NeedsConsent, mailbox.CodeExpired), at)
 	dead := first.Bury(codeOf(1), faultOf(fault.Permanent, ""), at)
 	deadSaved := saved.Bury(codeOf(1), faultOf(fault.Permanent, ""), at)

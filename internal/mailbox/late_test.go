@@ -101,7 +101,7 @@ func TestBuryingKeepsTheBetterExplanation(t *testing.T) {
 		"a proof after a newer code was refused":   {claimed(t, saved, 2).Fail(faultOf(fault.NeedsConsent, mailbox.CodeExpired), at), codeOf(1), ""},
 		"a refresh of revoked tokens":              {saved.Revoke(f, at), refresh, ""},
 		"a refresh of replaced tokens":             {savedGrant(t, 2), refresh, ""},
-		"a dead one, for another cause":            {first.Bury(codeOf(1), faultOf(fault.Permanent, ""), at), codeOf(1).Replayed(7), "code"},
+		"a dead one, for another cause":            {first.Bury(codeOf(1), faultOf(fault.Permanent, ""), at), codeOf(1).Replayed(7, at), "code"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

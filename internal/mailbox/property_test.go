@@ -30,7 +30,7 @@ const consents = 3
 // codeEvent is one of the events that carry the nth code: itself, or a replay of it.
 func codeEvent(r *rapid.T, n int) events.Event {
 	if seq := rapid.Uint64Range(0, 2).Draw(r, "replay"); seq > 0 {
-		return codeOf(n).Replayed(seq)
+		return codeOf(n).Replayed(seq, at)
 	}
 	return codeOf(n)
 }
