@@ -13,6 +13,6 @@ type Campaign struct {
 	SHA256    string    `json:"sha256"`  // of the file, to recognise a second import
 	Rows      int       `json:"rows"`    // read
 	Invited   int       `json:"invited"` // new mailboxes
-	Known     int       `json:"known"`   // were invited before, unchanged
+	Known     int       `json:"known"`   // were invited before, those put right by a later import included
 	Refused   int       `json:"refused"` // rows with a problem
 }
