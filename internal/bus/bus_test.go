@@ -550,6 +550,10 @@ func TestALaneGoesOnAfterItsConsumerWasDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	receive(t, done, "event")
+	eventually(t, "the event is acknowledged", func() bool {
+		n, err := bus.Waiting(t.Context(), b, "REGISTER")
+		return err == nil && n == 0
+	})
 	if err := bus.DeleteConsumer(t.Context(), b, "REGISTER", "register-main"); err != nil {
 		t.Fatal(err)
 	}
