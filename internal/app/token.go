@@ -36,15 +36,7 @@ func TokenWorker(ctx context.Context, h Host) error {
 	if err != nil {
 		return fmt.Errorf("token-worker: %w", err)
 	}
-	grants, err := seal.OpenGrants(h.Config.Keys.Dir)
-	if err != nil {
-		return fmt.Errorf("token-worker: %w", err)
-	}
-	people, err := seal.OpenPeople(h.Config.Keys.Dir)
-	if err != nil {
-		return fmt.Errorf("token-worker: %w", err)
-	}
-	apps, err := microsoftApps(h.Config)
+	keys, err := openWorkerKeys(h.Config)
 	if err != nil {
 		return fmt.Errorf("token-worker: %w", err)
 	}
@@ -54,16 +46,16 @@ func TokenWorker(ctx context.Context, h Host) error {
 	}
 	defer b.Close()
 
-	client := microsoft.New(microsoft.Config{Apps: apps})
+	client := microsoft.New(microsoft.Config{Apps: keys.apps})
 	policy := policyOf(h.Config)
 	redeem := handlers.RedeemCode{
-		Invitations: b.Invitations(people), Grants: b.Grants(grants), Codes: codes, Microsoft: client, Owner: owner(), Now: time.Now,
+		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Codes: codes, Microsoft: client, Owner: owner(), Now: time.Now,
 	}
 	refresh := handlers.RefreshGrant{
-		Invitations: b.Invitations(people), Grants: b.Grants(grants), Microsoft: client, Margin: policy.RefreshMargin, Now: time.Now,
+		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Microsoft: client, Margin: policy.RefreshMargin, Now: time.Now,
 	}
 	var lanes []bus.Lane
-	for _, a := range apps {
+	for _, a := range keys.apps {
 		lanes = append(lanes,
 			bus.Lane{Lane: events.Code, Leg: a.Name, Window: codeWindow, Policy: codePolicy(policy), Handler: redeem},
 			bus.Lane{Lane: events.Refresh, Leg: a.Name, Window: refreshWindow, Policy: workPolicy(policy), Handler: refresh},

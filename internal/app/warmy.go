@@ -9,21 +9,12 @@ import (
 	"kindling/internal/events"
 	"kindling/internal/handlers"
 	"kindling/internal/microsoft"
-	"kindling/internal/seal"
 	"kindling/internal/warmy"
 )
 
 // WarmyWorker registers mailboxes and settles unclear registrations, until ctx ends.
 func WarmyWorker(ctx context.Context, h Host) error {
-	grants, err := seal.OpenGrants(h.Config.Keys.Dir)
-	if err != nil {
-		return fmt.Errorf("warmy-worker: %w", err)
-	}
-	people, err := seal.OpenPeople(h.Config.Keys.Dir)
-	if err != nil {
-		return fmt.Errorf("warmy-worker: %w", err)
-	}
-	apps, err := microsoftApps(h.Config)
+	keys, err := openWorkerKeys(h.Config)
 	if err != nil {
 		return fmt.Errorf("warmy-worker: %w", err)
 	}
@@ -44,12 +35,12 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	policy := policyOf(h.Config)
 	registrar := warmy.NewBreaker(warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets)}), warmy.BreakerConfig{OpenFor: policy.HoldFor})
 	register := handlers.RegisterMailbox{
-		Invitations: b.Invitations(people), Grants: b.Grants(grants), Registrations: b.Registrations(),
-		Apps: microsoft.New(microsoft.Config{Apps: apps}), Warmy: registrar, Margin: policy.RefreshMargin,
+		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
+		Apps: microsoft.New(microsoft.Config{Apps: keys.apps}), Warmy: registrar, Margin: policy.RefreshMargin,
 		ReconcileAfter: policy.ReconcileAfter, Owner: owner(), Now: time.Now,
 	}
 	reconcile := handlers.ReconcileMailbox{
-		Invitations: b.Invitations(people), Registrations: b.Registrations(), Warmy: registrar, Apart: policy.ReconcileAfter, Now: time.Now,
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Apart: policy.ReconcileAfter, Now: time.Now,
 	}
 	var lanes []bus.Lane
 	for _, a := range accounts {
