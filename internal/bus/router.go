@@ -323,19 +323,6 @@ func (w *worker) bury(ctx context.Context, d *delivery, payload []byte, e events
 	return "dead", nil
 }
 
-func (w *worker) undecodable(ctx context.Context, d *delivery, payload []byte, cause error) (string, error) {
-	if decision := Undecodable(cause); decision.Verdict == Leave {
-		d.nakAfter(decision.Delay)
-		return "left", errGivenBack
-	}
-	if err := w.bus.bury(ctx, d, payload, events.Event{}, w.lane.Lane, notAnEvent(cause), time.Now()); err != nil {
-		d.nakAfter(republishDelay)
-		return "left", errGivenBack
-	}
-	w.bus.log.ErrorContext(ctx, "dead_letter", "lane", w.lane.Lane, "fault", "undecodable", "error", cause)
-	return "dead", nil
-}
-
 func (w *worker) warn(ctx context.Context, what string, e events.Event, err error) {
 	if err != nil {
 		w.bus.log.WarnContext(ctx, "bus_step_failed", "step", what, "lane", w.lane.Lane, "mailbox", e.Mailbox, "error", err)
