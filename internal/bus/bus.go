@@ -42,6 +42,7 @@ type Bus struct {
 	js       jetstream.JetStream
 	log      *slog.Logger
 	replicas int
+	acks     *acks
 	handles  sync.Map // stream name → jetstream.Stream
 }
 
@@ -76,7 +77,12 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 		nc.Close()
 		return nil, fmt.Errorf("ask JetStream for its account: %w", err)
 	}
-	return &Bus{nc: nc, js: js, log: cfg.Log, replicas: max(1, cfg.Replicas)}, nil
+	confirmed, err := newAcks(nc)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return &Bus{nc: nc, js: js, log: cfg.Log, replicas: max(1, cfg.Replicas), acks: confirmed}, nil
 }
 
 func (cfg Config) options() ([]nats.Option, error) {
@@ -125,5 +131,6 @@ func (b *Bus) Close() {
 	if err := b.nc.FlushTimeout(apiTimeout); err != nil && b.nc.IsConnected() {
 		b.log.Warn("nats_flush_failed", "error", err)
 	}
+	b.acks.close()
 	b.nc.Close()
 }

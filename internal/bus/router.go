@@ -153,7 +153,7 @@ func (w *worker) subscribe(ctx context.Context, router *message.Router) ([]*Subs
 		if err := ensure(ctx); err != nil {
 			return nil, err
 		}
-		sub := &Subscriber{Bus: w.bus, Window: w.lane.Window, Drain: w.cfg.Drain, Ensure: ensure}
+		sub := &Subscriber{Bus: w.bus, Window: w.lane.Window, Drain: w.cfg.Drain, Ensure: ensure, settles: true}
 		router.AddConsumerHandler(cfg.Durable, src.stream+"/"+cfg.Durable, sub, w.handle)
 		subs = append(subs, sub)
 	}
@@ -195,7 +195,10 @@ func (w *worker) handle(msg *message.Message) error {
 	ctx := WithTrace(msg.Context(), msg.Metadata.Get(headerTraceparent))
 	d := deliveryOf(ctx)
 	began := time.Now()
+	done := false
+	defer func() { d.settle(done) }() // a defect that panics gives the message back, too
 	outcome, err := w.process(ctx, d, msg.Payload)
+	done = err == nil
 	if w.cfg.Observer != nil {
 		w.cfg.Observer.Delivered(w.lane.Lane, outcome, time.Since(began))
 	}

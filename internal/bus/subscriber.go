@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -33,6 +34,8 @@ type Subscriber struct {
 	Drain  time.Duration
 	Ensure func(ctx context.Context) error // makes the consumer again when it was deleted; nil: that ends the subscription
 
+	settles bool // the handler settles its delivery itself: nobody needs to wait for the message's Ack or Nack
+
 	mu     sync.Mutex
 	closed bool
 	stops  []func()
@@ -45,11 +48,28 @@ type delivery struct {
 	deliveries uint64
 	origin     string // stream and sequence: the same for every delivery of a message
 
-	mu    sync.Mutex
-	delay time.Duration // of the nak
+	delay  atomic.Int64 // of the nak, in nanoseconds
+	done   atomic.Bool  // settled: whoever comes first settles
+	owner  *subscription
+	cancel context.CancelFunc // of the message's context; nil when it ends with the subscription's work
 }
 
 type deliveryKey struct{}
+
+// deliveryContext is the context of a message: the work's, and the delivery.
+type deliveryContext struct {
+	context.Context //nolint:containedctx // a context is made of its parent
+
+	delivery *delivery
+}
+
+// Value returns the delivery, or what the parent knows.
+func (c deliveryContext) Value(key any) any {
+	if key == (deliveryKey{}) {
+		return c.delivery
+	}
+	return c.Context.Value(key)
+}
 
 func deliveryOf(ctx context.Context) *delivery {
 	d, _ := ctx.Value(deliveryKey{}).(*delivery)
@@ -57,10 +77,32 @@ func deliveryOf(ctx context.Context) *delivery {
 }
 
 // nakAfter sets how long the server shall wait before it delivers the message again.
-func (d *delivery) nakAfter(delay time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.delay = delay
+func (d *delivery) nakAfter(delay time.Duration) { d.delay.Store(int64(delay)) }
+
+// settle tells the server, once: the message is done, or shall come back.
+func (d *delivery) settle(acked bool) {
+	if !d.done.CompareAndSwap(false, true) {
+		return
+	}
+	if acked {
+		d.owner.sub.Bus.acks.send(d.msg.Reply(), d.release)
+		return
+	}
+	d.release(d.msg.NakWithDelay(max(time.Duration(d.delay.Load()), 100*time.Millisecond)))
+}
+
+// release gives the delivery's place in the window free.
+func (d *delivery) release(err error) {
+	s := d.owner
+	if err != nil {
+		s.sub.Bus.log.Warn("settle_failed", "error", err) // the message comes back after its ack wait
+	}
+	if d.cancel != nil {
+		d.cancel()
+	}
+	s.held.Delete(d)
+	<-s.slots
+	s.wg.Done()
 }
 
 // Subscribe starts to pull. The channel closes when ctx ends or the subscriber is closed.
@@ -110,7 +152,7 @@ type subscription struct {
 	stop  context.CancelFunc
 	work  context.Context //nolint:containedctx // the life of what was taken: outlives ctx by the drain time
 	held  sync.Map        // *delivery → nil
-	wg    sync.WaitGroup  // settlers
+	wg    sync.WaitGroup  // of what is held
 
 	sending sync.RWMutex // held for reading by senders to out, so that it is never closed under one
 	ended   bool
@@ -197,27 +239,42 @@ func (s *subscription) run(cons jetstream.Consumer, consuming jetstream.ConsumeC
 }
 
 // drain waits until everything taken is settled. Whoever still works when the time is over is told to stop, and its
-// message goes back.
+// message goes back; what the server does not confirm then is left to it.
 func (s *subscription) drain(tick <-chan time.Time, cancel context.CancelFunc) {
 	drained := make(chan struct{})
 	go func() { s.wg.Wait(); close(drained) }()
 	limit := time.NewTimer(s.sub.Drain)
 	defer limit.Stop()
-	for {
+	for cut := false; ; {
 		select {
 		case <-drained:
 			return
 		case <-tick:
 			s.progress()
 		case <-limit.C:
+			if cut {
+				return
+			}
+			cut = true
 			cancel()
+			s.giveBack()
+			limit.Reset(apiTimeout)
 		}
 	}
 }
 
-func (s *subscription) progress() {
+func (s *subscription) giveBack() {
 	s.held.Range(func(key, _ any) bool {
 		if d, ok := key.(*delivery); ok {
+			d.settle(false)
+		}
+		return true
+	})
+}
+
+func (s *subscription) progress() {
+	s.held.Range(func(key, _ any) bool {
+		if d, ok := key.(*delivery); ok && !d.done.Load() {
 			_ = d.msg.InProgress() // a lost sign of life only risks a redelivery, which every handler bears
 		}
 		return true
@@ -239,29 +296,20 @@ func (s *subscription) take(msg jetstream.Msg) {
 		return
 	}
 	m, d := s.wrap(msg)
-	ctx, cancel := context.WithCancel(context.WithValue(s.work, deliveryKey{}, d))
-	m.SetContext(ctx)
+	s.wg.Add(1)
 	s.held.Store(d, nil)
 	select {
 	case s.out <- m:
-		s.wg.Go(func() {
-			defer s.release(d, cancel)
-			s.settle(m, d)
-		})
+		if !s.sub.settles {
+			go s.settle(m, d)
+		}
 	case <-s.ctx.Done():
-		s.release(d, cancel)
-		_ = msg.Nak()
+		d.settle(false)
 	}
 }
 
-func (s *subscription) release(d *delivery, cancel context.CancelFunc) {
-	cancel()
-	s.held.Delete(d)
-	<-s.slots
-}
-
 func (s *subscription) wrap(msg jetstream.Msg) (*message.Message, *delivery) {
-	d := &delivery{msg: msg, deliveries: 1}
+	d := &delivery{msg: msg, deliveries: 1, owner: s}
 	if meta, err := msg.Metadata(); err == nil {
 		d.deliveries, d.origin = meta.NumDelivered, meta.Stream+"."+strconv.FormatUint(meta.Sequence.Stream, 10)
 	}
@@ -272,6 +320,11 @@ func (s *subscription) wrap(msg jetstream.Msg) (*message.Message, *delivery) {
 			m.Metadata.Set(key, headers.Get(key))
 		}
 	}
+	ctx := s.work
+	if !s.sub.settles { // Watermill's own handlers expect it to end with the message
+		ctx, d.cancel = context.WithCancel(s.work)
+	}
+	m.SetContext(deliveryContext{ctx, d})
 	return m, d
 }
 
@@ -279,24 +332,10 @@ func (s *subscription) wrap(msg jetstream.Msg) (*message.Message, *delivery) {
 func (s *subscription) settle(m *message.Message, d *delivery) {
 	select {
 	case <-m.Acked():
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.work), apiTimeout)
-		s.log(d.msg.DoubleAck(ctx))
-		cancel()
+		d.settle(true)
 	case <-m.Nacked():
-		s.log(d.giveBack())
+		d.settle(false)
 	case <-s.work.Done():
-		s.log(d.giveBack())
-	}
-}
-
-func (d *delivery) giveBack() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.msg.NakWithDelay(max(d.delay, 100*time.Millisecond))
-}
-
-func (s *subscription) log(err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
-		s.sub.Bus.log.Warn("settle_failed", "error", err) // the message comes back after its ack wait
+		d.settle(false)
 	}
 }
