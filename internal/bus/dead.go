@@ -2,12 +2,10 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"kindling/internal/events"
@@ -78,7 +76,7 @@ func (d DeadLetters) Replay(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return err
 	}
-	e, err := events.Decode(letter.Event)
+	e, err := letter.Original()
 	if err != nil || e.Kind.Lane() == events.Code {
 		return ErrNotReplayable
 	}
@@ -111,32 +109,9 @@ func isNoMessage(err error) bool {
 // bury stores the dead letter of a delivery. It must return before the delivery is acknowledged.
 func (b *Bus) bury(ctx context.Context, d *delivery, payload []byte, e events.Event, lane events.Lane, f *fault.Fault, now time.Time) error {
 	letter := events.DeadLetter{
-		Version: events.Version, Event: rawEvent(payload), Mailbox: e.Mailbox, App: e.App, Account: e.Account, Campaign: e.Campaign,
+		Version: events.Version, Event: events.Quote(payload), Mailbox: e.Mailbox, App: e.App, Account: e.Account, Campaign: e.Campaign,
 		Stage: lane, Subject: d.msg.Subject(), Class: string(f.Class), Code: f.Code, Cause: f.Cause, Remedy: f.Remedy, Forecast: string(f.Forecast),
 		Tries: addTry(e.Tries, f, now), DiedAt: now.UTC(), Trace: traceFrom(ctx),
 	}
-	data, err := events.EncodeDeadLetter(letter)
-	if err != nil {
-		return err
-	}
-	id := e.Mailbox
-	if id == "" {
-		id = "unknown"
-	}
-	msg := nats.NewMsg(events.DeadSubject(lane, string(f.Class), id))
-	msg.Data = data
-	msg.Header.Set(jetstream.MsgIDHeader, "dead."+d.origin) // a crash before the acknowledgement repeats this step
-	return b.publish(ctx, []*nats.Msg{msg})
-}
-
-// rawEvent keeps the delivered bytes. What is no JSON is kept as a JSON string, so that the letter stays readable.
-func rawEvent(payload []byte) []byte {
-	if _, err := events.Decode(payload); err == nil || errors.Is(err, events.ErrNewer) {
-		return payload
-	}
-	quoted, err := json.Marshal(string(payload[:min(len(payload), 16<<10)]))
-	if err != nil {
-		return []byte(`"unprintable"`)
-	}
-	return quoted
+	return b.storeLetter(ctx, d, letter, payload)
 }

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"errors"
 	"time"
 
 	"kindling/internal/events"
@@ -70,14 +69,6 @@ func later(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// Undecodable says what happens to a message that is not an event: it is buried, unless a newer build can read it.
-func Undecodable(err error) Decision {
-	if errors.Is(err, events.ErrNewer) {
-		return Decision{Verdict: Leave, Delay: 30 * time.Second}
-	}
-	return Decision{Verdict: Bury}
 }
 
 // backoff is exponential with full jitter, and never zero: a message given back at once comes back at once.

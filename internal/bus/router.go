@@ -208,12 +208,9 @@ func (w *worker) handle(msg *message.Message) error {
 var errGivenBack = errors.New("given back")
 
 func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outcome string, err error) {
-	e, err := events.Decode(payload)
-	if err == nil && !e.Agrees(d.msg.Subject()) {
-		err = errors.New("the event does not belong under its subject")
-	}
+	e, err := read(d.msg, payload, time.Now())
 	if err != nil {
-		return w.undecodable(ctx, d, payload, err)
+		return w.refuse(ctx, d, payload, e, err)
 	}
 	for {
 		probe, err := w.gate.enter(w.stop) //nolint:contextcheck // parked work ends with the process, not with the delivery's longer life

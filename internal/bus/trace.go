@@ -1,12 +1,20 @@
 package bus
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 type traceKey struct{}
 
-// WithTrace returns a context whose publishes carry the W3C traceparent.
+// longestTrace is that of version 00 of the W3C's form.
+const longestTrace = 55
+
+// WithTrace returns a context whose publishes carry the W3C traceparent. What has another form is not passed on: it
+// comes from outside and would stand in dead letters.
 func WithTrace(ctx context.Context, traceparent string) context.Context {
-	if traceparent == "" {
+	other := strings.Trim(traceparent, "0123456789abcdef-")
+	if len(traceparent) != longestTrace || other != "" {
 		return ctx
 	}
 	return context.WithValue(ctx, traceKey{}, traceparent)

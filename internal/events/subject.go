@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strconv"
-	"strings"
 )
 
 // Slots is the number of fair-share slots of an account's registrations. It is part of the subject and can
@@ -71,5 +70,5 @@ func DeadSubject(lane Lane, class, mailbox string) string {
 // Agrees tells whether e may have been published under subject: a mismatch means a broken or a hostile producer.
 func (e Event) Agrees(subject string) bool {
 	_, due := e.TimerSubjects()
-	return subject == e.Subject() || subject == due || strings.HasPrefix(subject, "kindling.dead.")
+	return subject == e.Subject() || subject == due
 }

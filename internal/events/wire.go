@@ -1,13 +1,11 @@
 package events
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
-	"unicode/utf8"
+	"time"
 )
 
 // ErrNewer is returned for an event of a version that this build cannot read yet: during a rolling upgrade
@@ -42,24 +40,15 @@ func Decode(data []byte) (Event, error) {
 	return e, nil
 }
 
-// decodeStrict refuses bad UTF-8 (which encoding/json would replace), anything but an object, and trailing data.
-func decodeStrict(data []byte, into any) error {
-	if !utf8.Valid(data) {
-		return errors.New("not UTF-8")
-	}
-	trimmed := bytes.TrimLeft(data, " \t\r\n")
-	if len(trimmed) == 0 || trimmed[0] != '{' {
-		return errors.New("not a JSON object")
-	}
-	dec := json.NewDecoder(bytes.NewReader(trimmed))
-	if err := dec.Decode(into); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("data after the JSON object")
-	}
-	return nil
-}
+const (
+	// mostTries is more than any version has ever kept of an event's history.
+	mostTries = 64
+	// mostFailed is more failures than any policy allows.
+	mostFailed = 1 << 20
+)
+
+// dawn is before every event: a time before it comes from a clock that was never set.
+func dawn() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 func (e Event) check() error {
 	switch {
@@ -67,6 +56,22 @@ func (e Event) check() error {
 		return errors.New("field v: missing")
 	case e.Kind.Lane() == "":
 		return errors.New("field kind: unknown")
+	case e.At.Before(dawn()):
+		return errors.New("field at: missing, or from a clock that was never set")
+	case e.Kind == CodeReceived && len(e.Sealed) == 0:
+		return errors.New("field sealed: a code event without its code")
+	case !e.Deadline.IsZero() && e.Deadline.Before(e.At):
+		return errors.New("field deadline: before field at")
+	case e.Failed < 0 || e.Failed > mostFailed:
+		return errors.New("field failed: no number of failures")
+	case len(e.Tries) > mostTries:
+		return errors.New("field tries: too long a history")
+	}
+	return e.checkIDs()
+}
+
+func (e Event) checkIDs() error {
+	switch {
 	case !IsToken(e.ID):
 		return errors.New("field id: not an id")
 	case !IsToken(e.Mailbox):
@@ -77,14 +82,23 @@ func (e Event) check() error {
 		return errors.New("field account: not a name")
 	case e.Campaign != "" && !IsToken(e.Campaign):
 		return errors.New("field campaign: not an id")
-	case e.At.IsZero():
-		return errors.New("field at: missing")
-	case e.Kind == CodeReceived && len(e.Sealed) == 0:
-		return errors.New("field sealed: a code event without its code")
-	case !e.Deadline.IsZero() && e.Deadline.Before(e.At):
-		return errors.New("field deadline: before field at")
+	case e.Attempt == "" && e.Kind == CodeReceived:
+		return errors.New("field attempt: a code event without its attempt")
+	case e.Attempt != "" && !isID(e.Attempt):
+		return errors.New("field attempt: not an id")
+	case e.Proof != nil && (!isID(e.Proof.TenantID) || !isID(e.Proof.ObjectID)):
+		return errors.New("field proof: no ids of Microsoft's")
 	}
 	return nil
+}
+
+// ClockSkew is how far two machines' clocks may differ.
+const ClockSkew = 15 * time.Minute
+
+// Ahead tells whether e claims to have happened later than now, by more than clocks may differ.
+func (e Event) Ahead(now time.Time) bool {
+	latest := now.Add(ClockSkew)
+	return e.At.After(latest) || e.Renewed.After(latest)
 }
 
 // maxToken bounds ids and names, so that a subject stays far below the server's limit.
@@ -99,4 +113,14 @@ func IsToken(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	}) < 0
+}
+
+// isID is IsToken for what never stands in a subject: ids that others make may have capitals.
+func isID(s string) bool {
+	return IsToken(strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r - 'A' + 'a'
+		}
+		return r
+	}, s))
 }
