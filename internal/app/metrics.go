@@ -19,7 +19,7 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "kindling_deliveries_total", Help: "Deliveries concluded, by lane and outcome: ok, a fault class, dead, or left.",
+			Name: "kindling_deliveries_total", Help: "Deliveries concluded, by lane and outcome: ok, a fault class, dead, alarm, or left.",
 		}, []string{"lane", "outcome"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "kindling_delivery_seconds", Help: "Time from delivery to conclusion, waiting for a held leg included.",
