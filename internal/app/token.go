@@ -49,7 +49,8 @@ func TokenWorker(ctx context.Context, h Host) error {
 	client := microsoft.New(microsoft.Config{Apps: keys.apps})
 	policy := policyOf(h.Config)
 	redeem := handlers.RedeemCode{
-		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Codes: codes, Microsoft: client, Owner: owner(), Now: time.Now,
+		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Codes: codes, Microsoft: client,
+		Times: handlers.NewRedeemTimes(), Owner: owner(), Now: time.Now,
 	}
 	refresh := handlers.RefreshGrant{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Microsoft: client, Margin: policy.RefreshMargin, Now: time.Now,

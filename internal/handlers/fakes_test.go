@@ -229,3 +229,15 @@ type oneApp struct{ err error }
 func (a oneApp) Credentials(app string) (string, secret.Text, error) {
 	return "client-" + app, secret.New("client-secret"), a.err
 }
+
+// slow is a TokenEndpoint whose redeems take four seconds.
+type slow struct {
+	*microsoft
+
+	world *world
+}
+
+func (s slow) Redeem(ctx context.Context, app string, c mailbox.Consent) (mailbox.Tokens, error) {
+	s.world.now = s.world.now.Add(4 * time.Second)
+	return s.microsoft.Redeem(ctx, app, c)
+}

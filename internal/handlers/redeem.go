@@ -21,7 +21,8 @@ type RedeemCode struct {
 	Grants      Records[mailbox.Grant]
 	Codes       Opener
 	Microsoft   TokenEndpoint
-	Owner       string // this process, for its leases
+	Times       *RedeemTimes // what redeems take; nil: nothing is known of it
+	Owner       string       // this process, for its leases
 	Now         func() time.Time
 }
 
@@ -38,7 +39,8 @@ func (h RedeemCode) Handle(ctx context.Context, e events.Event) ([]events.Event,
 	if err != nil {
 		return nil, fmt.Errorf("load grant: %w", err)
 	}
-	claimed, verdict := grant.Claim(e, h.Owner, h.Now())
+	began := h.Now()
+	claimed, verdict := grant.Claim(e, h.Owner, began, h.Times.Need(e.App, began))
 	switch verdict {
 	case mailbox.Done:
 		return nil, nil
@@ -54,18 +56,19 @@ func (h RedeemCode) Handle(ctx context.Context, e events.Event) ([]events.Event,
 	if revision, err = h.Grants.Save(ctx, e.Mailbox, claimed, revision); err != nil {
 		return nil, saved("intent to redeem", err)
 	}
-	return h.redeem(ctx, e, inv, claimed, revision)
+	return h.redeem(ctx, e, inv, claimed, revision, began)
 }
 
-// redeem has the intent on disk and sends the code.
+// redeem has the intent on disk, decided on at began, and sends the code.
 func (h RedeemCode) redeem(
-	ctx context.Context, e events.Event, inv mailbox.Invitation, grant mailbox.Grant, revision uint64,
+	ctx context.Context, e events.Event, inv mailbox.Invitation, grant mailbox.Grant, revision uint64, began time.Time,
 ) ([]events.Event, error) {
 	consent, err := h.open(e)
 	if err != nil {
 		return nil, err
 	}
 	tokens, err := h.Microsoft.Redeem(ctx, e.App, consent)
+	h.observe(e, grant, began, err)
 	if err != nil {
 		return nil, h.fail(ctx, e, grant, revision, fault.Of(err))
 	}
@@ -78,6 +81,17 @@ func (h RedeemCode) redeem(
 		return nil, err
 	}
 	return h.prove(ctx, e, inv, grant, revision)
+}
+
+// observe lets the next claims learn from this send. Only the first send of a code tells when codes die: a later one
+// may be refused because an earlier one was taken.
+func (h RedeemCode) observe(e events.Event, grant mailbox.Grant, began time.Time, err error) {
+	switch {
+	case err == nil:
+		h.Times.Took(e.App, h.Now(), h.Now().Sub(began))
+	case fault.Is(err, fault.NeedsConsent) && fault.Of(err).Reason == mailbox.CodeExpired && grant.Sends == 1 && !e.Deadline.IsZero():
+		h.Times.Dead(e.App, h.Now(), e.Deadline.Sub(began))
+	}
 }
 
 func (h RedeemCode) open(e events.Event) (mailbox.Consent, error) {

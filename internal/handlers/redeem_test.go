@@ -76,7 +76,7 @@ func TestAnUnknownMailboxHasNoEffect(t *testing.T) {
 func TestAnotherWorkersLeaseIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
-	held, _ := mailbox.Grant{}.Claim(codeOf(0), "somebody", at)
+	held, _ := mailbox.Grant{}.Claim(codeOf(0), "somebody", at, time.Second)
 	w.grants.put(held)
 	w.now = at.Add(10 * time.Second)
 	o := w.deliver(t.Context(), codeOf(0))
@@ -93,7 +93,7 @@ func TestAWorkerThatLostTheRaceForTheIntentSendsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	w.grants.onSave = func(mailbox.Grant) {
-		held, _ := mailbox.Grant{}.Claim(codeOf(0), "somebody", at)
+		held, _ := mailbox.Grant{}.Claim(codeOf(0), "somebody", at, time.Second)
 		w.grants.put(held)
 	}
 	o := w.deliver(t.Context(), codeOf(0))
@@ -246,11 +246,11 @@ func TestLateTokensAreMergedIntoWhatOthersMadeOfTheGrant(t *testing.T) {
 	}{
 		"buried": {func(_ *world, g mailbox.Grant) mailbox.Grant { return g.Bury(codeOf(0), passing("x"), at) }, "att00", 1},
 		"a newer code in hand": {func(_ *world, g mailbox.Grant) mailbox.Grant {
-			g, _ = g.Claim(newer, "somebody", at)
+			g, _ = g.Claim(newer, "somebody", at, time.Second)
 			return g
 		}, "att00", 1},
 		"a newer consent saved": {func(w *world, g mailbox.Grant) mailbox.Grant {
-			g, _ = g.Claim(newer, "somebody", at)
+			g, _ = g.Claim(newer, "somebody", at, time.Second)
 			return g.Save(w.microsoft.tokens(), at)
 		}, "att01", 0},
 	} {
@@ -303,7 +303,7 @@ func TestSavingTokensGivesUpOnlyAfterManyTries(t *testing.T) {
 func TestABuriedCodeDoesNotTouchANewerConsent(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
-	g, _ := mailbox.Grant{}.Claim(codeOf(1), "somebody", at)
+	g, _ := mailbox.Grant{}.Claim(codeOf(1), "somebody", at, time.Second)
 	w.grants.put(g)
 	if err := w.redeem().Bury(t.Context(), codeOf(0), passing("x")); err != nil || w.grants.get() != g {
 		t.Errorf("%v, %+v", err, w.grants.get())

@@ -67,9 +67,6 @@ const RedeemLease = 45 * time.Second
 // send is the loss that has already happened.
 const MaxSends = 3
 
-// leastRedeem is the least life a code must have left: less, and the answer would come too late to matter.
-const leastRedeem = 5 * time.Second
-
 // Verdict is what a fact allows.
 type Verdict int
 
@@ -82,9 +79,10 @@ const (
 	Refuse                 // the effect must not happen; the changed fact says why and must be saved
 )
 
-// Claim asks whether the code in e may be spent by owner, now. It changes nothing when the answer is not Proceed
-// or Refuse.
-func (g Grant) Claim(e events.Event, owner string, now time.Time) (Grant, Verdict) {
+// Claim asks whether the code in e may be spent by owner, now. need is how long a redeem may take until Microsoft has
+// answered: a code that lives shorter is not sent, because in a burst it would take the place of one that can still be
+// saved (docs/adr/0017). Claim changes nothing when the answer is not Proceed or Refuse.
+func (g Grant) Claim(e events.Event, owner string, now time.Time, need time.Duration) (Grant, Verdict) {
 	switch {
 	case g.Tokens.from(e.Attempt):
 		return g, Resume // whatever went wrong since: this code must never be sent again
@@ -96,9 +94,9 @@ func (g Grant) Claim(e events.Event, owner string, now time.Time) (Grant, Verdic
 		return g, Done // a newer code of the same mailbox won
 	case g.Attempt == e.Attempt && g.Phase == GrantRedeeming && g.Owner != owner && now.Before(g.Lease):
 		return g, Wait
-	case g.EventID == e.ID && g.Sends > 0 && (g.Sends >= MaxSends || tooLate(e, now)):
+	case g.EventID == e.ID && g.Sends > 0 && (g.Sends >= MaxSends || tooLate(e, now, need)):
 		return g.needsConsent(ConsentLost, consentLost(), now), Refuse
-	case tooLate(e, now):
+	case tooLate(e, now, need):
 		return g.about(e, now).needsConsent(CodeExpired, codeExpired(), now), Refuse
 	}
 	next := g.about(e, now)
@@ -108,8 +106,8 @@ func (g Grant) Claim(e events.Event, owner string, now time.Time) (Grant, Verdic
 	return next, Proceed
 }
 
-func tooLate(e events.Event, now time.Time) bool {
-	return !e.Deadline.IsZero() && now.Add(leastRedeem).After(e.Deadline)
+func tooLate(e events.Event, now time.Time, need time.Duration) bool {
+	return !e.Deadline.IsZero() && now.Add(need).After(e.Deadline)
 }
 
 func (g Grant) settled() bool {

@@ -16,6 +16,9 @@ import (
 
 const mb = "mbxmbxmbxmbxmbxmbxmbxmbx"
 
+// need is the time that a redeem is given.
+const need = 5 * time.Second
+
 // codeOf is the event of the nth attempt's code, received n minutes after at.
 func codeOf(n int) events.Event {
 	received := at.Add(time.Duration(n) * time.Minute)
@@ -40,7 +43,7 @@ func tokens(access string, expiry time.Time) mailbox.Tokens {
 func claimed(t *testing.T, g mailbox.Grant, n int) mailbox.Grant {
 	t.Helper()
 	e := codeOf(n)
-	next, verdict := g.Claim(e, "w1", e.At)
+	next, verdict := g.Claim(e, "w1", e.At, need)
 	if verdict != mailbox.Proceed {
 		t.Fatalf("claim of code %d: verdict %v", n, verdict)
 	}
@@ -89,8 +92,8 @@ func TestACodeIsSpentOnlyWhenNothingSpeaksAgainstIt(t *testing.T) {
 		"another worker after the lease":                {grant: first, event: codeOf(1), owner: "w2", after: mailbox.RedeemLease, want: mailbox.Proceed},
 		"the last send":                                 {grant: sent(mailbox.MaxSends - 1), event: codeOf(1), want: mailbox.Proceed},
 		"a send too many":                               {grant: sent(mailbox.MaxSends), event: codeOf(1), want: mailbox.Refuse},
-		"a code with just enough life":                  {event: codeOf(1), after: mailbox.CodeLife - 5*time.Second, want: mailbox.Proceed},
-		"a code with too little life":                   {event: codeOf(1), after: mailbox.CodeLife - 5*time.Second + 1, want: mailbox.Refuse},
+		"a code with just enough life":                  {event: codeOf(1), after: mailbox.CodeLife - need, want: mailbox.Proceed},
+		"a code with too little life":                   {event: codeOf(1), after: mailbox.CodeLife - need + 1, want: mailbox.Refuse},
 		"a sent code with too little life":              {grant: first, event: codeOf(1), after: mailbox.CodeLife, want: mailbox.Refuse},
 		"tokens are saved":                              {grant: saved, event: codeOf(1), owner: "w2", want: mailbox.Resume},
 		"tokens are saved, replayed after the deadline": {grant: saved, event: replayed, after: time.Hour, want: mailbox.Resume},
@@ -118,7 +121,7 @@ func TestACodeIsSpentOnlyWhenNothingSpeaksAgainstIt(t *testing.T) {
 				owner = "w1"
 			}
 			now := test.event.At.Add(test.after)
-			next, verdict := test.grant.Claim(test.event, owner, now)
+			next, verdict := test.grant.Claim(test.event, owner, now, need)
 			if verdict != test.want {
 				t.Fatalf("verdict %v, want %v", verdict, test.want)
 			}
@@ -156,7 +159,7 @@ func TestARefusedCodeSaysWhoseFaultItIs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, verdict := test.grant.Claim(codeOf(1), "w2", late)
+			got, verdict := test.grant.Claim(codeOf(1), "w2", late, need)
 			if verdict != mailbox.Refuse || got.Reason != test.reason || got.Finding.Forecast != fault.ByPerson {
 				t.Errorf("verdict %v, reason %q", verdict, got.Reason)
 			}
@@ -189,12 +192,12 @@ func TestTwoCodesOfOneInstantDoNotTakeTurns(t *testing.T) {
 	t.Parallel()
 	a, b := codeOf(1), codeOf(2)
 	b.At = a.At
-	g, _ := mailbox.Grant{}.Claim(a, "w1", at)
-	g, verdict := g.Claim(b, "w1", at)
+	g, _ := mailbox.Grant{}.Claim(a, "w1", at, need)
+	g, verdict := g.Claim(b, "w1", at, need)
 	if verdict != mailbox.Proceed {
 		t.Fatalf("the second: %v", verdict)
 	}
-	if _, verdict = g.Claim(a, "w1", at); verdict != mailbox.Done {
+	if _, verdict = g.Claim(a, "w1", at, need); verdict != mailbox.Done {
 		t.Errorf("the first again: %v", verdict)
 	}
 }

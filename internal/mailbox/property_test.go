@@ -100,7 +100,7 @@ func (h *history) claimCode(r *rapid.T) {
 		h.now = e.At
 	}
 	before := h.facts.Grant
-	next, verdict := before.Claim(e, h.worker(r), h.now)
+	next, verdict := before.Claim(e, h.worker(r), h.now, time.Duration(rapid.Int64Range(0, int64(time.Minute)).Draw(r, "need")))
 	switch verdict {
 	case mailbox.Proceed:
 		if h.ever[e.Attempt] {
