@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -26,6 +27,7 @@ type Host struct {
 	Registry *prometheus.Registry
 	Health   *service.Health // readiness of this process; shared when several run in one
 	Metrics  *Metrics
+	Notice   time.Duration // how long HTTP is still served after the process has become unready to stop
 }
 
 // NewHost returns the host of a process that reads its store's address from the configuration.
@@ -64,10 +66,22 @@ func (h Host) serve(ctx context.Context, what, address string, handler http.Hand
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	h.Log.InfoContext(ctx, "listening", "what", what, "address", listener.Addr().String())
+	ctx, stop := later(ctx, h.Notice)
+	defer stop()
 	if err := service.Serve(ctx, service.NewHTTPServer(handler), listener); err != nil && !errors.Is(err, service.ErrCutOff) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
+}
+
+// later returns a context that ends d after ctx.
+func later(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if d == 0 {
+		return ctx, func() {}
+	}
+	delayed, end := context.WithCancel(context.WithoutCancel(ctx))
+	forget := context.AfterFunc(ctx, func() { time.AfterFunc(d, end) })
+	return delayed, func() { forget(); end() }
 }
 
 // owner names this process in leases: no two running processes share it.

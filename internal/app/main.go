@@ -8,8 +8,6 @@ import (
 	"io"
 	"log/slog"
 
-	"golang.org/x/sync/errgroup"
-
 	"kindling/internal/config"
 	"kindling/internal/service"
 )
@@ -36,7 +34,7 @@ func ConsoleMain(ctx context.Context, env service.Env) error {
 
 // alone runs one process in a program of its own, with its health on a listener that is not public.
 func alone(
-	ctx context.Context, env service.Env, role config.Role, run func(context.Context, Host) error, metricsListen func(config.Config) string,
+	ctx context.Context, env service.Env, role config.Role, process process, metricsListen func(config.Config) string,
 ) error {
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.SetOutput(env.Stderr)
@@ -65,10 +63,8 @@ func alone(
 	Warn(ctx, env.Log, cfg, role)
 	h := NewHost(cfg, env.Log)
 	h.Config.Metrics.Listen = metricsListen(cfg)
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return run(ctx, h) })
-	group.Go(func() error { return metrics(ctx, h) })
-	return group.Wait()
+	h.Notice = stopNotice
+	return run(ctx, h, process)
 }
 
 // The variables of the kindling command, which may be set beside those of the configuration.

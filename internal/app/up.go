@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sync/errgroup"
-
 	"kindling/internal/bus/embed"
 	"kindling/internal/config"
 	"kindling/internal/console"
@@ -72,25 +70,13 @@ type UpOptions struct {
 // Up runs all processes in this one until ctx ends, then stops them before the store they stand on.
 func Up(ctx context.Context, h Host, opts UpOptions) (err error) {
 	if opts.Embedded {
-		server, startErr := embed.Start(embed.Options{Dir: opts.Data.store(), LazySync: opts.LazySync, Listen: opts.Listen, Log: h.Log})
+		server, startErr := embed.Start(embed.Options{Dir: opts.Data.store(), LazySync: opts.LazySync, Listen: opts.Listen, Log: h.Log}) //nolint:contextcheck // the server outlives ctx: it stops after its clients
 		if startErr != nil {
 			return service.WithExit(service.ExitUnavailable, startErr)
 		}
 		defer func() { err = errors.Join(err, server.Stop()) }()
 		h.NATS.InProcess = server
+		h.Health.Ready("disk", server.Ready)
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	for _, process := range []func(context.Context, Host) error{Console, Edge, TokenWorker, WarmyWorker, metrics} {
-		group.Go(func() error { return process(ctx, h) })
-	}
-	return group.Wait()
-}
-
-// metrics serves health and figures on the listener that is not public.
-func metrics(ctx context.Context, h Host) error {
-	if h.Config.Metrics.Listen == "" {
-		<-ctx.Done()
-		return nil
-	}
-	return h.serve(ctx, "metrics", h.Config.Metrics.Listen, h.Health.Handler())
+	return run(ctx, h, Console, Edge, TokenWorker, WarmyWorker)
 }

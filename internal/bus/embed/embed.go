@@ -3,6 +3,7 @@
 package embed
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,14 +21,22 @@ type Options struct {
 	Listen   string // host:port for clients of other processes; empty: this process only
 	LazySync bool   // acknowledge before the disk has it: faster, and loses acknowledged data on power failure. Never for real mailboxes
 	MaxStore int64  // bytes of disk; 0: 64 GiB
+	Reserve  int64  // bytes that must be free to start, and to go on after the disk was full; 0: 64 MiB
 	Log      *slog.Logger
 }
 
-// Server is a running server. It satisfies nats.InProcessConnProvider.
+// Server is a running server. It satisfies nats.InProcessConnProvider. When its disk is full it stops taking and giving
+// messages, and goes on by itself when there is room again.
 type Server struct {
 	*server.Server
 
-	lock *os.File
+	opts   Options
+	log    *slog.Logger
+	lock   *os.File
+	store  server.JetStreamConfig // as it started
+	health *health
+	rest   context.CancelFunc // ends the watch
+	rested chan struct{}      // closed when it has ended
 }
 
 // ErrInUse means that another process uses the store: two servers on one store destroy it.
@@ -36,11 +45,10 @@ var ErrInUse = errors.New("the data directory is in use by another process")
 // readyTimeout bounds the start, which reads back what the store holds.
 const readyTimeout = time.Minute
 
-// Start runs a server until Stop.
+// Start runs a server until Stop. It refuses a disk without room: a server that reads its store back on a full disk can
+// lose it.
 func Start(opts Options) (*Server, error) {
-	if opts.MaxStore == 0 {
-		opts.MaxStore = 64 << 30
-	}
+	opts = opts.withDefaults()
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
@@ -48,27 +56,59 @@ func Start(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := opts.server()
+	s, err := start(opts)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	s, err := server.NewServer(cfg)
+	s.lock = lock
+	ctx, rest := context.WithCancel(context.Background())
+	s.rest = rest
+	go func() { defer close(s.rested); s.watch(ctx) }()
+	return s, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.MaxStore == 0 {
+		o.MaxStore = 64 << 30
+	}
+	if o.Reserve == 0 {
+		o.Reserve = defaultReserve
+	}
+	return o
+}
+
+func start(opts Options) (*Server, error) {
+	if err := room(opts.Dir, opts.Reserve); err != nil {
+		return nil, err
+	}
+	cfg, err := opts.server()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make NATS server: %w", err), lock.Close())
+		return nil, err
 	}
-	if opts.Log != nil {
-		s.SetLoggerV2(logger{opts.Log}, false, false, false)
+	nats, err := server.NewServer(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("make NATS server: %w", err)
 	}
+	s := &Server{Server: nats, opts: opts, log: opts.Log, health: newHealth(), rested: make(chan struct{})}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.SetLoggerV2(logger{s.log, s.health.heard}, false, false, false)
 	s.Start()
 	if !s.ReadyForConnections(readyTimeout) {
 		s.Shutdown()
-		return nil, errors.Join(errors.New("the NATS server did not become ready: is its port taken or its disk full?"), lock.Close())
+		return nil, errors.New("the NATS server did not become ready: is its port taken or its disk full?")
 	}
-	return &Server{Server: s, lock: lock}, nil
+	if store := s.JetStreamConfig(); store != nil {
+		s.store = *store
+	}
+	return s, nil
 }
 
 // Stop ends the server after its clients: what was acknowledged is on disk.
 func (s *Server) Stop() error {
+	s.rest()
+	<-s.rested
 	s.Shutdown()
 	s.WaitForShutdown()
 	return s.lock.Close()

@@ -26,7 +26,10 @@ func setListen(cfg *server.Options, listen string) error {
 }
 
 // logger passes on what an operator must know; the server's notices are of no interest inside another program.
-type logger struct{ log *slog.Logger }
+type logger struct {
+	log   *slog.Logger
+	heard func(message string) // called with every error
+}
 
 func (l logger) Noticef(format string, v ...any) {
 	l.log.Debug("nats_server", "notice", fmt.Sprintf(format, v...))
@@ -37,7 +40,9 @@ func (l logger) Warnf(format string, v ...any) {
 }
 
 func (l logger) Errorf(format string, v ...any) {
-	l.log.Error("nats_server", "error", fmt.Sprintf(format, v...))
+	message := fmt.Sprintf(format, v...)
+	l.log.Error("nats_server", "error", message)
+	l.heard(message)
 }
 
 func (l logger) Fatalf(format string, v ...any) {
