@@ -1,11 +1,16 @@
 package bus
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"kindling/internal/events"
@@ -70,8 +75,16 @@ func (d DeadLetters) Get(ctx context.Context, seq uint64) (events.DeadLetter, er
 }
 
 // Replay publishes the event of dead letter seq again, with no failures counted, and removes the dead letter.
-// Repeating a replay that was cut off is harmless: the stream recognises the second copy.
+// Repeating a replay that was cut off is harmless at any time: the second copy has the first one's id. Within the dedupe
+// window the stream recognises it, later the facts do; and if both die they leave one dead letter.
 func (d DeadLetters) Replay(ctx context.Context, seq uint64) error {
+	if err := d.republish(ctx, seq); err != nil {
+		return err
+	}
+	return d.remove(ctx, seq)
+}
+
+func (d DeadLetters) republish(ctx context.Context, seq uint64) error {
 	letter, err := d.Get(ctx, seq)
 	if err != nil {
 		return err
@@ -80,14 +93,13 @@ func (d DeadLetters) Replay(ctx context.Context, seq uint64) error {
 	if err != nil || e.Kind.Lane() == events.Code {
 		return ErrNotReplayable
 	}
-	if err := d.bus.Publish(ctx, e.Replayed(seq, time.Now())); err != nil {
-		return err
-	}
-	return d.Discard(ctx, seq)
+	return d.bus.Publish(ctx, e.Replayed(seq, time.Now()))
 }
 
 // Discard removes dead letter seq. Removing what is gone already is no error.
-func (d DeadLetters) Discard(ctx context.Context, seq uint64) error {
+func (d DeadLetters) Discard(ctx context.Context, seq uint64) error { return d.remove(ctx, seq) }
+
+func (d DeadLetters) remove(ctx context.Context, seq uint64) error {
 	stream, err := d.bus.stream(ctx, streamDead)
 	if err != nil {
 		return err
@@ -106,12 +118,105 @@ func isNoMessage(err error) bool {
 	return ok && (api.ErrorCode == codeNoMessage || api.ErrorCode == jetstream.JSErrCodeMessageNotFound)
 }
 
+// remains is a message that is given up.
+type remains struct {
+	origin  string // its stream and sequence
+	subject string
+	payload []byte
+	event   events.Event // zero when the payload is no event
+	lane    events.Lane
+}
+
+// id stands in the dead letter's subject. A message that names no mailbox gets its own place, so that the question
+// whether it has its letter already never has to read all the others.
+func (r remains) id() string {
+	if r.event.Mailbox != "" {
+		return r.event.Mailbox
+	}
+	return "unknown-" + strings.ToLower(strings.ReplaceAll(r.origin, ".", "-"))
+}
+
+// name tells one death of a mailbox from another: an origin alone would not do, because the sequences of a stream that
+// was made again begin anew.
+func (r remains) name() string {
+	if r.event.ID != "" {
+		return r.event.ID
+	}
+	sum := sha256.Sum256(r.payload)
+	return hex.EncodeToString(sum[:8])
+}
+
 // bury stores the dead letter of a delivery. It must return before the delivery is acknowledged.
 func (b *Bus) bury(ctx context.Context, d *delivery, payload []byte, e events.Event, lane events.Lane, f *fault.Fault, now time.Time) error {
+	return b.buryRemains(ctx, remains{d.origin, d.msg.Subject(), payload, e, lane}, f, now)
+}
+
+func (b *Bus) buryRemains(ctx context.Context, r remains, f *fault.Fault, now time.Time) error {
+	e := r.event
 	letter := events.DeadLetter{
-		Version: events.Version, Event: events.Quote(payload), Mailbox: e.Mailbox, App: e.App, Account: e.Account, Campaign: e.Campaign,
-		Stage: lane, Subject: d.msg.Subject(), Class: string(f.Class), Code: f.Code, Cause: f.Cause, Remedy: f.Remedy, Forecast: string(f.Forecast),
+		Version: events.Version, Event: events.Quote(r.payload), Mailbox: e.Mailbox, App: e.App, Account: e.Account, Campaign: e.Campaign,
+		Stage: r.lane, Subject: r.subject, Class: string(f.Class), Code: f.Code, Cause: f.Cause, Remedy: f.Remedy, Forecast: string(f.Forecast),
 		Tries: addTry(e.Tries, f, now), DiedAt: now.UTC(), Trace: traceFrom(ctx),
 	}
-	return b.storeLetter(ctx, d, letter, payload)
+	_, err := b.storeLetter(ctx, r, letter)
+	return err
+}
+
+// storeLetter stores a dead letter unless the same event has one in the same lane, and tells whether it did. The dedupe
+// window ends ten minutes after a crash between the letter and the acknowledgement; the letter itself does not. The
+// server compares what was read with what is there, so that two processes that bury one event at once leave one letter.
+func (b *Bus) storeLetter(ctx context.Context, r remains, letter events.DeadLetter) (stored bool, err error) {
+	data, err := encodeLetter(letter, r.payload)
+	if err != nil {
+		return false, err
+	}
+	msg := nats.NewMsg(events.DeadSubject(r.lane, letter.Class, r.id()))
+	msg.Data = data
+	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("dead.%s.%s.%s", r.lane, r.id(), r.name()))
+	all := events.DeadSubject(r.lane, "*", r.id())
+	for range changeTries {
+		last, known, err := b.hasLetter(ctx, all, r)
+		if err != nil || known {
+			return false, err
+		}
+		ack, err := b.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequenceForSubject(last, all))
+		if err == nil {
+			return !ack.Duplicate, nil
+		}
+		if !isConflict(err) {
+			return false, publishError(err)
+		}
+	}
+	return false, fmt.Errorf("store dead letter: %w", ErrUnavailable)
+}
+
+// hasLetter tells whether the event of r has a dead letter under filter, and the last sequence there.
+func (b *Bus) hasLetter(ctx context.Context, filter string, r remains) (last uint64, known bool, err error) {
+	stream, err := b.stream(ctx, streamDead)
+	if err != nil {
+		return 0, false, err
+	}
+	for {
+		msg, err := stream.GetMsg(ctx, last+1, jetstream.WithGetMsgSubject(filter))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return last, false, nil
+		}
+		if err != nil {
+			return 0, false, fmt.Errorf("look for dead letter: %w: %w", ErrUnavailable, err)
+		}
+		last = msg.Sequence
+		if old, err := events.DecodeDeadLetter(msg.Data); err == nil && sameEvent(old.Payload(), r.payload) {
+			return last, true, nil
+		}
+	}
+}
+
+// sameEvent compares by id; what is no event, byte by byte.
+func sameEvent(a, b []byte) bool {
+	ea, errA := events.Decode(a)
+	eb, errB := events.Decode(b)
+	if errA != nil || errB != nil {
+		return bytes.Equal(a, b)
+	}
+	return ea.ID == eb.ID
 }

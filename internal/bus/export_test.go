@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"kindling/internal/events"
+	"kindling/internal/fault"
 	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 )
@@ -96,4 +99,59 @@ func BeginWithoutEnd(ctx context.Context, b *Bus, e events.Event, n int) error {
 			return nil
 		}
 	}
+}
+
+// ShortMemory makes a stream forget message ids after 100 ms, the least that the server allows.
+func ShortMemory(ctx context.Context, b *Bus, name string) error {
+	stream, err := b.js.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	cfg := stream.CachedInfo().Config
+	cfg.Duplicates = 100 * time.Millisecond
+	_, err = b.js.UpdateStream(ctx, cfg)
+	return err
+}
+
+// Forgotten publishes a message of this id and tells whether the stream took it for a new one.
+func Forgotten(ctx context.Context, b *Bus, subject, id string) (bool, error) {
+	ack, err := b.js.Publish(ctx, subject, []byte("{}"), jetstream.WithMsgID(id))
+	return err == nil && !ack.Duplicate, err
+}
+
+// BuryHalf does what a process does that dies between the dead letter's publish and the fact: the message of stream at
+// seq gets its letter and nothing else.
+func BuryHalf(ctx context.Context, b *Bus, name string, seq uint64, f *fault.Fault) error {
+	stream, err := b.stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	msg, err := stream.GetMsg(ctx, seq)
+	if err != nil {
+		return err
+	}
+	e, err := events.Decode(msg.Data)
+	if err != nil {
+		e = events.Event{Mailbox: ""}
+	}
+	lane := events.Lane(strings.Split(msg.Subject, ".")[1])
+	origin := name + "." + strconv.FormatUint(seq, 10)
+	return b.buryRemains(ctx, remains{origin, msg.Subject, msg.Data, e, lane}, f, time.Now())
+}
+
+// ReplayHalf does what a console does that dies between the replay's publish and the removal of the letter.
+func ReplayHalf(ctx context.Context, b *Bus, seq uint64) error {
+	return b.DeadLetters().republish(ctx, seq)
+}
+
+// Purge removes what an operator's slip removes.
+func Purge(ctx context.Context, b *Bus, name, subject string) error {
+	stream, err := b.js.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	if subject == "" {
+		return stream.Purge(ctx)
+	}
+	return stream.Purge(ctx, jetstream.WithPurgeSubject(subject))
 }

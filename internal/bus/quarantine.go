@@ -134,11 +134,12 @@ func (w *worker) alarm(ctx context.Context, d *delivery, found exposure) (string
 
 // buryWithheld is bury for a message of which nothing may be kept.
 func (b *Bus) buryWithheld(ctx context.Context, d *delivery, lane events.Lane, f *fault.Fault, now time.Time) error {
-	return b.storeLetter(ctx, d, events.DeadLetter{
+	_, err := b.storeLetter(ctx, remains{origin: d.origin, lane: lane}, events.DeadLetter{
 		Version: events.Version, Event: json.RawMessage("null"), Stage: lane, Subject: withoutAddress(d.msg.Subject()),
 		Class: string(f.Class), Code: f.Code, Cause: f.Cause, Remedy: f.Remedy, Forecast: string(f.Forecast),
 		Tries: addTry(nil, f, now), DiedAt: now.UTC(),
-	}, nil)
+	})
+	return err
 }
 
 // withoutAddress hides the tokens of a subject from the one that holds an address on.
@@ -200,20 +201,4 @@ func encodeLetter(letter events.DeadLetter, payload []byte) ([]byte, error) {
 	}
 	letter.Event = events.QuoteBytes(payload)
 	return events.EncodeDeadLetter(letter)
-}
-
-// storeLetter stores a delivery's dead letter, of which payload is the event; nil when none may be kept.
-func (b *Bus) storeLetter(ctx context.Context, d *delivery, letter events.DeadLetter, payload []byte) error {
-	data, err := encodeLetter(letter, payload)
-	if err != nil {
-		return err
-	}
-	id := letter.Mailbox
-	if id == "" {
-		id = "unknown"
-	}
-	msg := nats.NewMsg(events.DeadSubject(letter.Stage, letter.Class, id))
-	msg.Data = data
-	msg.Header.Set(jetstream.MsgIDHeader, "dead."+d.origin) // a crash before the acknowledgement repeats this step
-	return b.publish(ctx, []*nats.Msg{msg})
 }
