@@ -6,11 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime/pprof"
 	"slices"
-	"text/tabwriter"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,12 +27,17 @@ func Command(env service.Env) *cobra.Command {
 	cmd.PersistentFlags().IntVar(&o.rows, "rows", 100_000, "rows of the imported campaign")
 	cmd.PersistentFlags().DurationVar(&o.edgeTime, "edge-time", 20*time.Second, "how long the edge is called")
 	cmd.PersistentFlags().IntVar(&o.edgeRate, "edge-rate", 300, "callbacks a second")
+	cmd.PersistentFlags().BoolVar(&o.quick, "quick", false, "bus: fewer messages, for a first look")
+	cmd.PersistentFlags().IntVar(&o.window, "window", 1024, "bus: prefetch of a handler that does nothing")
 	cmd.PersistentFlags().StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of this process to `file`")
 	run := func(names ...string) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), names) }
 	}
+	onBus := &cobra.Command{Use: "bus", Short: "Publishing and consuming, against raw nats.go", Args: cobra.NoArgs, RunE: run("bus")}
+	onBus.Flags().StringSliceVar(&o.only, "only", nil, "only these parts: "+strings.Join(busParts(), ", "))
 	cmd.AddCommand(
-		&cobra.Command{Use: "all", Short: "Everything, one table", Args: cobra.NoArgs, RunE: run("pipeline", "import", "edge")},
+		onBus,
+		&cobra.Command{Use: "all", Short: "Everything, one table", Args: cobra.NoArgs, RunE: run("bus", "pipeline", "import", "edge")},
 		&cobra.Command{Use: "pipeline", Short: "Mailboxes per second, against a bare loop of the same calls", Args: cobra.NoArgs, RunE: run("pipeline")},
 		&cobra.Command{Use: "import", Short: "Rows per second of a campaign's import", Args: cobra.NoArgs, RunE: run("import")},
 		&cobra.Command{Use: "edge", Short: "Latency of accepted and durable callbacks", Args: cobra.NoArgs, RunE: run("edge")},
@@ -43,7 +47,20 @@ func Command(env service.Env) *cobra.Command {
 				return sim.Run(cmd.Context(), args, env.Stdout, env.Stderr)
 			},
 		},
+		storeCommand(env),
 	)
+	return cmd
+}
+
+func storeCommand(env service.Env) *cobra.Command {
+	var dir string
+	var lazy bool
+	cmd := &cobra.Command{
+		Use: "nats", Hidden: true, Args: cobra.NoArgs, Short: "A NATS server, in a process of its own",
+		RunE: func(cmd *cobra.Command, _ []string) error { return serveStore(cmd.Context(), env, dir, lazy) },
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "of the store")
+	cmd.Flags().BoolVar(&lazy, "lazy-sync", false, "acknowledge before the disk has it")
 	return cmd
 }
 
@@ -55,13 +72,16 @@ type options struct {
 	edgeTime  time.Duration
 	edgeRate  int
 	profile   string
+	quick     bool
+	window    int
+	only      []string
 }
 
-// figure is one line of the table.
-type figure struct{ name, value, against, aim string }
-
 func (o options) run(ctx context.Context, names []string) error {
-	benches := map[string]func(context.Context) ([]figure, error){"pipeline": o.pipeline, "import": o.importCSV, "edge": o.edge}
+	benches := map[string]func(context.Context) ([]figure, error){"bus": o.bus, "pipeline": o.pipeline, "import": o.importCSV, "edge": o.edge}
+	if err := o.check(); err != nil {
+		return err
+	}
 	stopProfile, err := o.startProfile()
 	if err != nil {
 		return err
@@ -79,6 +99,25 @@ func (o options) run(ctx context.Context, names []string) error {
 	return errors.Join(printFigures(o.env.Stdout, all), failed, stopProfile())
 }
 
+// check refuses flags with which there is nothing to measure.
+func (o options) check() error {
+	for _, flag := range []struct {
+		name  string
+		value int
+	}{{"mailboxes", o.mailboxes}, {"rounds", o.rounds}, {"rows", o.rows}, {"edge-rate", o.edgeRate}, {"window", o.window}} {
+		if flag.value < 1 || flag.value > most {
+			return fmt.Errorf("--%s: %d is not between 1 and %d", flag.name, flag.value, most)
+		}
+	}
+	if o.edgeTime <= 0 {
+		return fmt.Errorf("--edge-time: %v is no time to call the edge; try 20s", o.edgeTime)
+	}
+	return o.checkOnly()
+}
+
+// most is more than any figure here can mean.
+const most = 100_000_000
+
 // startProfile shows where the time goes: go tool pprof -top FILE.
 func (o options) startProfile() (stop func() error, err error) {
 	if o.profile == "" {
@@ -92,15 +131,6 @@ func (o options) startProfile() (stop func() error, err error) {
 		return nil, errors.Join(fmt.Errorf("start the profile: %w", err), file.Close())
 	}
 	return func() error { pprof.StopCPUProfile(); return file.Close() }, nil
-}
-
-func printFigures(out io.Writer, figures []figure) error {
-	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "FIGURE\tMEASURED\tAGAINST\tAIM")
-	for _, f := range figures {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.name, f.value, f.against, f.aim)
-	}
-	return w.Flush()
 }
 
 func median(values []float64) float64 {

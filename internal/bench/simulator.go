@@ -4,13 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
 	"kindling/internal/sim"
@@ -31,40 +27,15 @@ const (
 // shared processors make unavoidable.
 type simulator struct {
 	sim.Running
-
-	cmd *exec.Cmd
+	*child
 }
 
 func startSimulator(ctx context.Context) (*simulator, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
-	}
-	cmd := exec.CommandContext(ctx, self, "bench", "simulator", "--client-id", clientID, "--client-secret", clientSecret, //nolint:gosec // this very program
+	s := &simulator{}
+	var err error
+	s.child, err = startChild(ctx, &s.Running, "simulator", "--client-id", clientID, "--client-secret", clientSecret,
 		"--redirect-uri", redirectURI, "--api-key", apiKey, "--calls-per-minute", "-1")
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("start simulator: %w", err)
-	}
-	cmd.Stderr, cmd.Env = os.Stderr, append(os.Environ(), "KINDLING_LOG=error") //nolint:forbidigo // passed on as it is
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start simulator: %w", err)
-	}
-	s := &simulator{cmd: cmd}
-	if err := json.NewDecoder(out).Decode(&s.Running); err != nil {
-		return nil, errors.Join(fmt.Errorf("start simulator: %w", err), s.stop())
-	}
-	return s, nil
-}
-
-func (s *simulator) stop() error {
-	_ = s.cmd.Process.Signal(syscall.SIGTERM) // gone already: Wait says so
-	err := s.cmd.Wait()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() <= 0 {
-		return nil
-	}
-	return err
+	return s, err
 }
 
 // codes has one authorization code issued per address.

@@ -132,7 +132,7 @@ func (a *api) replay(ctx context.Context, campaign, reason string) (int, error) 
 	if err := a.post(ctx, "/dead/replay", bulk, &job); err != nil {
 		return 0, err
 	}
-	return job.Total, waitFor(ctx, func() error {
+	return job.Total, service.Poll(ctx, func() error {
 		if err := a.do(ctx, http.MethodGet, "/replays/"+job.ID, "", nil, &job); err != nil {
 			return err
 		}

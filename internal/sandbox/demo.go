@@ -155,7 +155,7 @@ func (o DemoOptions) play(ctx context.Context, world *World, settings Settings) 
 		return fmt.Errorf("read the operator's token: %w", err)
 	}
 	operator := newAPI("http://"+settings.ConsoleListen, secret.New(strings.TrimSpace(string(token))))
-	if err := waitFor(ctx, func() error { return operator.do(ctx, http.MethodGet, "/status", "", nil, nil) }); err != nil {
+	if err := service.Poll(ctx, func() error { return operator.do(ctx, http.MethodGet, "/status", "", nil, nil) }); err != nil {
 		return fmt.Errorf("the console did not get ready: %w", err)
 	}
 	o.introduce(settings)
@@ -273,7 +273,7 @@ func (o DemoOptions) mend(ctx context.Context, world *World, operator *api, camp
 	}
 	o.say("\nThe operator has the tariff plan enabled at Warmy and replays what time or a setting can fix: %d dead letters.\n"+
 		"What only a person can fix is left: those mailboxes need their links again (kindling campaign links).\n", counts)
-	if err := waitFor(ctx, func() error { return operator.movedSince(ctx, campaign, before) }); err != nil {
+	if err := service.Poll(ctx, func() error { return operator.movedSince(ctx, campaign, before) }); err != nil {
 		return err
 	}
 	return o.result(ctx, operator, campaign, cast)
@@ -292,20 +292,3 @@ func (o DemoOptions) prove(world *World) error {
 }
 
 func (o DemoOptions) say(format string, args ...any) { fmt.Fprintf(o.Env.Stdout, format+"\n", args...) }
-
-// waitFor polls until ask succeeds or ctx ends.
-func waitFor(ctx context.Context, ask func() error) error {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := ask()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return errors.Join(err, context.Cause(ctx))
-		}
-	}
-}
