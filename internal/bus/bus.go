@@ -44,6 +44,7 @@ type Bus struct {
 	replicas int
 	acks     *acks
 	handles  sync.Map // stream name → jetstream.Stream
+	fills    sync.Map // stream name → *fill
 }
 
 // apiTimeout bounds one request to JetStream. It is longer than a leader election usually takes.

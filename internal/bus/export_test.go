@@ -33,6 +33,18 @@ func AlterStream(ctx context.Context, b *Bus, name string) error {
 	return err
 }
 
+// LimitStream sets how many bytes a stream may hold.
+func LimitStream(ctx context.Context, b *Bus, name string, maxBytes int64) error {
+	stream, err := b.js.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	cfg := stream.CachedInfo().Config
+	cfg.MaxBytes = maxBytes
+	_, err = b.js.UpdateStream(ctx, cfg)
+	return err
+}
+
 // Waiting counts the messages of a stream.
 func Waiting(ctx context.Context, b *Bus, name string) (uint64, error) {
 	stream, err := b.js.Stream(ctx, name)

@@ -102,6 +102,9 @@ func scheduleTime(t time.Time) time.Time {
 
 // publish stores msgs, all under way at once.
 func (b *Bus) publish(ctx context.Context, msgs []*nats.Msg) error {
+	if err := b.admit(ctx, msgs); err != nil {
+		return err
+	}
 	if len(msgs) == 1 {
 		_, err := b.js.PublishMsg(ctx, msgs[0])
 		return publishError(err)
@@ -131,7 +134,7 @@ func publishError(err error) error {
 		return nil
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return fmt.Errorf("publish: %w: refused with code %d", ErrUnavailable, api.ErrorCode)
+		return fmt.Errorf("publish: %w", refused(api))
 	}
 	return fmt.Errorf("publish: %w: %w", ErrUnavailable, err)
 }
