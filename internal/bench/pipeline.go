@@ -206,7 +206,7 @@ func (p *rig) codeEvent(inv mailbox.Invitation, code string) (events.Event, erro
 		return events.Event{}, err
 	}
 	now := time.Now()
-	e := events.New(events.CodeReceived, inv.ID, now)
+	e := events.New(events.CodeReceived, mailbox.CodeSeed(inv.ID, attempt, mailbox.Hash(code)), now)
 	e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt, e.Deadline = inv.ID, inv.App, inv.Account, inv.Campaign, attempt, now.Add(mailbox.CodeLife)
 	e.Sealed, err = p.codes.Seal(plain, mailbox.SealedCodeContext(inv.ID, attempt))
 	return e, err

@@ -27,7 +27,7 @@ func (w *worker) begin(ctx context.Context, d *delivery, e events.Event) (crashe
 	if err != nil {
 		return false, nothing
 	}
-	began, _ := strconv.Atoi(string(data)) // what is unreadable counts as none
+	began := decodeBegan(data)
 	cross := func(revision uint64) func() {
 		return func() {
 			if err := book.remove(context.WithoutCancel(ctx), revision); err != nil {

@@ -102,9 +102,9 @@ func (l Legs) load(ctx context.Context, name string) (leg.Leg, uint64, error) {
 	if err != nil || revision == 0 {
 		return leg.Leg{Name: name, State: leg.Open}, 0, err
 	}
-	var current leg.Leg
-	if err := json.Unmarshal(data, &current); err != nil {
-		return leg.Leg{}, 0, fmt.Errorf("decode leg %s: %w", name, err)
+	current, err := decodeLeg(name, data)
+	if err != nil {
+		l.bus.log.ErrorContext(ctx, "leg_unreadable", "leg", name, "error", err)
 	}
 	if current.State == leg.Held && !current.Until.IsZero() && l.now().After(current.Until) {
 		current.State = leg.Probing
@@ -370,13 +370,15 @@ func (b *Bus) watchLegs(ctx context.Context, gates map[string]*gate) (func(), er
 		return nil, fmt.Errorf("watch legs: %w: %w", ErrUnavailable, err)
 	}
 	consuming, err := consumer.Consume(func(msg jetstream.Msg) {
-		var l leg.Leg
-		if err := json.Unmarshal(msg.Data(), &l); err != nil {
-			b.log.ErrorContext(ctx, "leg_unreadable", "error", err)
-			return
-		}
-		if g, ok := gates[l.Name]; ok {
-			g.set(l)
+		for name, g := range gates {
+			if msg.Subject() != g.legs.kv.subject(legKey(name)) {
+				continue
+			}
+			stored, err := decodeLeg(name, msg.Data())
+			if err != nil {
+				b.log.ErrorContext(ctx, "leg_unreadable", "leg", name, "error", err)
+			}
+			g.set(stored)
 		}
 	})
 	if err != nil {

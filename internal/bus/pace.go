@@ -113,13 +113,8 @@ func (p *Pacer) reserve(ctx context.Context, account string, b *budget) (wait ti
 	if err != nil {
 		return 0, err
 	}
-	var line timeline
-	if len(data) > 0 {
-		if err := json.Unmarshal(data, &line); err != nil {
-			return 0, fmt.Errorf("decode pace of %s: %w", account, err)
-		}
-	}
-	start, now := line.Next, p.now().UTC()
+	now := p.now().UTC()
+	start := decodeTimeline(data, now)
 	if start.Before(now) {
 		start = now
 	}

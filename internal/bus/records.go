@@ -3,8 +3,12 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"time"
 
+	"kindling/internal/events"
+	"kindling/internal/fault"
 	"kindling/internal/mailbox"
 )
 
@@ -35,7 +39,7 @@ func (r Records[T]) Load(ctx context.Context, id string) (T, uint64, error) {
 	}
 	fact, err := r.codec.decode(id, data)
 	if err != nil {
-		return zero, 0, fmt.Errorf("decode %s: %w", r.kv.bucket, err)
+		return zero, 0, unreadableRecord(r.kv.bucket, err)
 	}
 	return fact, revision, nil
 }
@@ -53,11 +57,57 @@ func plainCodec[T any]() codec[T] {
 	return codec[T]{
 		encode: func(_ string, fact T) ([]byte, error) { return json.Marshal(fact) },
 		decode: func(_ string, data []byte) (T, error) {
-			var fact T
-			err := json.Unmarshal(data, &fact)
-			return fact, err
+			var fact, none T
+			if err := decodeRecord(data, &fact, nil); err != nil {
+				return none, err
+			}
+			return fact, nil
 		},
 	}
+}
+
+// recordVersion is the version of the stored forms that this build writes.
+const recordVersion = 1
+
+// newerRecordDelay is how long an event waits whose record a newer build has written.
+const newerRecordDelay = 30 * time.Second
+
+var (
+	errNoValue   = errors.New("the value is empty, or was deleted")
+	errNotOpened = errors.New("the sealed part does not open with this process's keys, or belongs to another record")
+)
+
+// decodeRecord reads a stored form. version, where the form has one, is what it says after decoding. An empty value is
+// never "no fact": no process of ours deletes one, and whoever believed that nothing was posted would post again.
+func decodeRecord(data []byte, into any, version *int) error {
+	if len(data) == 0 {
+		return errNoValue
+	}
+	if err := events.DecodeStrict(data, into); err != nil {
+		return err
+	}
+	if version != nil && *version > recordVersion {
+		return fmt.Errorf("record of version %d: %w", *version, events.ErrNewer)
+	}
+	return nil
+}
+
+// unreadableRecord is the fault of an event whose mailbox has a record that this process cannot read.
+func unreadableRecord(bucket string, err error) error {
+	f := &fault.Fault{
+		Class: fault.Permanent, Code: "record_unreadable", Forecast: fault.ByConfig, Err: err,
+		Cause:  "the stored record of this mailbox in bucket " + bucket + " cannot be read",
+		Remedy: "restore the record from a backup, then replay",
+	}
+	switch {
+	case errors.Is(err, events.ErrNewer):
+		f.Class, f.Code, f.Forecast, f.After = fault.RetryAfter, "record_newer", fault.ByTime, newerRecordDelay
+		f.Remedy = "finish the upgrade of the workers, then replay"
+	case errors.Is(err, errNotOpened):
+		f.Code = "record_not_opened"
+		f.Remedy = "check that all processes share the keysets, old keys included; then replay"
+	}
+	return f
 }
 
 // Campaigns returns the imported files. The console alone may save.

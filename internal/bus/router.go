@@ -313,6 +313,10 @@ func (w *worker) bury(ctx context.Context, d *delivery, payload []byte, e events
 	err := w.bus.bury(ctx, d, payload, e, w.lane.Lane, f, time.Now())
 	if err == nil {
 		err = w.lane.Handler.Bury(ctx, e, f)
+		if fault.Is(err, fault.Permanent) {
+			w.warn(ctx, "death_not_recorded", e, err) // its record cannot be read: the letter must do
+			err = nil
+		}
 	}
 	if err != nil {
 		w.warn(ctx, "dead_letter_not_stored", e, err)

@@ -58,12 +58,12 @@ func invitationCodec(people Box) codec[mailbox.Invitation] {
 		},
 		decode: func(id string, data []byte) (mailbox.Invitation, error) {
 			var s storedInvitation
-			if err := json.Unmarshal(data, &s); err != nil {
+			if err := decodeRecord(data, &s, &s.Version); err != nil {
 				return mailbox.Invitation{}, err
 			}
 			plain, err := people.Open(s.Person, personContext(id))
 			if err != nil {
-				return mailbox.Invitation{}, err
+				return mailbox.Invitation{}, errors.Join(errNotOpened, err)
 			}
 			var p storedPerson
 			if err := json.Unmarshal(plain, &p); err != nil {
@@ -118,15 +118,18 @@ func grantCodec(grants Box) codec[mailbox.Grant] {
 		},
 		decode: func(id string, data []byte) (mailbox.Grant, error) {
 			var s storedGrant
-			if err := json.Unmarshal(data, &s); err != nil {
+			if err := decodeRecord(data, &s, &s.Version); err != nil {
 				return mailbox.Grant{}, err
 			}
 			if s.Tokens == nil {
 				return s.Grant, nil
 			}
 			tokens, err := openTokens(grants, id, *s.Tokens)
+			if err != nil {
+				return mailbox.Grant{}, err
+			}
 			s.Grant.Tokens = &tokens
-			return s.Grant, err
+			return s.Grant, nil
 		},
 	}
 }
@@ -157,7 +160,7 @@ func openTokens(grants Box, id string, s storedTokens) (mailbox.Tokens, error) {
 	}
 	plain, err := grants.Open(s.Sealed, grantContext(id))
 	if err != nil {
-		return mailbox.Tokens{}, fmt.Errorf("open tokens: %w", err)
+		return mailbox.Tokens{}, errors.Join(errNotOpened, err)
 	}
 	var texts storedSecrets
 	if err := json.Unmarshal(plain, &texts); err != nil {

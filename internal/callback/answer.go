@@ -214,7 +214,7 @@ func (e *edge) handOver(ctx context.Context, a answered, inv mailbox.Invitation,
 	if err != nil {
 		return err
 	}
-	event := events.New(events.CodeReceived, t.mailbox+"|"+t.attempt+"|"+attempt.CodeHash, attempt.AnsweredAt)
+	event := events.New(events.CodeReceived, mailbox.CodeSeed(t.mailbox, t.attempt, attempt.CodeHash), attempt.AnsweredAt)
 	event.Mailbox, event.App, event.Account, event.Campaign, event.Attempt = t.mailbox, t.app, inv.Account, inv.Campaign, t.attempt
 	event.Deadline = event.At.Add(mailbox.CodeLife)
 	if event.Sealed, err = e.Codes.Seal(plain, mailbox.SealedCodeContext(t.mailbox, t.attempt)); err != nil {

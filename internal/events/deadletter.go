@@ -80,7 +80,7 @@ func (d DeadLetter) Payload() []byte {
 	switch {
 	case len(d.Event) > 0 && d.Event[0] == '"' && json.Unmarshal(d.Event, &text) == nil:
 		return []byte(text)
-	case decodeStrict(d.Event, &raw) == nil && raw.Base64 != nil:
+	case DecodeStrict(d.Event, &raw) == nil && raw.Base64 != nil:
 		return raw.Base64
 	case string(d.Event) == "null":
 		return nil
@@ -100,7 +100,7 @@ func EncodeDeadLetter(d DeadLetter) ([]byte, error) {
 // DecodeDeadLetter reads the wire form of a dead letter.
 func DecodeDeadLetter(data []byte) (DeadLetter, error) {
 	var d DeadLetter
-	if err := decodeStrict(data, &d); err != nil {
+	if err := DecodeStrict(data, &d); err != nil {
 		return DeadLetter{}, fmt.Errorf("decode dead letter: %w", err)
 	}
 	if d.Version > Version {

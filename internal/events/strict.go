@@ -19,11 +19,11 @@ const (
 // errName means that a field has a name that no version of ours has given it.
 var errName = errors.New("a field's name is not of lower-case letters, digits and _")
 
-// decodeStrict refuses what encoding/json lets pass or mends in silence: bad UTF-8, anything but an object, trailing
+// DecodeStrict decodes one JSON object. It refuses what encoding/json lets pass or mends in silence: bad UTF-8, anything but an object, trailing
 // data, a field that stands twice (the last would win), a field in other letters (it would be taken for ours), and
 // nesting that no event of ours has. ErrNewer comes before a complaint about names or types: a newer version may have
 // changed them.
-func decodeStrict(data []byte, into any) error {
+func DecodeStrict(data []byte, into any) error {
 	if !utf8.Valid(data) {
 		return errors.New("not UTF-8")
 	}

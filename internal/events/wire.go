@@ -28,7 +28,7 @@ func Encode(e Event) ([]byte, error) {
 // accepted, since a newer producer may add them.
 func Decode(data []byte) (Event, error) {
 	var e Event
-	if err := decodeStrict(data, &e); err != nil {
+	if err := DecodeStrict(data, &e); err != nil {
 		return Event{}, fmt.Errorf("decode event: %w", err)
 	}
 	if e.Version > Version {

@@ -22,12 +22,9 @@ type ReconcileMailbox struct {
 
 // Handle settles e's mailbox.
 func (h ReconcileMailbox) Handle(ctx context.Context, e events.Event) ([]events.Event, error) {
-	inv, _, err := h.Invitations.Load(ctx, e.Mailbox)
-	if err != nil {
-		return nil, fmt.Errorf("load invitation: %w", err)
-	}
-	if inv.ID == "" || !inv.ErasedAt.IsZero() {
-		return nil, nil
+	inv, live, err := invited(ctx, h.Invitations, e)
+	if err != nil || !live {
+		return nil, err
 	}
 	reg, revision, err := h.Registrations.Load(ctx, e.Mailbox)
 	if err != nil {

@@ -23,16 +23,19 @@ type RefreshGrant struct {
 
 // Handle refreshes the tokens of e's mailbox.
 func (h RefreshGrant) Handle(ctx context.Context, e events.Event) ([]events.Event, error) {
-	inv, _, err := h.Invitations.Load(ctx, e.Mailbox)
-	if err != nil {
-		return nil, fmt.Errorf("load invitation: %w", err)
+	inv, live, err := invited(ctx, h.Invitations, e)
+	if err != nil || !live {
+		return nil, err
 	}
 	grant, revision, err := h.Grants.Load(ctx, e.Mailbox)
 	if err != nil {
 		return nil, fmt.Errorf("load grant: %w", err)
 	}
-	if inv.ID == "" || !inv.ErasedAt.IsZero() || grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt {
-		return nil, nil // erased, revoked or renewed meanwhile
+	if revision == 0 {
+		return nil, grantNotVisible()
+	}
+	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt {
+		return nil, nil // revoked or renewed meanwhile
 	}
 	if !grant.Tokens.Fresh(h.Now(), h.Margin) {
 		tokens, err := h.Microsoft.Refresh(ctx, e.App, *grant.Tokens)

@@ -35,16 +35,16 @@ const justRotated = time.Minute
 
 // Handle registers e's mailbox.
 func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.Event, error) {
-	inv, _, err := h.Invitations.Load(ctx, e.Mailbox)
-	if err != nil {
-		return nil, fmt.Errorf("load invitation: %w", err)
+	inv, live, err := invited(ctx, h.Invitations, e)
+	if err != nil || !live {
+		return nil, err
 	}
-	if inv.ID == "" || !inv.ErasedAt.IsZero() {
-		return nil, nil
-	}
-	grant, _, err := h.Grants.Load(ctx, e.Mailbox)
+	grant, stored, err := h.Grants.Load(ctx, e.Mailbox)
 	if err != nil {
 		return nil, fmt.Errorf("load grant: %w", err)
+	}
+	if stored == 0 {
+		return nil, grantNotVisible()
 	}
 	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt || e.Proof == nil {
 		return nil, nil // revoked, renewed or never proven: another event speaks for this mailbox
@@ -178,6 +178,9 @@ func (h RegisterMailbox) Bury(ctx context.Context, e events.Event, f *fault.Faul
 func buryRegistration(
 	ctx context.Context, regs Records[mailbox.Registration], e events.Event, f *fault.Fault, now time.Time,
 ) error {
+	if strange(f) {
+		return nil
+	}
 	reg, revision, err := regs.Load(ctx, e.Mailbox)
 	if err != nil {
 		return fmt.Errorf("load registration: %w", err)

@@ -130,7 +130,7 @@ func codeOf(n int) events.Event {
 	if err != nil {
 		panic(err)
 	}
-	e := events.New(events.CodeReceived, attempt, received)
+	e := events.New(events.CodeReceived, mailbox.CodeSeed(mb, attempt, mailbox.Hash("code-"+attempt)), received)
 	e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt = mb, "main", "agency", "camp", attempt
 	e.Deadline = received.Add(mailbox.CodeLife)
 	e.Sealed = append([]byte(mailbox.SealedCodeContext(mb, attempt)+"\x00"), plain...)

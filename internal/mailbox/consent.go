@@ -48,5 +48,8 @@ func ParseConsent(data []byte) (Consent, error) {
 	}, nil
 }
 
+// CodeSeed is what the id of a code's event derives from: the same code of the same attempt always gives the same event.
+func CodeSeed(id ID, attempt, codeHash string) string { return id + "|" + attempt + "|" + codeHash }
+
 // SealedCodeContext is the associated data of a sealed Consent: it must not open for another mailbox or attempt.
 func SealedCodeContext(id ID, attempt string) string { return "v1|code|" + id + "|" + attempt }
