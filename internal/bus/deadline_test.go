@@ -239,6 +239,7 @@ func (m *deadlineModel) arrive(t *testing.T, i int) events.Event {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.ID = events.New(e.Kind, mailbox.CodeSeed(e.Mailbox, e.Attempt, mailbox.Hash(e.Mailbox)), e.At).ID
 	e.Sealed, e.Deadline = plain, e.At.Add(mailbox.CodeLife)
 	m.mu.Lock()
 	m.dies[e.Mailbox] = e.Deadline.Add(-m.early)
