@@ -62,7 +62,7 @@ fuzz: ## every fuzz target for FUZZ (default 20s)
 	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) $$pkg; \
 	  done; done
 
-bench: ## the figures of the README, one table
+bench: ## the figures of the README, each with its aim and whether it was met
 	$(GO) run ./cmd/kindling bench all
 
 check: imports lint deadcode race e2e ## all that CI runs beside `go test ./...`

@@ -47,7 +47,7 @@ func Command(env service.Env) *cobra.Command {
 				return sim.Run(cmd.Context(), args, env.Stdout, env.Stderr)
 			},
 		},
-		storeCommand(env),
+		storeCommand(env), workerCommand(env),
 	)
 	return cmd
 }
@@ -86,6 +86,7 @@ func (o options) run(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
+	others := watchNeighbours()
 	var all []figure
 	var failed error
 	for _, name := range names {
@@ -96,7 +97,7 @@ func (o options) run(ctx context.Context, names []string) error {
 		}
 		all = append(all, figures...)
 	}
-	return errors.Join(printFigures(o.env.Stdout, all), failed, stopProfile())
+	return errors.Join(printFigures(o.env.Stdout, append(all, others.figure())), failed, stopProfile())
 }
 
 // check refuses flags with which there is nothing to measure.

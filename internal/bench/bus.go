@@ -21,18 +21,21 @@ type busBench struct {
 type busPlan struct {
 	publish, publishSync int // messages a round, default sync and sync always
 	consume, consumeSync int
-	waiting              int // messages a round for a handler that waits
+	waiting              int           // messages a round for a handler that waits
+	backlog              int           // messages that wait while a worker's memory is watched
+	watch                time.Duration // of memory, and of workers that share a lane
+	sharedWait           time.Duration // of the handlers that share a lane
 }
 
 func (o options) busPlan() busPlan {
 	if o.quick {
-		return busPlan{publish: 20_000, publishSync: 2000, consume: 30_000, consumeSync: 3000, waiting: 256 * 20}
+		return busPlan{publish: 20_000, publishSync: 2000, consume: 30_000, consumeSync: 3000, waiting: 256 * 20, backlog: 100_000, watch: 4 * time.Second, sharedWait: handlerWait}
 	}
-	return busPlan{publish: 60_000, publishSync: 6000, consume: 100_000, consumeSync: 8000, waiting: 256 * 100}
+	return busPlan{publish: 60_000, publishSync: 6000, consume: 100_000, consumeSync: 8000, waiting: 256 * 100, backlog: manyWaiting, watch: 10 * time.Second, sharedWait: handlerWait}
 }
 
 // busParts are the names for --only.
-func busParts() []string { return []string{"publish", "consume", "wait"} }
+func busParts() []string { return []string{"publish", "consume", "wait", "memory", "scaling"} }
 
 func (o options) bus(ctx context.Context) ([]figure, error) {
 	return busBench{options: o, plan: o.busPlan()}.run(ctx)
@@ -59,6 +62,19 @@ func (b busBench) run(ctx context.Context) ([]figure, error) {
 	}
 	for _, lazy := range []bool{true, false} {
 		figures, err := b.against(ctx, lazy)
+		all = append(all, figures...)
+		if err != nil {
+			return all, err
+		}
+	}
+	for _, part := range []struct {
+		name string
+		run  func(context.Context) ([]figure, error)
+	}{{"memory", b.memoryFigures}, {"scaling", b.scalingFigures}} {
+		if !b.wants(part.name) {
+			continue
+		}
+		figures, err := part.run(ctx)
 		all = append(all, figures...)
 		if err != nil {
 			return all, err

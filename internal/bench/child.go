@@ -46,6 +46,17 @@ func startChild(ctx context.Context, ready any, args ...string) (*child, error) 
 	return c, nil
 }
 
+// ask sends a line and reads the answer.
+func (c *child) ask(answer any) error {
+	if _, err := fmt.Fprintln(c.in); err != nil {
+		return fmt.Errorf("ask a process of our own: %w", err)
+	}
+	if err := c.out.Decode(answer); err != nil {
+		return fmt.Errorf("ask a process of our own: %w", err)
+	}
+	return nil
+}
+
 func (c *child) stop() error {
 	_ = c.cmd.Process.Signal(syscall.SIGTERM) // gone already: Wait says so
 	err := c.cmd.Wait()

@@ -81,6 +81,9 @@ func (s costs) ratio(to costs) float64 {
 }
 
 func (s costs) String() string {
+	if s.allocs() == 0 {
+		return fmt.Sprintf("%.0f/s", s.rate()) // the work was others'
+	}
 	cpu := s.median(func(x cost) float64 { return float64(x.cpu.Nanoseconds()) / 1000 })
 	return fmt.Sprintf("%.0f/s, %.1f allocs, %.1f µs CPU", s.rate(), s.allocs(), cpu)
 }

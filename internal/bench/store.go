@@ -49,12 +49,9 @@ func startStore(ctx context.Context, lazy bool) (*store, error) {
 
 // traffic returns what the server counted of the open connection called name.
 func (s *store) traffic(name string) (traffic, error) {
-	if _, err := fmt.Fprintln(s.in); err != nil {
-		return traffic{}, fmt.Errorf("ask the server for its connections: %w", err)
-	}
 	var all []traffic
-	if err := s.out.Decode(&all); err != nil {
-		return traffic{}, fmt.Errorf("ask the server for its connections: %w", err)
+	if err := s.ask(&all); err != nil {
+		return traffic{}, err
 	}
 	for _, t := range all {
 		if t.Name == name {
