@@ -34,7 +34,11 @@ var layers = []layer{
 		modules: []string{"github.com/nats-io/nats.go", "github.com/nats-io/nuid", "github.com/ThreeDotsLabs/watermill"},
 	},
 	{packages: []string{"internal/bus/embed"}, modules: []string{"github.com/nats-io/nats-server/v2"}},
-	{packages: []string{"internal/bus/bustest"}, ours: []string{"internal/bus", "internal/bus/embed"}},
+	{packages: []string{"internal/bus/users"}, ours: []string{"internal/bus"}, modules: []string{"github.com/nats-io/nkeys"}},
+	{
+		packages: []string{"internal/bus/bustest"}, ours: []string{"internal/bus", "internal/bus/embed", "internal/bus/users"},
+		modules: []string{"github.com/nats-io/nats-server/v2"},
+	},
 	{
 		packages: []string{"internal/microsoft"}, ours: append(slices.Clone(core), "internal/handlers"),
 		modules: []string{"golang.org/x/oauth2", "github.com/coreos/go-oidc/v3", "github.com/go-jose/go-jose/v4"},

@@ -45,18 +45,30 @@ func (h Host) connect(ctx context.Context, name string) (*bus.Bus, error) {
 	cfg.Name, cfg.Log = name, h.Log.With("process", name)
 	b, err := bus.Connect(ctx, cfg)
 	if err != nil {
-		return nil, service.WithExit(service.ExitUnavailable, fmt.Errorf("%s: %w", name, err))
+		return nil, service.WithExit(exitOf(err), fmt.Errorf("%s: %w", name, err))
+	}
+	if err := b.CheckRights(ctx); err != nil {
+		b.Close()
+		return nil, service.WithExit(exitOf(err), fmt.Errorf("%s: %w", name, err))
 	}
 	drifts, err := b.Ensure(ctx)
 	if err != nil {
 		b.Close()
-		return nil, service.WithExit(service.ExitUnavailable, fmt.Errorf("%s: %w", name, err))
+		return nil, service.WithExit(exitOf(err), fmt.Errorf("%s: %w", name, err))
 	}
 	for _, d := range drifts {
 		h.Log.WarnContext(ctx, "stream_differs", "stream", d.Stream, "setting", d.Setting, "want", d.Want, "have", d.Have)
 	}
 	h.Health.Ready("nats_"+name, b.Ready)
 	return b, nil
+}
+
+// exitOf is the exit code of a process that cannot use the message store.
+func exitOf(err error) int {
+	if errors.Is(err, bus.ErrDenied) {
+		return service.ExitPermission
+	}
+	return service.ExitUnavailable
 }
 
 // serve answers HTTP on address until ctx ends.

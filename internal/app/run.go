@@ -2,10 +2,14 @@ package app
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"kindling/internal/bus"
+	"kindling/internal/service"
 )
 
 // process is one of Kindling's processes: it runs until ctx ends.
@@ -32,7 +36,11 @@ func run(ctx context.Context, h Host, processes ...process) error {
 	}
 	go func() { working.Wait(); ended() }()
 	all.Go(func() error { return metrics(observed, h) })
-	return all.Wait()
+	err := all.Wait()
+	if errors.Is(err, bus.ErrDenied) {
+		err = service.WithExit(service.ExitPermission, err)
+	}
+	return err
 }
 
 // metrics serves health and figures on the listener that is not public.

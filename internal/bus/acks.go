@@ -124,6 +124,22 @@ func (a *acks) sendAgain(now time.Time) {
 	}
 }
 
+// denied gives up what the server does not let this process acknowledge.
+func (a *acks) denied(denial *DeniedError) {
+	var lost []*unconfirmed
+	a.mu.Lock()
+	for token, u := range a.waiting {
+		if u.subject == denial.Subject {
+			delete(a.waiting, token)
+			lost = append(lost, u)
+		}
+	}
+	a.mu.Unlock()
+	for _, u := range lost {
+		u.confirmed(denial)
+	}
+}
+
 // close gives up what is not confirmed.
 func (a *acks) close() {
 	close(a.end)

@@ -8,6 +8,8 @@
 package bus
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,7 +31,7 @@ var ErrUnavailable = errors.New("the message store is not available")
 // Config says how to reach NATS.
 type Config struct {
 	URL       string
-	CredsFile string
+	CredsFile string // an NKey seed, or a JWT and its seed
 	TLSCAFile string
 	InProcess nats.InProcessConnProvider // the embedded server; URL is ignored then
 	Name      string                     // of this process, as NATS monitoring shows it
@@ -43,6 +46,7 @@ type Bus struct {
 	log      *slog.Logger
 	replicas int
 	acks     *acks
+	denials  *denials
 	handles  sync.Map // stream name → jetstream.Stream
 	fills    sync.Map // stream name → *fill
 }
@@ -58,20 +62,25 @@ const publishWindow = 1024
 
 // Connect connects to NATS. It does not create or check streams: that is Ensure's.
 func Connect(ctx context.Context, cfg Config) (*Bus, error) {
-	opts, err := cfg.options()
+	denials := newDenials(cfg)
+	opts, err := cfg.options(denials)
 	if err != nil {
 		return nil, err
 	}
 	nc, err := nats.Connect(cfg.URL, opts...)
+	if errors.Is(err, nats.ErrAuthorization) {
+		return nil, &DeniedError{Process: cfg.Name, Verb: verbConnect}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
-	js, err := jetstream.New(nc,
+	bare, err := jetstream.New(nc,
 		jetstream.WithPublishAsyncMaxPending(publishWindow), jetstream.WithPublishAsyncTimeout(apiTimeout), jetstream.WithDefaultTimeout(apiTimeout))
 	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
+	js := guarded{JetStream: bare, denials: denials}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	if _, err := js.AccountInfo(ctx); err != nil {
@@ -83,16 +92,28 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 		nc.Close()
 		return nil, err
 	}
-	return &Bus{nc: nc, js: js, log: cfg.Log, replicas: max(1, cfg.Replicas), acks: confirmed}, nil
+	denials.tell(confirmed.denied)
+	return &Bus{nc: nc, js: js, log: cfg.Log, replicas: max(1, cfg.Replicas), acks: confirmed, denials: denials}, nil
 }
 
-func (cfg Config) options() ([]nats.Option, error) {
+// inbox is the prefix of the subjects on which this process alone hears answers: no other process's user may listen there.
+func (cfg Config) inbox() string {
+	return "_INBOX_" + strings.Map(func(r rune) rune {
+		if r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, cmp.Or(cfg.Name, "kindling"))
+}
+
+func (cfg Config) options(denials *denials) ([]nats.Option, error) {
 	opts := []nats.Option{
 		nats.Name(cfg.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
-		nats.RetryOnFailedConnect(false), nats.Timeout(apiTimeout),
-		// A denied publish is reported here and nowhere else; its caller only sees a time-out.
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { cfg.Log.Error("nats_error", "error", err) }),
+		nats.RetryOnFailedConnect(false), nats.Timeout(apiTimeout), nats.CustomInboxPrefix(cfg.inbox()),
+		nats.IgnoreAuthErrorAbort(), // a user that is missing by mistake may come back
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denials.report(err) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			denials.disconnected()
 			if err != nil {
 				cfg.Log.Warn("nats_disconnected", "error", err)
 			}
@@ -103,7 +124,11 @@ func (cfg Config) options() ([]nats.Option, error) {
 		opts = append(opts, nats.InProcessServer(cfg.InProcess))
 	}
 	if cfg.CredsFile != "" {
-		opts = append(opts, nats.UserCredentials(cfg.CredsFile))
+		credentials, err := credentials(cfg.CredsFile)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, credentials)
 	}
 	if cfg.TLSCAFile == "" {
 		return opts, nil
@@ -119,12 +144,30 @@ func (cfg Config) options() ([]nats.Option, error) {
 	return append(opts, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool})), nil
 }
 
-// Ready tells whether NATS is connected: what /readyz asks.
+// credentials reads who this process is: a seed alone where the server's file lists users, a JWT beside it where accounts
+// are signed.
+func credentials(file string) (nats.Option, error) {
+	text, err := os.ReadFile(file) //nolint:gosec // the operator's own file
+	if err != nil {
+		return nil, fmt.Errorf("read nats.creds_file: %w", err)
+	}
+	defer clear(text)
+	if bytes.Contains(text, []byte("BEGIN NATS USER JWT")) {
+		return nats.UserCredentials(file), nil
+	}
+	option, err := nats.NkeyOptionFromSeed(file)
+	if err != nil {
+		return nil, fmt.Errorf("nats.creds_file %s holds neither an NKey seed nor a JWT", file)
+	}
+	return option, nil
+}
+
+// Ready tells whether NATS is connected and lets this process do its work: what /readyz asks.
 func (b *Bus) Ready(context.Context) error {
 	if !b.nc.IsConnected() {
 		return fmt.Errorf("nats is %s: %w", b.nc.Status(), ErrUnavailable)
 	}
-	return nil
+	return b.denials.current()
 }
 
 // Close flushes what is on its way and closes the connection. Nothing may use the bus afterwards.

@@ -104,16 +104,16 @@ func (s InvitationStore) createAtomic(ctx context.Context, msgs []*nats.Msg) err
 			continue
 		}
 		part.Header.Set(headerBatchCommit, "1")
-		return commit(ctx, nc, part, len(msgs))
+		return commit(ctx, s.kv.bus, part, len(msgs))
 	}
 	return nil
 }
 
 // commit sends the last message of a batch and waits for the acknowledgement of all.
-func commit(ctx context.Context, nc *nats.Conn, msg *nats.Msg, count int) error {
+func commit(ctx context.Context, b *Bus, msg *nats.Msg, count int) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	answer, err := nc.RequestMsgWithContext(ctx, msg)
+	answer, err := ask(ctx, b.denials, msg.Subject, func(ctx context.Context) (*nats.Msg, error) { return b.nc.RequestMsgWithContext(ctx, msg) })
 	if err != nil {
 		return fmt.Errorf("commit batch: %w: %w", ErrUnavailable, err)
 	}
@@ -135,6 +135,7 @@ func commit(ctx context.Context, nc *nats.Conn, msg *nats.Msg, count int) error 
 
 // createSingly stores the messages on their own, all under way at once.
 func (s InvitationStore) createSingly(ctx context.Context, msgs []*nats.Msg) ([]error, error) {
+	mark, _ := s.kv.bus.denials.mark()
 	futures := make([]jetstream.PubAckFuture, len(msgs))
 	for i, msg := range msgs {
 		future, err := s.kv.bus.js.PublishMsgAsync(msg, jetstream.WithStallWait(apiTimeout))
@@ -145,15 +146,10 @@ func (s InvitationStore) createSingly(ctx context.Context, msgs []*nats.Msg) ([]
 	}
 	results := make([]error, len(msgs))
 	for i, future := range futures {
-		select {
-		case <-future.Ok():
-		case err := <-future.Err():
-			if !isConflict(err) {
-				return nil, publishError(err)
-			}
+		if err := s.kv.bus.denials.await(ctx, mark, future); isConflict(err) {
 			results[i] = handlers.ErrConflict
-		case <-ctx.Done():
-			return nil, fmt.Errorf("create invitations: %w", context.Cause(ctx))
+		} else if err != nil {
+			return nil, publishError(err)
 		}
 	}
 	return results, nil

@@ -109,6 +109,7 @@ func (b *Bus) publish(ctx context.Context, msgs []*nats.Msg) error {
 		_, err := b.js.PublishMsg(ctx, msgs[0])
 		return publishError(err)
 	}
+	mark, _ := b.denials.mark()
 	futures := make([]jetstream.PubAckFuture, len(msgs))
 	for i, msg := range msgs {
 		future, err := b.js.PublishMsgAsync(msg, jetstream.WithStallWait(apiTimeout))
@@ -118,12 +119,8 @@ func (b *Bus) publish(ctx context.Context, msgs []*nats.Msg) error {
 		futures[i] = future
 	}
 	for _, future := range futures {
-		select {
-		case <-future.Ok():
-		case err := <-future.Err():
+		if err := b.denials.await(ctx, mark, future); err != nil {
 			return publishError(err)
-		case <-ctx.Done():
-			return fmt.Errorf("publish: %w: %w", ErrUnavailable, context.Cause(ctx))
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kindling/internal/bus/users"
 	"kindling/internal/console"
 	"kindling/internal/seal"
 	"kindling/internal/service"
@@ -18,6 +19,7 @@ import (
 
 const (
 	defaultKeys      = "kindling-data/keys"
+	defaultNKeys     = "kindling-data/nkeys"
 	defaultOperators = "kindling-data/operators.json"
 )
 
@@ -34,7 +36,26 @@ func (s *shell) keyCommands() *cobra.Command {
 		},
 	}
 	initialise.Flags().StringVar(&dir, "dir", defaultKeys, "directory of the keysets")
-	return s.group(&cobra.Command{Use: "key", Aliases: []string{"keys"}, Short: "Make keysets"}, initialise)
+	return s.group(&cobra.Command{Use: "key", Aliases: []string{"keys"}, Short: "Make keysets, and the processes' keys to NATS"},
+		initialise, s.keyNATSCommand())
+}
+
+func (s *shell) keyNATSCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use: "nats", Short: "Make the NKeys of the processes' NATS users that are missing; what is there stays", Args: args(cobra.NoArgs),
+		Long: "Make an NKey for the NATS user of each process. The seed, PROCESS.nk, is for nats.creds_file of that process alone;\n" +
+			"the public keys, nkeys.conf, belong beside users.conf on the NATS server.",
+		RunE: func(*cobra.Command, []string) error {
+			if err := users.Generate(dir); err != nil {
+				return err
+			}
+			s.say("the seeds are in %s, one for each process; nkeys.conf there is for the NATS server", dir)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", defaultNKeys, "directory of the seeds")
+	return cmd
 }
 
 func (s *shell) operatorCommands() *cobra.Command {

@@ -1,0 +1,193 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"kindling/internal/bus"
+	"kindling/internal/bus/bustest"
+	"kindling/internal/bus/users"
+	"kindling/internal/events"
+	"kindling/internal/mailbox"
+)
+
+// usersConf is deployments/nats/users.conf without the lines that hold one of the given texts.
+func usersConf(t *testing.T, without ...string) []byte {
+	t.Helper()
+	text, err := os.ReadFile("../../deployments/nats/users.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept []string
+	for line := range strings.Lines(string(text)) {
+		if !slices.ContainsFunc(without, func(w string) bool { return strings.Contains(line, w) }) {
+			kept = append(kept, line)
+		}
+	}
+	return []byte(strings.Join(kept, ""))
+}
+
+// quickly fails when do takes nearly as long as the time-out that a denial used to look like, and returns its error.
+func quickly(t *testing.T, do func() error) error {
+	t.Helper()
+	failed := make(chan error, 1)
+	go func() { failed <- do() }()
+	limit := time.NewTimer(5 * time.Second) // half of the request's time-out
+	defer limit.Stop()
+	select {
+	case err := <-failed:
+		return err
+	case <-limit.C:
+		t.Fatal("a denial looks like a time-out")
+		return nil
+	}
+}
+
+func wantDenied(t *testing.T, err error, texts ...string) {
+	t.Helper()
+	if !errors.Is(err, bus.ErrDenied) {
+		t.Fatalf("error is %v, want a denial", err)
+	}
+	for _, text := range texts {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("error is %q, want it to say %q", err, text)
+		}
+	}
+}
+
+func registration(n int) events.Event {
+	return events.Event{
+		Version: events.Version, ID: fmt.Sprintf("denied%d", n), Kind: events.RegistrationRequested, Mailbox: strings.Repeat("a", 24),
+		App: "main", Account: "main", Campaign: "c", At: time.Now(),
+	}
+}
+
+func TestADeniedPublishSaysSoAtOnce(t *testing.T) {
+	t.Parallel()
+	g := bustest.NewGuarded(t, usersConf(t))
+	edge := g.Connect(bus.ProcessEdge)
+	for name, evs := range map[string][]events.Event{"one": {registration(1)}, "several": {registration(2), registration(3)}} {
+		err := quickly(t, func() error { return edge.Publish(t.Context(), evs...) })
+		wantDenied(t, err, "callback-ingest", `"kindling.register.main.`, "grant")
+		if !errors.Is(err, bus.ErrUnavailable) {
+			t.Errorf("%s: %v is not ErrUnavailable: an owner would not be told to try again", name, err)
+		}
+	}
+	err := edge.Ready(t.Context())
+	wantDenied(t, err, `"kindling.register.main.`)
+}
+
+func TestADeniedRequestSaysSoAtOnce(t *testing.T) {
+	t.Parallel()
+	g := bustest.NewGuarded(t, usersConf(t, "MSG.GET.KV_grants", "CONSUMER.PAUSE.REFRESH"))
+	_ = ensured(t, g)
+	worker := g.Connect(bus.ProcessTokenWorker)
+	for name, c := range map[string]struct {
+		do      func(ctx context.Context) error
+		missing string
+	}{
+		"read a key": {func(ctx context.Context) error {
+			_, _, err := worker.Grants(nil).Load(ctx, "x")
+			return err
+		}, "$JS.API.STREAM.MSG.GET.KV_grants"},
+		"write a key of another's": {func(ctx context.Context) error {
+			_, err := worker.Registrations().Save(ctx, "x", mailbox.Registration{}, 0)
+			return err
+		}, "$KV.registrations.x"},
+		"pause": {func(ctx context.Context) error {
+			_ = bus.CreateConsumer(ctx, worker, "REFRESH", "refresh-main", "kindling.refresh.main.>")
+			return worker.Legs().Hold(ctx, "microsoft/main", "test", "test")
+		}, "$JS.API.CONSUMER.PAUSE.REFRESH.refresh-main"},
+		"discard a dead letter": {func(ctx context.Context) error {
+			return worker.DeadLetters().Discard(ctx, 1)
+		}, "$JS.API.STREAM.MSG.DELETE.DEAD"},
+		"follow every fact": {func(ctx context.Context) error {
+			return worker.Facts(nil).Follow(ctx, nobody{})
+		}, "$JS.API.CONSUMER.CREATE.KV_"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := quickly(t, func() error { return c.do(t.Context()) })
+			wantDenied(t, err, "token-worker", c.missing)
+		})
+	}
+}
+
+// nobody listens.
+type nobody struct{}
+
+func (nobody) Campaign(mailbox.Campaign)                     {}
+func (nobody) Invitation(mailbox.Invitation)                 {}
+func (nobody) Claim(mailbox.ID, mailbox.Claim)               {}
+func (nobody) Grant(mailbox.ID, mailbox.Grant)               {}
+func (nobody) Registration(mailbox.ID, mailbox.Registration) {}
+func (nobody) CaughtUp()                                     {}
+
+// ensured has the administrator make the streams.
+func ensured(t *testing.T, g *bustest.Guarded) *bus.Bus {
+	t.Helper()
+	admin := g.Connect(bus.ProcessAdmin)
+	if drifts, err := admin.Ensure(t.Context()); err != nil || len(drifts) > 0 {
+		t.Fatalf("Ensure: %v, %v", drifts, err)
+	}
+	return admin
+}
+
+func TestOnlyTheAdministratorMakesStreams(t *testing.T) {
+	t.Parallel()
+	g := bustest.NewGuarded(t, usersConf(t))
+	worker := g.Connect(bus.ProcessTokenWorker)
+	err := quickly(t, func() error { _, err := worker.Ensure(t.Context()); return err })
+	wantDenied(t, err, "$JS.API.STREAM.CREATE.", "kindling store migrate")
+	ensured(t, g)
+	if drifts, err := worker.Ensure(t.Context()); err != nil || len(drifts) > 0 {
+		t.Errorf("Ensure with every stream in place: %v, %v", drifts, err)
+	}
+}
+
+func TestAProcessThatHearsNoAnswersSaysSo(t *testing.T) {
+	t.Parallel()
+	g := bustest.NewGuarded(t, []byte(strings.ReplaceAll(string(usersConf(t)), "_INBOX_console.>", "_INBOX_other.>")))
+	err := quickly(t, func() error { _, err := bus.Connect(t.Context(), g.As(bus.ProcessConsole)); return err })
+	wantDenied(t, err, "subscribe to", "_INBOX_console.")
+}
+
+func TestAnUnknownUserIsDenied(t *testing.T) {
+	t.Parallel()
+	g, other := bustest.NewGuarded(t, usersConf(t)), bustest.NewGuarded(t, usersConf(t))
+	cfg := g.As(bus.ProcessConsole)
+	cfg.CredsFile = other.As(bus.ProcessConsole).CredsFile
+	err := quickly(t, func() error { _, err := bus.Connect(t.Context(), cfg); return err })
+	wantDenied(t, err, "console", "nats.creds_file")
+}
+
+func TestRightsAreCheckedTogether(t *testing.T) {
+	t.Parallel()
+	missing := []string{"kindling.at.register.>", "$KV.registrations.>", "$JS.ACK.REGISTER.>", "$JS.API.CONSUMER.MSG.NEXT.REGISTER.*"}
+	g := bustest.NewGuarded(t, usersConf(t, missing...))
+	admin := ensured(t, g)
+	err := quickly(t, func() error { return g.Connect(bus.ProcessWarmyWorker).CheckRights(t.Context()) })
+	wantDenied(t, err, missing...)
+	if n := strings.Count(err.Error(), "grant"); n != len(missing) {
+		t.Errorf("%d rights are reported, want %d: %v", n, len(missing), err)
+	}
+	for _, process := range users.Processes() {
+		if process == bus.ProcessWarmyWorker {
+			continue
+		}
+		if err := g.Connect(process).CheckRights(t.Context()); err != nil {
+			t.Errorf("%s: %v", process, err)
+		}
+	}
+	for _, stream := range bus.Streams(admin) {
+		if n, err := bus.Waiting(t.Context(), admin, stream); err != nil || n != 0 {
+			t.Errorf("after the checks %s holds %d messages, error %v", stream, n, err)
+		}
+	}
+}
