@@ -23,6 +23,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 )
 
 // ErrUnavailable means that NATS did not take or answer a request: what was asked for may or may not have happened.
@@ -41,6 +42,7 @@ type Config struct {
 
 // Bus is one process's connection. It is safe for concurrent use.
 type Bus struct {
+	id       string // of this connection, among all processes
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	log      *slog.Logger
@@ -93,7 +95,9 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 		return nil, err
 	}
 	denials.tell(confirmed.denied)
-	return &Bus{nc: nc, js: js, log: cfg.Log, replicas: max(1, cfg.Replicas), acks: confirmed, denials: denials}, nil
+	return &Bus{
+		id: nuid.Next(), nc: nc, js: js, log: cfg.Log, replicas: max(1, cfg.Replicas), acks: confirmed, denials: denials,
+	}, nil
 }
 
 // inbox is the prefix of the subjects on which this process alone hears answers: no other process's user may listen there.

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +11,6 @@ import (
 
 	"kindling/internal/events"
 	"kindling/internal/fault"
-	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 )
 
@@ -61,21 +59,6 @@ func CreateAtomic(ctx context.Context, s InvitationStore, batch []mailbox.Invita
 		return err
 	}
 	return s.createAtomic(ctx, msgs)
-}
-
-// HoldWithoutPause holds a leg for the workers alone, so that deliveries still arrive and are parked.
-func HoldWithoutPause(ctx context.Context, b *Bus, name string) error {
-	l := b.Legs()
-	_, revision, err := l.load(ctx, name)
-	if err != nil {
-		return err
-	}
-	data, err := json.Marshal(leg.Leg{Name: name, State: leg.Held, By: "test"})
-	if err != nil {
-		return err
-	}
-	_, err = l.kv.put(ctx, legKey(name), data, revision)
-	return err
 }
 
 // Parked counts the deliveries of the register lane that are not acknowledged.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -28,6 +27,8 @@ const (
 	renewEvery   = 30 * time.Second
 	// forever is how long a gate waits for a leg that is held until released by hand; any change ends the wait.
 	forever = 24 * time.Hour
+	// probeFor is how long a probe may take. After it another process may probe: the first one may be dead.
+	probeFor = time.Minute
 	// changeTries bounds the compare-and-set loop against other processes.
 	changeTries = 20
 )
@@ -92,6 +93,9 @@ func (l Legs) List(ctx context.Context) ([]leg.Leg, error) {
 		if err != nil {
 			return nil, err
 		}
+		if current.State == leg.Held && !current.Until.IsZero() && l.now().After(current.Until) {
+			current.State = leg.Probing // the next delivery that comes is let through
+		}
 		legs = append(legs, current)
 	}
 	return legs, nil
@@ -106,15 +110,12 @@ func (l Legs) load(ctx context.Context, name string) (leg.Leg, uint64, error) {
 	if err != nil {
 		l.bus.log.ErrorContext(ctx, "leg_unreadable", "leg", name, "error", err)
 	}
-	if current.State == leg.Held && !current.Until.IsZero() && l.now().After(current.Until) {
-		current.State = leg.Probing
-	}
 	return current, revision, nil
 }
 
 // Hold stops a leg until it is released by hand.
 func (l Legs) Hold(ctx context.Context, name, cause, by string) error {
-	_, err := l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
+	_, _, err := l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
 		return leg.Leg{
 			Name: name, State: leg.Held, Code: "held_by_operator", Cause: cause, By: by, Since: held(current, l.now()),
 		}, true
@@ -122,13 +123,13 @@ func (l Legs) Hold(ctx context.Context, name, cause, by string) error {
 	return err
 }
 
-// HoldFor stops a leg for a while because of f; then a probe decides. A leg that an operator holds stays his, and a
+// holdFor stops a leg for a while because of f; then a probe decides. A leg that an operator holds stays his, and a
 // longer hold stays long.
-func (l Legs) HoldFor(ctx context.Context, name string, f *fault.Fault, d time.Duration, by string) (leg.Leg, error) {
+func (l Legs) holdFor(ctx context.Context, name string, f *fault.Fault, d time.Duration, by string) (leg.Leg, uint64, error) {
 	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
 		now := l.now().UTC()
 		until := now.Add(d)
-		if current.State != leg.Open && (current.Until.IsZero() || current.Until.After(until)) {
+		if current.State == leg.Held && (current.Until.IsZero() || current.Until.After(until)) {
 			return current, false
 		}
 		return leg.Leg{Name: name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: held(current, now), Until: until}, true
@@ -145,48 +146,68 @@ func held(current leg.Leg, now time.Time) time.Time {
 
 // Release lets a leg's work flow again.
 func (l Legs) Release(ctx context.Context, name, by string) error {
-	_, err := l.change(ctx, name, func(leg.Leg) (leg.Leg, bool) {
+	_, _, err := l.change(ctx, name, func(leg.Leg) (leg.Leg, bool) {
 		return leg.Leg{Name: name, State: leg.Open, By: by, Since: l.now().UTC()}, true
 	})
 	return err
 }
 
-// releaseProbed lets a leg's work flow again after a probe. A hold that an operator placed meanwhile stands.
-func (l Legs) releaseProbed(ctx context.Context, name string) (leg.Leg, error) {
+// claimProbe makes this process the one that probes a leg whose hold is over, unless another one does.
+func (l Legs) claimProbe(ctx context.Context, name string) (leg.Leg, uint64, error) {
 	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
-		if current.State == leg.Open || current.Until.IsZero() {
+		now := l.now().UTC()
+		if current.State == leg.Open || current.Until.IsZero() || current.Until.After(now) {
 			return current, false
 		}
-		return leg.Leg{Name: name, State: leg.Open, By: "probe", Since: l.now().UTC()}, true
+		next := current
+		next.State, next.Until, next.Prober = leg.Probing, now.Add(probeFor), l.bus.id
+		return next, true
 	})
 }
 
-// change moves a leg by compare-and-set, and brings the server's consumers in step with what is stored then.
-func (l Legs) change(ctx context.Context, name string, next func(leg.Leg) (leg.Leg, bool)) (leg.Leg, error) {
+// endProbe lets a leg's work flow again if the probe was answered; if it was not asked at all, anybody may probe again.
+// A hold that was placed meanwhile stands.
+func (l Legs) endProbe(ctx context.Context, name string, answered bool) (leg.Leg, uint64, error) {
+	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
+		switch now := l.now().UTC(); {
+		case current.State != leg.Probing || current.Prober != l.bus.id:
+			return current, false
+		case answered:
+			return leg.Leg{Name: name, State: leg.Open, By: "probe", Since: now}, true
+		default:
+			current.State, current.Until, current.Prober = leg.Held, now, ""
+			return current, true
+		}
+	})
+}
+
+// change moves a leg by compare-and-set, and brings the server's consumers in step with what is stored then. It returns
+// what is stored, with its revision.
+func (l Legs) change(ctx context.Context, name string, next func(leg.Leg) (leg.Leg, bool)) (leg.Leg, uint64, error) {
 	if len(consumers(name)) == 0 {
-		return leg.Leg{}, ErrNoLeg
+		return leg.Leg{}, 0, ErrNoLeg
 	}
 	for range changeTries {
 		current, revision, err := l.load(ctx, name)
 		if err != nil {
-			return leg.Leg{}, err
+			return leg.Leg{}, 0, err
 		}
 		wanted, changed := next(current)
 		if !changed {
-			return current, nil
+			return current, revision, nil
 		}
 		data, err := json.Marshal(wanted)
 		if err != nil {
-			return leg.Leg{}, fmt.Errorf("encode leg: %w", err)
+			return leg.Leg{}, 0, fmt.Errorf("encode leg: %w", err)
 		}
 		if revision, err = l.kv.put(ctx, legKey(name), data, revision); errors.Is(err, handlers.ErrConflict) {
 			continue
 		} else if err != nil {
-			return leg.Leg{}, fmt.Errorf("save leg %s: %w", name, err)
+			return leg.Leg{}, 0, fmt.Errorf("save leg %s: %w", name, err)
 		}
-		return wanted, l.apply(ctx, wanted, revision)
+		return wanted, revision, l.apply(ctx, wanted, revision)
 	}
-	return leg.Leg{}, fmt.Errorf("change leg %s: %w", name, handlers.ErrConflict)
+	return leg.Leg{}, 0, fmt.Errorf("change leg %s: %w", name, handlers.ErrConflict)
 }
 
 // apply pauses or resumes the leg's consumers as l says, and again while another process has changed its word meanwhile:
@@ -212,6 +233,9 @@ func (l Legs) tell(ctx context.Context, stored leg.Leg) error {
 	if !stored.Until.IsZero() && stored.Until.Before(until) {
 		until = stored.Until
 	}
+	if stored.State == leg.Probing {
+		return nil // the pause has ended, and deliveries are needed to probe with
+	}
 	for _, c := range consumers(stored.Name) {
 		var err error
 		if stored.State == leg.Held && until.After(now) {
@@ -226,113 +250,6 @@ func (l Legs) tell(ctx context.Context, stored leg.Leg) error {
 	return nil
 }
 
-// gate is one leg as this process sees it: it parks deliveries while the leg is held and lets one through to probe.
-type gate struct {
-	legs Legs
-	name string
-
-	mu      sync.Mutex
-	current leg.Leg
-	changed chan struct{} // closed and replaced at every change
-	probing bool
-}
-
-func newGate(legs Legs, name string) *gate {
-	return &gate{legs: legs, name: name, current: leg.Leg{Name: name, State: leg.Open}, changed: make(chan struct{})}
-}
-
-// set takes over what the control bucket says.
-func (g *gate) set(l leg.Leg) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.current = l
-	close(g.changed)
-	g.changed = make(chan struct{})
-}
-
-// enter returns when a delivery may be handled, or when ctx ends. probe tells that it is let through to find out
-// whether the leg is back: the caller must then call probed.
-func (g *gate) enter(ctx context.Context) (probe bool, err error) {
-	for {
-		g.mu.Lock()
-		wait, changed := g.wait(), g.changed
-		if wait <= 0 {
-			probe = g.current.State != leg.Open
-			g.probing = g.probing || probe
-			g.mu.Unlock()
-			return probe, ctx.Err()
-		}
-		g.mu.Unlock()
-		timer := time.NewTimer(wait)
-		select {
-		case <-changed:
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return false, context.Cause(ctx)
-		}
-		timer.Stop()
-	}
-}
-
-// wait is how long the gate is shut; g.mu is held.
-func (g *gate) wait() time.Duration {
-	switch {
-	case g.current.State == leg.Open:
-		return 0
-	case g.current.Until.IsZero():
-		return forever
-	case g.probing:
-		return time.Second
-	}
-	return g.current.Until.Sub(g.legs.now())
-}
-
-// load takes over what is stored, before the first delivery may pass.
-func (g *gate) load(ctx context.Context) error {
-	current, _, err := g.legs.load(ctx, g.name)
-	if err != nil {
-		return err
-	}
-	g.set(current)
-	return nil
-}
-
-// probed ends a probe. Anything but a leg that is still down releases the leg for everybody.
-func (g *gate) probed(ctx context.Context, down bool) error {
-	g.mu.Lock()
-	g.probing = false
-	g.mu.Unlock()
-	if down {
-		return nil
-	}
-	stored, err := g.legs.releaseProbed(ctx, g.name)
-	if err != nil {
-		return err
-	}
-	g.set(stored)
-	return nil
-}
-
-// hold stops the leg for d, here at once and everywhere.
-func (g *gate) hold(ctx context.Context, f *fault.Fault, d time.Duration, by string) error {
-	now := g.legs.now()
-	g.mu.Lock()
-	until := g.current.Until
-	already := g.current.State == leg.Held && (until.IsZero() || until.After(now))
-	g.mu.Unlock()
-	if already {
-		return nil // another delivery of the same window had the same news
-	}
-	g.set(leg.Leg{Name: g.name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: now, Until: now.Add(d)})
-	stored, err := g.legs.HoldFor(ctx, g.name, f, d, by)
-	if err != nil {
-		return err
-	}
-	g.set(stored)
-	return nil
-}
-
 // keepLegs renews the pauses of held legs and takes back those of open ones, until ctx ends. So the server follows the
 // control bucket even when the process that changed it died between the two.
 func (b *Bus) keepLegs(ctx context.Context, gates map[string]*gate) {
@@ -343,16 +260,20 @@ func (b *Bus) keepLegs(ctx context.Context, gates map[string]*gate) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			b.tellLegs(ctx, gates)
 		}
-		for name, g := range gates {
-			stored, revision, err := g.legs.load(ctx, name)
-			if err == nil && revision > 0 {
-				g.set(stored)
-				err = g.legs.tell(ctx, stored)
-			}
-			if err != nil && ctx.Err() == nil {
-				b.log.WarnContext(ctx, "leg_not_kept", "leg", name, "error", err)
-			}
+	}
+}
+
+// tellLegs brings gates and consumers in step with the control bucket.
+func (b *Bus) tellLegs(ctx context.Context, gates map[string]*gate) {
+	for name, g := range gates {
+		stored, revision, err := g.load(ctx)
+		if err == nil && revision > 0 {
+			err = g.legs.tell(ctx, stored)
+		}
+		if err != nil && ctx.Err() == nil {
+			b.log.WarnContext(ctx, "leg_not_kept", "leg", name, "error", err)
 		}
 	}
 }
@@ -370,6 +291,10 @@ func (b *Bus) watchLegs(ctx context.Context, gates map[string]*gate) (func(), er
 		return nil, fmt.Errorf("watch legs: %w: %w", ErrUnavailable, err)
 	}
 	consuming, err := consumer.Consume(func(msg jetstream.Msg) {
+		meta, err := msg.Metadata()
+		if err != nil {
+			return
+		}
 		for name, g := range gates {
 			if msg.Subject() != g.legs.kv.subject(legKey(name)) {
 				continue
@@ -378,7 +303,7 @@ func (b *Bus) watchLegs(ctx context.Context, gates map[string]*gate) (func(), er
 			if err != nil {
 				b.log.ErrorContext(ctx, "leg_unreadable", "leg", name, "error", err)
 			}
-			g.set(stored)
+			g.set(stored, meta.Sequence.Stream)
 		}
 	})
 	if err != nil {

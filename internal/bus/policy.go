@@ -17,6 +17,10 @@ type Policy struct {
 	Nak      bool          // wait in the lane instead of as a timer: for waits of seconds only, since it keeps its place in the window
 }
 
+// outagesPerAttempt is how many failures of the dependency weigh as much as one of the event. An outage that holds the leg
+// counts for nothing; this is for the event that alone makes its dependency fail.
+const outagesPerAttempt = 4
+
 // Verdict is what happens to a delivery.
 type Verdict int
 
@@ -50,10 +54,12 @@ func (p Policy) Decide(e events.Event, err error, failed int, now time.Time, jit
 		return Decision{Verdict: Bury}
 	case fault.Transient, fault.RetryAfter:
 	}
-	delay := max(f.After+time.Duration(jitter*float64(f.After)/4), p.backoff(failed, jitter))
+	delay := max(f.After+time.Duration(jitter*float64(f.After)/4), p.backoff(failed+e.Outages, jitter))
 	due := now.Add(delay)
 	switch {
-	case f.Class == fault.Transient && failed+1 >= p.Attempts:
+	case f.Outage && e.Outages+1 >= outagesPerAttempt*p.Attempts:
+		return Decision{Verdict: Bury}
+	case f.Class == fault.Transient && !f.Outage && failed+1 >= p.Attempts:
 		return Decision{Verdict: Bury}
 	case p.MaxAge > 0 && due.After(later(e.At, e.Renewed).Add(p.MaxAge)):
 		return Decision{Verdict: Bury}

@@ -16,10 +16,13 @@ import (
 
 	"kindling/internal/events"
 	"kindling/internal/fault"
+	"kindling/internal/leg"
 )
 
 // Handler is what happens to one kind of event: see package handlers.
 type Handler interface {
+	// Handle does e's work. Whoever asks the leg's dependency in it says so by leg.Asked: that is what the breaker and
+	// the probes of a held leg go by.
 	Handle(ctx context.Context, e events.Event) ([]events.Event, error)
 	// Bury records that e became a dead letter.
 	Bury(ctx context.Context, e events.Event, f *fault.Fault) error
@@ -85,7 +88,7 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 	}
 	defer stopWatch()
 	for _, g := range gates {
-		if err := g.load(ctx); err != nil {
+		if _, _, err := g.load(ctx); err != nil {
 			return err // nothing may pass a gate whose state is not known
 		}
 	}
@@ -107,6 +110,7 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 		}
 		subscribers = append(subscribers, subs...)
 	}
+	b.tellLegs(ctx, gates) // a consumer that was made or changed just now knows of no hold
 	err = router.Run(ctx)
 	for _, s := range subscribers {
 		err = errors.Join(err, s.Close())
@@ -160,8 +164,8 @@ func (w *worker) subscribe(ctx context.Context, router *message.Router) ([]*Subs
 	return subs, nil
 }
 
-// ensureConsumer creates the consumer, or widens its window. It never touches anything else of an existing one: an
-// update without its pause would release a held leg.
+// ensureConsumer creates the consumer, or gives it this configuration's window. It never touches anything else of an
+// existing one: an update without its pause would release a held leg.
 func (b *Bus) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) error {
 	have, err := b.js.Consumer(ctx, stream, want.Durable)
 	switch {
@@ -170,7 +174,7 @@ func (b *Bus) ensureConsumer(ctx context.Context, stream string, want jetstream.
 		if errors.Is(err, jetstream.ErrConsumerExists) {
 			err = nil // another replica was quicker
 		}
-	case err == nil && have.CachedInfo().Config.MaxAckPending < want.MaxAckPending:
+	case err == nil && have.CachedInfo().Config.MaxAckPending != want.MaxAckPending:
 		current := have.CachedInfo().Config
 		current.MaxAckPending = want.MaxAckPending
 		_, err = b.js.UpdateConsumer(ctx, stream, current)
@@ -218,29 +222,47 @@ func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outc
 			d.nakAfter(0) // the process stops: another one may have it at once
 			return "left", errGivenBack
 		}
-		follow, err := w.attempt(ctx, d, e)
-		if err != nil && ctx.Err() != nil {
-			return "left", errGivenBack // cut off by the end of the drain: no failure of the event
+		follow, seen, err := w.attempt(ctx, d, e)
+		cut := err != nil && ctx.Err() != nil // by the end of the drain: no failure of the event
+		decision := w.decide(d, e, err, seen, cut)
+		if decision.Verdict == Hold {
+			w.hold(ctx, e, err, decision.Delay)
 		}
-		decision := w.lane.Policy.Decide(e, err, w.failed(d, e), time.Now(), rand.Float64()) //nolint:gosec // jitter needs no secrecy
 		if probe {
-			w.warn(ctx, "probe_failed", e, w.gate.probed(ctx, decision.Verdict == Hold))
+			w.warn(ctx, "probe_not_ended", e, w.gate.probed(context.WithoutCancel(ctx), seen.Answered(), decision.Verdict == Hold))
+		}
+		if cut {
+			return "left", errGivenBack
 		}
 		if decision.Verdict != Hold {
 			return w.obey(ctx, d, payload, e, follow, err, decision)
 		}
-		w.hold(ctx, e, fault.Of(err), decision.Delay)
 	}
 }
 
-// attempt runs the handler once, unless the event has killed its workers before.
-func (w *worker) attempt(ctx context.Context, d *delivery, e events.Event) ([]events.Event, error) {
+// attempt runs the handler once, unless the event has killed its workers before. seen tells how the dependency answered.
+func (w *worker) attempt(ctx context.Context, d *delivery, e events.Event) ([]events.Event, *leg.Witness, error) {
+	ctx, seen := leg.Watch(ctx)
 	crashed, end := w.begin(ctx, d, e)
 	defer end()
 	if crashed {
-		return nil, crashLoop()
+		return nil, seen, crashLoop()
 	}
-	return w.invoke(ctx, e)
+	follow, err := w.invoke(ctx, e)
+	return follow, seen, err
+}
+
+// decide asks the policy, and the breaker: a failure of the dependency itself holds the leg once there are too many, and
+// counts against no event then.
+func (w *worker) decide(d *delivery, e events.Event, err error, seen *leg.Witness, cut bool) Decision {
+	if cut {
+		return Decision{Verdict: Leave}
+	}
+	tripped := w.gate.judge(seen)
+	if err != nil && fault.Of(err).Outage && seen.Failed() && (tripped || w.gate.shut()) {
+		return Decision{Verdict: Hold}
+	}
+	return w.lane.Policy.Decide(e, err, w.failed(d, e), time.Now(), rand.Float64()) //nolint:gosec // jitter needs no secrecy
 }
 
 func (w *worker) failed(d *delivery, e events.Event) int {
@@ -264,7 +286,11 @@ func (w *worker) invoke(ctx context.Context, e events.Event) (follow []events.Ev
 	return w.lane.Handler.Handle(ctx, e)
 }
 
-func (w *worker) hold(ctx context.Context, e events.Event, f *fault.Fault, d time.Duration) {
+func (w *worker) hold(ctx context.Context, e events.Event, cause error, d time.Duration) {
+	f := fault.Of(cause)
+	if f.Class != fault.LegDown {
+		f = breakerOpen(f)
+	}
 	if d == 0 {
 		d = w.cfg.HoldFor
 	}
@@ -296,8 +322,11 @@ func (w *worker) obey(
 	}
 	now := time.Now()
 	e.Tries = addTry(e.Tries, f, now)
-	if f.Class != fault.RetryAfter {
-		e.Failed++ // being told to wait is no failure
+	switch {
+	case f.Outage:
+		e.Outages++
+	case f.Class != fault.RetryAfter: // being told to wait is no failure
+		e.Failed++
 	}
 	if err := w.bus.Publish(ctx, e.Later(now.Add(decision.Delay))); err != nil {
 		w.warn(ctx, "timer_not_stored", e, err)

@@ -74,6 +74,7 @@ type Event struct {
 	Proof     *Proof    `json:"proof,omitempty"`     // whose mailbox the grant is
 	Tries     []Try     `json:"tries,omitempty"`     // failures so far, oldest first; long histories are shortened
 	Failed    int       `json:"failed,omitempty"`    // failures that speak against the event, all counted
+	Outages   int       `json:"outages,omitempty"`   // failures of the dependency itself, all counted
 	Renewed   time.Time `json:"renewed,omitzero"`    // when an operator gave it a new life; zero: never
 }
 
@@ -106,7 +107,7 @@ func (e Event) Follow(kind Kind, at time.Time) Event {
 	next.ID = deriveID(e.ID, kind)
 	next.At = at.UTC().Truncate(time.Millisecond)
 	next.Deadline, next.NotBefore, next.Sealed = time.Time{}, time.Time{}, nil
-	next.Tries, next.Failed, next.Renewed = nil, 0, time.Time{}
+	next.Tries, next.Failed, next.Outages, next.Renewed = nil, 0, 0, time.Time{}
 	return next
 }
 
@@ -125,6 +126,7 @@ func deriveID(seed string, kind Kind) string {
 // repetition, and no failures counted.
 func (e Event) Replayed(seq uint64, at time.Time) Event {
 	e.ID = deriveID(e.ID+"|replay|"+strconv.FormatUint(seq, 10), e.Kind)
-	e.Tries, e.Failed, e.NotBefore, e.Renewed = nil, 0, time.Time{}, at.UTC().Truncate(time.Millisecond)
+	e.Tries, e.Failed, e.Outages = nil, 0, 0
+	e.NotBefore, e.Renewed = time.Time{}, at.UTC().Truncate(time.Millisecond)
 	return e
 }

@@ -52,6 +52,7 @@ type Fault struct { //nolint:errname // the domain's word; fault.Error would hid
 	Forecast Forecast      // what a replay would need
 	Reason   string        // with NeedsConsent: one of package mailbox's reasons; empty otherwise
 	After    time.Duration // the least delay before the next step (RetryAfter, Unclear), or how long to hold the leg (LegDown; 0: the leg's own interval)
+	Outage   bool          // the dependency itself failed or did not answer (5xx, time-out, broken connection): nothing is said against the event
 	Err      error         // the underlying error, if any; must not hold a third party's text
 }
 

@@ -27,7 +27,9 @@ type Leg struct {
 	Cause string    `json:"cause,omitempty"` // in our words
 	By    string    `json:"by,omitempty"`    // "breaker", "fault" or the operator's name
 	Since time.Time `json:"since,omitzero"`
-	Until time.Time `json:"until,omitzero"` // zero with Held: until released by hand
+	Until time.Time `json:"until,omitzero"` // zero with Held: until released by hand; with Probing: when the probe counts as lost
+
+	Prober string `json:"prober,omitempty"` // with Probing: the process whose delivery is let through
 }
 
 // Name returns the name of a leg of the given kind ("microsoft" or "warmy").

@@ -2,6 +2,7 @@ package microsoft
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"kindling/internal/fault"
 	"kindling/internal/handlers"
+	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 	"kindling/internal/secret"
 )
@@ -172,6 +174,9 @@ func (c *Client) exchange(
 		client := httpClient(recorder{base: c.transport, got: got})
 		err := call(context.WithValue(ctx, oauth2.HTTPClient, client), secrets[at])
 		tokens, f := c.judge(ctx, got, err, from)
+		if ctx.Err() == nil || !errors.Is(ctx.Err(), context.Canceled) { // our own stop says nothing about Microsoft
+			leg.Asked(ctx, f != nil && f.Outage)
+		}
 		if f == nil {
 			reg.accepted.Store(int32(at)) //nolint:gosec // an index of a short list
 			return tokens, nil
@@ -203,10 +208,10 @@ func (c *Client) judge(ctx context.Context, got *answer, libErr error, from orig
 		}
 	}
 	if got.failed() {
-		return mailbox.Tokens{}, refused(got, from, c.now())
+		return mailbox.Tokens{}, judged(refused(got, from, c.now()))
 	}
 	if f := got.broken(ctx, "microsoft"); f != nil {
-		return mailbox.Tokens{}, f
+		return mailbox.Tokens{}, judged(f)
 	}
 	return parseGrant(got, from, c.now())
 }

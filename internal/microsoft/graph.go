@@ -36,10 +36,11 @@ func (c *Client) me(ctx context.Context, app App, t mailbox.Tokens) (profile, er
 		_ = resp.Body.Close()
 	}
 	if f := got.broken(ctx, "graph"); f != nil && !got.failed() {
-		return profile{}, f
+		f.Class = fault.Transient // the leg is the token endpoint's: codes must not wait because Graph is away
+		return profile{}, judged(f)
 	}
 	if f := graphRefused(got, c.now()); f != nil {
-		return profile{}, f
+		return profile{}, judged(f)
 	}
 	return parseProfile(got.body)
 }

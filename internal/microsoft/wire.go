@@ -157,6 +157,12 @@ func Breaking(err error) bool {
 	return false
 }
 
+// judged marks a fault that is an outage of the dependency itself.
+func judged(f *fault.Fault) *fault.Fault {
+	f.Outage = Breaking(f)
+	return f
+}
+
 const (
 	// waitUnsaid is how long to wait after a 429 that does not say (MSAL blocks 60 s).
 	waitUnsaid = time.Minute

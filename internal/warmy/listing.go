@@ -91,7 +91,7 @@ func (c *Client) get(ctx context.Context, account, path string) ([]byte, error) 
 	}
 	if f := failed(got, c.now()); f != nil {
 		if f.Class == fault.Permanent || f.Code == "warmy_taken" || f.Code == "warmy_plan_limit" {
-			return nil, leg(got.status)
+			return nil, byStatus(got.status)
 		}
 		return nil, repeatable(f)
 	}

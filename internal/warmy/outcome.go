@@ -19,7 +19,11 @@ func Breaking(err error) bool {
 	if err == nil {
 		return false
 	}
-	switch fault.Of(err).Code {
+	return breaks(fault.Of(err).Code)
+}
+
+func breaks(code string) bool {
+	switch code {
 	case "warmy_5xx", "warmy_timeout", "warmy_connection_lost", "warmy_unreachable":
 		return true
 	}
@@ -29,6 +33,14 @@ func Breaking(err error) bool {
 // failed classifies an answer that is not a success; nil for a success that came whole. With a POST, whatever may
 // have taken effect is Unclear.
 func failed(a answer, now time.Time) *fault.Fault {
+	f := outcome(a, now)
+	if f != nil {
+		f.Outage = breaks(f.Code)
+	}
+	return f
+}
+
+func outcome(a answer, now time.Time) *fault.Fault {
 	switch {
 	case a.status == 0 && !a.sent:
 		return unsent(a.err)
@@ -109,11 +121,11 @@ func refused(a answer) *fault.Fault {
 	case http.StatusRequestEntityTooLarge, http.StatusUnavailableForLegalReasons:
 		return permanent(fmt.Sprintf("warmy_%d", a.status), fmt.Sprintf("Warmy refused the mailbox with %d", a.status), "ask Warmy's support", fault.Never)
 	}
-	return leg(a.status)
+	return byStatus(a.status)
 }
 
-// leg is a status that says something about the account or the API, not about a mailbox.
-func leg(status int) *fault.Fault {
+// byStatus is a status that says something about the account or the API, not about a mailbox.
+func byStatus(status int) *fault.Fault {
 	switch {
 	case status == http.StatusUnauthorized:
 		return down("warmy_401", "Warmy does not accept the account's credentials", "put a valid API key into api_key_file (Workspace > Settings > API Keys)")

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"kindling/internal/fault"
+	"kindling/internal/leg"
 )
 
 const (
@@ -97,6 +98,9 @@ func (c *Client) send(ctx context.Context, w *workspace, q call) answer {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	got := c.roundTrip(ctx, w, q)
+	if f := failed(got, c.now()); f == nil || !errors.Is(f.Err, context.Canceled) { // our own stop says nothing about Warmy
+		leg.Asked(ctx, f != nil && f.Outage)
+	}
 	w.follow(got.header)
 	return got
 }

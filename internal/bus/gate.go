@@ -1,0 +1,177 @@
+package bus
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"kindling/internal/fault"
+	"kindling/internal/leg"
+)
+
+// gate is one leg as this process sees it: it parks deliveries while the leg is held, and lets one of the whole fleet's
+// through to probe.
+type gate struct {
+	legs Legs
+	name string
+
+	mu       sync.Mutex
+	current  leg.Leg
+	revision uint64        // of current in the control bucket
+	changed  chan struct{} // closed and replaced at every change
+	probing  bool          // a delivery of this process is the probe
+	breaker  *breaker
+}
+
+// askAgain is how long a delivery waits that wanted to probe when the control bucket did not answer.
+const askAgain = time.Second
+
+func newGate(legs Legs, name string) *gate {
+	return &gate{
+		legs: legs, name: name, current: leg.Leg{Name: name, State: leg.Open}, changed: make(chan struct{}), breaker: newBreaker(name),
+	}
+}
+
+// set takes over what the control bucket says at revision, unless something later is known.
+func (g *gate) set(l leg.Leg, revision uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if revision < g.revision {
+		return
+	}
+	g.take(l, revision)
+}
+
+// take is set without the question; g.mu is held.
+func (g *gate) take(l leg.Leg, revision uint64) {
+	if l.State == leg.Open && g.current.State != leg.Open {
+		g.breaker = newBreaker(g.name) // what was counted before the hold says nothing about the time after it
+	}
+	g.current, g.revision = l, revision
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// load takes over what is stored, be it older than what is known: after a restore it is.
+func (g *gate) load(ctx context.Context) (leg.Leg, uint64, error) {
+	current, revision, err := g.legs.load(ctx, g.name)
+	if err != nil {
+		return leg.Leg{}, 0, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.take(current, revision)
+	return current, revision, nil
+}
+
+// enter returns when a delivery may be handled, or when ctx ends. probe tells that it is let through to find out
+// whether the leg is back: the caller must then call probed.
+func (g *gate) enter(ctx context.Context) (probe bool, err error) {
+	for {
+		wait, changed, open := g.look()
+		if open {
+			return false, ctx.Err()
+		}
+		if wait <= 0 {
+			if g.claim(ctx) {
+				return true, nil
+			}
+			wait = askAgain
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return false, context.Cause(ctx)
+		}
+		timer.Stop()
+	}
+}
+
+// look tells whether the gate is open, and if not, how long it is shut for certain.
+func (g *gate) look() (wait time.Duration, changed <-chan struct{}, open bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.current.State == leg.Open:
+		return 0, g.changed, true
+	case g.current.Until.IsZero(), g.probing:
+		return forever, g.changed, false
+	}
+	return g.current.Until.Sub(g.legs.now()), g.changed, false
+}
+
+// claim makes the caller's delivery the probe of the whole fleet.
+func (g *gate) claim(ctx context.Context) bool {
+	g.mu.Lock()
+	if g.probing {
+		g.mu.Unlock()
+		return false
+	}
+	g.probing = true
+	g.mu.Unlock()
+	stored, revision, err := g.legs.claimProbe(ctx, g.name)
+	won := err == nil && stored.State == leg.Probing && stored.Prober == g.legs.bus.id
+	g.mu.Lock()
+	g.probing = won
+	g.mu.Unlock()
+	if err == nil {
+		g.set(stored, revision)
+	}
+	return won
+}
+
+// probed ends a probe. It releases the leg for everybody if the dependency was asked and answered. If it was not asked,
+// the next delivery probes; a failure has been reported by hold before.
+func (g *gate) probed(ctx context.Context, answered, failed bool) error {
+	defer func() {
+		g.mu.Lock()
+		g.probing = false
+		g.take(g.current, g.revision) // who waits here for the probe's end looks again
+		g.mu.Unlock()
+	}()
+	if failed {
+		return nil
+	}
+	stored, revision, err := g.legs.endProbe(ctx, g.name, answered)
+	if err == nil {
+		g.set(stored, revision)
+	}
+	return err
+}
+
+// hold stops the leg for d, here at once and everywhere.
+func (g *gate) hold(ctx context.Context, f *fault.Fault, d time.Duration, by string) error {
+	now := g.legs.now()
+	g.mu.Lock()
+	until := g.current.Until
+	if g.current.State == leg.Held && (until.IsZero() || until.After(now)) {
+		g.mu.Unlock()
+		return nil // another delivery of the same window had the same news
+	}
+	g.take(leg.Leg{Name: g.name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: now, Until: now.Add(d)}, g.revision)
+	g.mu.Unlock()
+	stored, revision, err := g.legs.holdFor(ctx, g.name, f, d, by)
+	if err != nil {
+		return err
+	}
+	g.set(stored, revision)
+	return nil
+}
+
+// shut tells whether the leg is known to be down, so that a failure of the dependency is no news.
+func (g *gate) shut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.current.State != leg.Open
+}
+
+// judge gives the breaker what an attempt has seen; tripped tells that the leg is to be held because of it.
+func (g *gate) judge(seen *leg.Witness) (tripped bool) {
+	g.mu.Lock()
+	b := g.breaker
+	g.mu.Unlock()
+	return b.judge(seen)
+}
