@@ -22,10 +22,7 @@ const (
 	ackFor = ackWait
 )
 
-var (
-	errAckLost = errors.New("the server did not confirm the acknowledgement: the message will come back")
-	ackBody    = []byte("+ACK")
-)
+var errAckLost = errors.New("the server did not confirm the acknowledgement: the message will come back")
 
 // acks confirms the acknowledgements of one bus.
 type acks struct {
@@ -69,9 +66,9 @@ func (a *acks) send(subject string, confirmed func(error)) {
 	a.publish(token, subject)
 }
 
-// publish does not care for its error: what was not sent is not confirmed, and is sent again.
+// publish sends an acknowledgement; an empty body is one. What was not sent is not confirmed, and is sent again.
 func (a *acks) publish(token uint64, subject string) {
-	_ = a.nc.PublishRequest(subject, a.prefix+strconv.FormatUint(token, 36), ackBody)
+	_ = a.nc.PublishRequest(subject, a.prefix+strconv.FormatUint(token, 36), nil)
 }
 
 // answer takes one answer. One that only says that nobody listened is none: a leader is being elected.

@@ -30,9 +30,9 @@ func (s *service) call(ctx context.Context) error {
 	return nil
 }
 
-func legState(t *testing.T, b *bus.Bus, name string) leg.Leg {
+func legState(ctx context.Context, t *testing.T, b *bus.Bus, name string) leg.Leg {
 	t.Helper()
-	legs, err := b.Legs().List(t.Context())
+	legs, err := b.Legs().List(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestAnOutageOpensTheBreakerHoldsTheLegOfTheFleetAndBurnsNoAttempt(t *testin
 	if err := b.Publish(t.Context(), evs...); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the leg is held", func() bool { return legState(t, b, "microsoft/main").Code == "breaker_open" })
+	eventually(t, "the leg is held", func() bool { return legState(t.Context(), t, b, "microsoft/main").Code == "breaker_open" })
 	calls := upstream.calls.Load()
 	eventually(t, "some probes", func() bool { return upstream.calls.Load() >= calls+3 })
 	if most := int32(replicas * (16 + 5) * 2); upstream.calls.Load() > most {
@@ -88,7 +88,7 @@ func TestAnOutageOpensTheBreakerHoldsTheLegOfTheFleetAndBurnsNoAttempt(t *testin
 	if letters := deadLetters(t, b); len(letters) != 0 {
 		t.Errorf("%d dead letters, such as %+v", len(letters), letters[0])
 	}
-	eventually(t, "the leg is open", func() bool { return legState(t, b, "microsoft/main").State == leg.Open })
+	eventually(t, "the leg is open", func() bool { return legState(t.Context(), t, b, "microsoft/main").State == leg.Open })
 }
 
 func TestExactlyOneDeliveryOfTheFleetProbes(t *testing.T) {
@@ -125,10 +125,10 @@ func TestExactlyOneDeliveryOfTheFleetProbes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the leg is held", func() bool { return legState(t, b, "warmy/main").State == leg.Held })
+	eventually(t, "the leg is held", func() bool { return legState(t.Context(), t, b, "warmy/main").State == leg.Held })
 	probing.Store(true)
 	receive(t, entered, "probe")
-	if got := legState(t, b, "warmy/main"); got.State != leg.Probing || got.Code != "warmy_401" || got.Prober == "" {
+	if got := legState(t.Context(), t, b, "warmy/main"); got.State != leg.Probing || got.Code != "warmy_401" || got.Prober == "" {
 		t.Errorf("while the probe runs the leg is %+v", got)
 	}
 	select {
@@ -153,7 +153,7 @@ func TestAProbeThatAsksNobodyReleasesNothing(t *testing.T) {
 	handled := make(chan string, 10)
 	down := true // touched by one delivery at a time: the window is 1
 	h := fakeHandler{handle: func(ctx context.Context, e events.Event) ([]events.Event, error) {
-		state := legState(t, b, "warmy/main").State
+		state := legState(ctx, t, b, "warmy/main").State
 		switch {
 		case down:
 			down = false

@@ -15,6 +15,7 @@ import (
 	"kindling/internal/events"
 	"kindling/internal/fault"
 	"kindling/internal/handlers"
+	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 	"kindling/internal/microsoft"
 	"kindling/internal/secret"
@@ -235,10 +236,14 @@ func TestGraphsTroubleKeepsTheTokensForLater(t *testing.T) {
 			t.Parallel()
 			server := newFake(t)
 			server.onGraph(c.answer)
-			_, err := impatient(t, server).Prove(t.Context(), "main", tokensWith(idToken(t, server.URL, nil)), address)
+			ctx, seen := leg.Watch(t.Context())
+			_, err := impatient(t, server).Prove(ctx, "main", tokensWith(idToken(t, server.URL, nil)), address)
 			wants(t, err, c.class, c.code, "")
-			if microsoft.Breaking(err) != c.breaks {
-				t.Errorf("Breaking = %t", !c.breaks)
+			if fault.Of(err).Outage != c.breaks {
+				t.Errorf("Outage = %t", !c.breaks)
+			}
+			if seen.Failed() || seen.Answered() {
+				t.Error("Graph's answers must not hold the leg of the codes")
 			}
 		})
 	}

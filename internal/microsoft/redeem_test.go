@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kindling/internal/fault"
+	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 	"kindling/internal/microsoft"
 	"kindling/internal/secret"
@@ -250,10 +251,11 @@ func TestAnAnswerThatMayHaveSpentTheCodeIsTransientAndAskedForOnce(t *testing.T)
 			t.Parallel()
 			server := newFake(t)
 			server.onToken(c.answer)
-			err := redeem(t.Context(), impatient(t, server))
+			ctx, seen := leg.Watch(t.Context())
+			err := redeem(ctx, impatient(t, server))
 			wants(t, err, fault.Transient, c.code, "")
-			if microsoft.Breaking(err) != c.breaks {
-				t.Errorf("Breaking = %t", !c.breaks)
+			if fault.Of(err).Outage != c.breaks || seen.Failed() != c.breaks || seen.Answered() == c.breaks {
+				t.Errorf("counts against Microsoft: %t, reported %t", fault.Of(err).Outage, seen.Failed())
 			}
 			if server.hits.Load() != 1 {
 				t.Errorf("%d requests", server.hits.Load())
@@ -322,10 +324,11 @@ func TestAShutdownIsNotMicrosoftsFault(t *testing.T) {
 		cancel()
 		<-r.Context().Done()
 	})
+	ctx, seen := leg.Watch(ctx)
 	err := redeem(ctx, server.client(t))
 	wants(t, err, fault.Transient, "microsoft_interrupted", "")
-	if microsoft.Breaking(err) || microsoft.Breaking(nil) {
-		t.Error("a shutdown would open the breaker")
+	if fault.Of(err).Outage || seen.Failed() || seen.Answered() {
+		t.Error("a shutdown says something about Microsoft")
 	}
 }
 

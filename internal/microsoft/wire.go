@@ -144,22 +144,13 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// Breaking tells whether err speaks of the health of Microsoft as a whole: only such errors may open a breaker.
-func Breaking(err error) bool {
-	if err == nil {
-		return false
-	}
-	_, kind, _ := strings.Cut(fault.Of(err).Code, "_")
+// judged marks a fault that is an outage of the dependency itself: nothing else may open a breaker.
+func judged(f *fault.Fault) *fault.Fault {
+	_, kind, _ := strings.Cut(f.Code, "_")
 	switch kind {
 	case "timeout", "connection_lost", "unreachable", "tls", "5xx":
-		return true
+		f.Outage = true
 	}
-	return false
-}
-
-// judged marks a fault that is an outage of the dependency itself.
-func judged(f *fault.Fault) *fault.Fault {
-	f.Outage = Breaking(f)
 	return f
 }
 

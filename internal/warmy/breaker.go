@@ -127,7 +127,7 @@ func (b *Breaker) of(account string) *gobreaker.TwoStepCircuitBreaker[struct{}] 
 }
 
 // outage tells whether err says that Warmy itself failed.
-func outage(err error) bool { return Breaking(err) }
+func outage(err error) bool { return err != nil && fault.Of(err).Outage }
 
 // excluded are outcomes that say nothing about Warmy: our own stop, and being told to slow down.
 func excluded(err error) bool {

@@ -32,8 +32,8 @@ func (u *upstream) Ping(context.Context, string) error {
 	return u.err
 }
 
-func failing(class fault.Class, code string) error {
-	return &fault.Fault{Class: class, Code: code, Cause: "c", Remedy: "r", Forecast: fault.ByTime}
+func failing(class fault.Class, code string, outage bool) error {
+	return &fault.Fault{Class: class, Code: code, Outage: outage, Cause: "c", Remedy: "r", Forecast: fault.ByTime}
 }
 
 func TestOnlyFailuresOfWarmyItselfOpenTheBreaker(t *testing.T) {
@@ -46,7 +46,7 @@ func TestOnlyFailuresOfWarmyItselfOpenTheBreaker(t *testing.T) {
 		"warmy_429": {fault.RetryAfter, 20}, "warmy_401": {fault.LegDown, 20}, "warmy_422": {fault.Permanent, 20},
 		"warmy_400_credentials": {fault.Permanent, 20}, "warmy_interrupted": {fault.Unclear, 20}, "warmy_taken": {fault.Unclear, 20},
 	} {
-		u := &upstream{err: failing(want.class, code)}
+		u := &upstream{err: failing(want.class, code, want.calls < 20)}
 		b := warmy.NewBreaker(u, warmy.BreakerConfig{})
 		var last error
 		for range 20 {
@@ -64,7 +64,7 @@ func TestOnlyFailuresOfWarmyItselfOpenTheBreaker(t *testing.T) {
 func TestAGetAndNoPostFindsOutWhetherWarmyIsBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		u := &upstream{err: failing(fault.Unclear, "warmy_5xx")}
+		u := &upstream{err: failing(fault.Unclear, "warmy_5xx", true)}
 		b := warmy.NewBreaker(u, warmy.BreakerConfig{OpenFor: 30 * time.Second})
 		for range 5 {
 			_, _, err := b.Find(t.Context(), "main", address)
@@ -81,7 +81,7 @@ func TestAGetAndNoPostFindsOutWhetherWarmyIsBack(t *testing.T) {
 		if id, err := b.Create(t.Context(), "main", mailboxOf()); err != nil || id != "1" || u.probes != 2 {
 			t.Errorf("Create() = %q, %v after %d probes", id, err, u.probes)
 		}
-		u.err = failing(fault.Unclear, "warmy_5xx")
+		u.err = failing(fault.Unclear, "warmy_5xx", true)
 		if _, err := b.Create(t.Context(), "other", mailboxOf()); fault.Of(err).Code != "warmy_5xx" {
 			t.Errorf("another account: %v", err)
 		}

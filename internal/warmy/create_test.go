@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kindling/internal/fault"
+	"kindling/internal/leg"
 	"kindling/internal/secret"
 	"kindling/internal/warmy"
 )
@@ -130,10 +131,11 @@ func TestWhatMayHaveTakenEffectIsUnclearAndPostedOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, c.answer)
-			err := create(t.Context(), newClient(t, bearer(f.URL), nil, 300*time.Millisecond))
+			ctx, seen := leg.Watch(t.Context())
+			err := create(ctx, newClient(t, bearer(f.URL), nil, 300*time.Millisecond))
 			got := wants(t, err, fault.Unclear, c.code)
-			if warmy.Breaking(err) != c.breaks {
-				t.Errorf("Breaking = %t", !c.breaks)
+			if got.Outage != c.breaks || seen.Failed() != c.breaks || seen.Answered() == c.breaks {
+				t.Errorf("counts against Warmy: %t, reported %t", got.Outage, seen.Failed())
 			}
 			if want := map[bool]time.Duration{true: time.Second}[c.code == "warmy_taken"]; got.After != want {
 				t.Errorf("After = %s, want %s", got.After, want)
@@ -201,7 +203,7 @@ func TestARefusedMailboxIsBuriedAndOpensNoBreaker(t *testing.T) {
 		if got := wants(t, err, fault.Permanent, want.code); !strings.Contains(got.Cause, want.says) {
 			t.Errorf("cause = %q", got.Cause)
 		}
-		if warmy.Breaking(err) {
+		if fault.Of(err).Outage {
 			t.Error("a refused mailbox would open the breaker")
 		}
 	}
@@ -234,7 +236,7 @@ func TestWhatIsAboutTheAccountHoldsTheLeg(t *testing.T) {
 		before := len(f.got())
 		err := create(t.Context(), c)
 		wants(t, err, fault.LegDown, want.code)
-		if len(f.got()) != before+1 || warmy.Breaking(err) {
+		if len(f.got()) != before+1 || fault.Of(err).Outage {
 			t.Errorf("%d: %d requests", want.status, len(f.got())-before)
 		}
 	}
@@ -252,7 +254,7 @@ func TestTooManyRequestsWaitsAsAsked(t *testing.T) {
 	} {
 		f.answer(say(429, "error 429", "Retry-After", header))
 		err := create(t.Context(), c)
-		if got := wants(t, err, fault.RetryAfter, "warmy_429"); got.After != want || warmy.Breaking(err) {
+		if got := wants(t, err, fault.RetryAfter, "warmy_429"); got.After != want || fault.Of(err).Outage {
 			t.Errorf("Retry-After %q: wait %s, want %s", header, got.After, want)
 		}
 	}
@@ -273,7 +275,7 @@ func TestWhatWasNeverSentIsTransient(t *testing.T) {
 	for _, base := range []string{refusing, "http://nowhere.invalid", untrusted.URL, "://", "ftp://odd"} {
 		err := create(t.Context(), newClient(t, bearer(base), nil, time.Second))
 		wants(t, err, fault.Transient, "warmy_unreachable")
-		if !warmy.Breaking(err) {
+		if !fault.Of(err).Outage {
 			t.Errorf("%s: does not feed the breaker", base)
 		}
 	}
@@ -297,7 +299,7 @@ func TestNothingIsSentWithoutTheBudgetsLeave(t *testing.T) {
 	c := newClient(t, bearer(f.URL), pace, time.Second)
 	err := create(t.Context(), c)
 	wants(t, err, fault.Transient, "warmy_not_sent")
-	if warmy.Breaking(err) || !errors.Is(err, context.DeadlineExceeded) {
+	if fault.Of(err).Outage || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("err = %v", err)
 	}
 	pace.err = &fault.Fault{Class: fault.LegDown, Code: "held", Cause: "c", Remedy: "r", Forecast: fault.ByTime}
@@ -318,12 +320,12 @@ func TestAShutdownBeforeThePostSendsNothingAndDuringItIsUnclear(t *testing.T) {
 	c := client(t, f)
 	err := create(ctx, c)
 	wants(t, err, fault.Unclear, "warmy_interrupted")
-	if warmy.Breaking(err) {
+	if fault.Of(err).Outage {
 		t.Error("a shutdown would open the breaker")
 	}
 	err = create(ctx, c)
 	wants(t, err, fault.Transient, "warmy_not_sent")
-	if warmy.Breaking(err) || warmy.Breaking(nil) || len(f.got()) != 1 {
+	if fault.Of(err).Outage || len(f.got()) != 1 {
 		t.Error("a shutdown would open the breaker, or sent something")
 	}
 }

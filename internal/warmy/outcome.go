@@ -13,15 +13,8 @@ import (
 	"kindling/internal/fault"
 )
 
-// Breaking tells whether err speaks of the health of Warmy as a whole: only 5xx, time-outs and connection errors may
+// breaks tells whether a fault speaks of the health of Warmy as a whole: only 5xx, time-outs and connection errors may
 // open a breaker. A refused mailbox says nothing about the next one.
-func Breaking(err error) bool {
-	if err == nil {
-		return false
-	}
-	return breaks(fault.Of(err).Code)
-}
-
 func breaks(code string) bool {
 	switch code {
 	case "warmy_5xx", "warmy_timeout", "warmy_connection_lost", "warmy_unreachable":

@@ -1,6 +1,10 @@
 package bustest
 
 import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -10,12 +14,48 @@ import (
 // Bubble runs a test in a synctest bubble in which real servers can be started with Server and New: minutes of their
 // time pass in moments.
 //
+// The bubble has a process of its own: this test alone, run again. NATS keeps used timers in pools for the whole program,
+// and a bubble's timer must not be used outside it.
+//
 // The server keeps one clock per program (package ats), which its first user starts and which waits on a channel that
 // no bubble owns: started inside a bubble, it would keep that bubble's time from passing. So it is started outside.
 // Listening servers do not work in a bubble, because the time of a bubble stands still while it waits for the network.
 func Bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
-	ats.Register()
-	defer ats.Unregister()
-	synctest.Test(t, f)
+	if os.Getenv(insideBubble) == t.Name() {
+		ats.Register()
+		defer ats.Unregister()
+		synctest.Test(t, f)
+		return
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := exec.CommandContext(t.Context(), program, "-test.run", exactly(t.Name()), "-test.v") //nolint:gosec // this very program
+	run.Env = append(os.Environ(), insideBubble+"="+t.Name())
+	said, err := run.CombinedOutput()
+	for line := range strings.Lines(string(said)) {
+		if !chatter.MatchString(line) {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+	if err != nil || !strings.Contains(string(said), "--- PASS: "+t.Name()+" ") {
+		t.Errorf("in its bubble: %v", err)
+	}
+}
+
+// insideBubble names, in the environment, the test that runs in its bubble.
+const insideBubble = "KINDLING_TEST_BUBBLE"
+
+// chatter is what the testing package says of a test that passes.
+var chatter = regexp.MustCompile(`^\s*(=== |--- PASS:|PASS$)`)
+
+// exactly is the -test.run pattern of one test or subtest.
+func exactly(name string) string {
+	parts := strings.Split(name, "/")
+	for i, part := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(part) + "$"
+	}
+	return strings.Join(parts, "/")
 }
