@@ -35,6 +35,7 @@ func Console(ctx context.Context, h Host) error {
 		return err
 	}
 	h.Health.Ready("console", c.Ready)
+	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Apps: appNames(h.Config), Accounts: accountNames(h.Config), Store: true}), true)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.Run(ctx) })
 	group.Go(func() error { return h.serve(ctx, "console", h.Config.Console.Listen, c.Handler()) })

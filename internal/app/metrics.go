@@ -13,6 +13,9 @@ type Metrics struct {
 	deliveries *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec
 	edge       *prometheus.CounterVec
+	codeLife   prometheus.Histogram
+	disk       *diskUse
+	gauges     *gauges
 }
 
 // NewMetrics registers the figures.
@@ -28,8 +31,14 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		edge: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kindling_edge_answers_total", Help: "Answers of the public edge, by route and outcome.",
 		}, []string{"route", "outcome"}),
+		codeLife: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "kindling_code_life_left_seconds", Help: "How long a code had to live when its redeem began; every redelivery counts.",
+			Buckets: []float64{0, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 570, 590, 600},
+		}),
+		disk:   newDiskUse(),
+		gauges: newGauges(),
 	}
-	registry.MustRegister(m.deliveries, m.seconds, m.edge)
+	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.disk, m.gauges)
 	return m
 }
 

@@ -58,9 +58,10 @@ func TokenWorker(ctx context.Context, h Host) error {
 	var lanes []bus.Lane
 	for _, a := range keys.apps {
 		lanes = append(lanes,
-			bus.Lane{Lane: events.Code, Leg: a.Name, Window: codeWindow, Policy: codePolicy(policy), Handler: redeem},
+			bus.Lane{Lane: events.Code, Leg: a.Name, Window: codeWindow, Policy: codePolicy(policy), Handler: codeLife{redeem, h.Metrics.codeLife, time.Now}},
 			bus.Lane{Lane: events.Refresh, Leg: a.Name, Window: refreshWindow, Policy: workPolicy(policy), Handler: refresh},
 		)
 	}
+	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Apps: appNames(h.Config)}), false)
 	return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, HoldFor: policy.HoldFor}, lanes...)
 }

@@ -77,6 +77,7 @@ func Up(ctx context.Context, h Host, opts UpOptions) (err error) {
 		defer func() { err = errors.Join(err, server.Stop()) }()
 		h.NATS.InProcess = server
 		h.Health.Ready("disk", server.Ready)
+		h.Metrics.disk.follow(server.DiskUsed)
 	}
 	return run(ctx, h, Console, Edge, TokenWorker, WarmyWorker)
 }

@@ -50,6 +50,7 @@ func WarmyWorker(ctx context.Context, h Host) error {
 			bus.Lane{Lane: events.Reconcile, Leg: a.Name, Window: window, Fleet: fleet, Policy: workPolicy(policy), Handler: reconcile},
 		)
 	}
+	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Accounts: accountNames(h.Config)}), false)
 	return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, HoldFor: policy.HoldFor}, lanes...)
 }
 

@@ -42,6 +42,16 @@ func freeBytes(dir string) (int64, error) {
 	return int64(fs.Bavail) * int64(fs.Bsize), nil //nolint:gosec,unconvert // types differ between systems; no disk has 2⁶³ bytes
 }
 
+// DiskUsed is how full the store's file system is, 0 to 1, as an unprivileged process sees it.
+func (s *Server) DiskUsed() (float64, error) {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(s.opts.Dir, &fs); err != nil {
+		return 0, fmt.Errorf("ask how full %s is: %w", s.opts.Dir, err)
+	}
+	used := float64(fs.Blocks - fs.Bfree)
+	return used / max(1, used+float64(fs.Bavail)), nil
+}
+
 // probe writes a file to dir, waits for the disk, and removes it.
 func probe(dir string) (err error) {
 	f, err := os.OpenFile(filepath.Join(dir, "probe"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) //nolint:gosec // the directory is the operator's choice
