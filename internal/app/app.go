@@ -56,6 +56,7 @@ func (h Host) connect(ctx context.Context, name string) (*bus.Bus, error) {
 		b.Close()
 		return nil, service.WithExit(exitOf(err), fmt.Errorf("%s: %w", name, err))
 	}
+	h.Metrics.drifts.Set(float64(len(drifts)))
 	for _, d := range drifts {
 		h.Log.WarnContext(ctx, "stream_differs", "stream", d.Stream, "setting", d.Setting, "want", d.Want, "have", d.Have)
 	}
