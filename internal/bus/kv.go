@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"kindling/internal/events"
 	"kindling/internal/handlers"
 )
 
@@ -24,6 +26,19 @@ func (k kv) subject(key string) string { return "$KV." + k.bucket + "." + key }
 // two writers may write the same.
 const headerWrite = "Kindling-Write"
 
+// errNoKey means that a key could mean another place, or several: it comes from an address that somebody typed.
+var errNoKey = errors.New("this cannot be a key")
+
+// isKey tells whether key is tokens with dots between them. A wildcard would read some other mailbox's record.
+func isKey(key string) bool {
+	for token := range strings.SplitSeq(key, ".") {
+		if !events.IsToken(token) {
+			return false
+		}
+	}
+	return true
+}
+
 // get returns the last value of key and its revision; nil and 0 when there is none.
 func (k kv) get(ctx context.Context, key string) ([]byte, uint64, error) {
 	msg, err := k.last(ctx, key)
@@ -34,6 +49,9 @@ func (k kv) get(ctx context.Context, key string) ([]byte, uint64, error) {
 }
 
 func (k kv) last(ctx context.Context, key string) (*jetstream.RawStreamMsg, error) {
+	if !isKey(key) {
+		return nil, nil //nolint:nilnil // nothing is stored there
+	}
 	stream, err := k.bus.stream(ctx, "KV_"+k.bucket)
 	if err != nil {
 		return nil, err
@@ -50,6 +68,9 @@ func (k kv) last(ctx context.Context, key string) (*jetstream.RawStreamMsg, erro
 
 // put stores value if revision still is the last one of key. When the answer is lost, it reads back before it reports.
 func (k kv) put(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	if !isKey(key) {
+		return 0, fmt.Errorf("write %s: %w", k.bucket, errNoKey)
+	}
 	msg := nats.NewMsg(k.subject(key))
 	msg.Data = value
 	write := nuid.Next()
