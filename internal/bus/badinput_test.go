@@ -272,7 +272,7 @@ func (p *plant) code(t *testing.T, id, code string, at time.Time) events.Event {
 	return e
 }
 
-func registration(id string) events.Event {
+func proven(id string) events.Event {
 	e, who := event(events.RegistrationRequested, id), proof()
 	e.Proof = &who
 	return e
@@ -331,7 +331,7 @@ func TestWhatIsNoEventIsQuarantined(t *testing.T) {
 	p.run(t)
 	p.invite(t, "mb1", "main")
 	p.grant(t, "mb1")
-	good := registration("mb1")
+	good := proven("mb1")
 	valid, subject := encoded(t, good), good.Subject()
 	with := func(old, replacement string) string {
 		if !strings.Contains(valid, old) {
@@ -487,7 +487,7 @@ func TestWhatDoesNotOpenIsQuarantined(t *testing.T) {
 			t.Helper()
 			p.grant(t, "origin"+id)
 			p.copyRecord(t, "grants", "origin"+id, id)
-			return registration(id)
+			return proven(id)
 		}, "record_not_opened"},
 		{"stored grant under a deleted key", func(t *testing.T, id string) events.Event {
 			t.Helper()
@@ -495,7 +495,7 @@ func TestWhatDoesNotOpenIsQuarantined(t *testing.T) {
 			if _, err := p.Grants(retired.grants).Save(t.Context(), id, mailbox.Grant{Phase: mailbox.GrantSaved, Attempt: "att", Tokens: &saved}, 0); err != nil {
 				t.Fatal(err)
 			}
-			return registration(id)
+			return proven(id)
 		}, "record_not_opened"},
 		{"foreign tenant", func(t *testing.T, id string) events.Event {
 			t.Helper()
@@ -516,13 +516,13 @@ func TestWhatDoesNotOpenIsQuarantined(t *testing.T) {
 			t.Helper()
 			p.send(t, "$KV.registrations."+id, "garbage")
 			p.grant(t, id)
-			return registration(id)
+			return proven(id)
 		}, "record_unreadable"},
 		{"stored record with duplicate keys", func(t *testing.T, id string) events.Event {
 			t.Helper()
 			p.send(t, "$KV.registrations."+id, `{"phase":"registered","phase":""}`)
 			p.grant(t, id)
-			return registration(id)
+			return proven(id)
 		}, "record_unreadable"},
 	} {
 		t.Run(bad.name, func(t *testing.T) { //nolint:paralleltest // one lane, one message after the other
