@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,20 +14,34 @@ import (
 )
 
 // Bubble runs a test in a synctest bubble in which real servers can be started with Server and New: minutes of their
-// time pass in moments.
-//
-// The bubble has a process of its own: this test alone, run again. NATS keeps used timers in pools for the whole program,
-// and a bubble's timer must not be used outside it.
+// time pass in moments. The bubble has a process of its own: see Alone.
+func Bubble(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	Alone(t, func(t *testing.T) { //nolint:thelper // the test itself
+		OneBubble(t, f)
+	})
+}
+
+// OneBubble is Bubble for a test that wants several, one after the other, and runs Alone.
 //
 // The server keeps one clock per program (package ats), which its first user starts and which waits on a channel that
 // no bubble owns: started inside a bubble, it would keep that bubble's time from passing. So it is started outside.
 // Listening servers do not work in a bubble, because the time of a bubble stands still while it waits for the network.
-func Bubble(t *testing.T, f func(t *testing.T)) {
+func OneBubble(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	ats.Register()
+	defer ats.Unregister()
+	runtime.GC() // a pool keeps what it holds through one collection, but not through two
+	runtime.GC()
+	synctest.Test(t, f)
+}
+
+// Alone runs a test in a process of its own: this test alone, run again. NATS keeps used timers in pools for the whole
+// program, and a bubble's timer must not be used outside it.
+func Alone(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	if os.Getenv(insideBubble) == t.Name() {
-		ats.Register()
-		defer ats.Unregister()
-		synctest.Test(t, f)
+		f(t)
 		return
 	}
 	program, err := os.Executable()
@@ -33,6 +49,7 @@ func Bubble(t *testing.T, f func(t *testing.T)) {
 		t.Fatal(err)
 	}
 	run := exec.CommandContext(t.Context(), program, "-test.run", exactly(t.Name()), "-test.v") //nolint:gosec // this very program
+	run.Args = append(run.Args, slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool { return !strings.HasPrefix(arg, "-rapid.") })...)
 	run.Env = append(os.Environ(), insideBubble+"="+t.Name())
 	said, err := run.CombinedOutput()
 	for line := range strings.Lines(string(said)) {
