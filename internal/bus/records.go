@@ -83,6 +83,9 @@ func decodeRecord(data []byte, into any, version *int) error {
 	if len(data) == 0 {
 		return errNoValue
 	}
+	if serverAnswer(data) {
+		return errServerAnswer
+	}
 	if err := events.DecodeStrict(data, into); err != nil {
 		return err
 	}

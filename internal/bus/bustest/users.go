@@ -19,6 +19,9 @@ import (
 type Guarded struct {
 	*server.Server
 
+	// Options are what the server read from its file.
+	Options *server.Options
+
 	tb  testing.TB
 	dir string
 }
@@ -43,6 +46,7 @@ func NewGuarded(tb testing.TB, conf []byte) *Guarded {
 		tb.Fatalf("read the configuration: %v", err)
 	}
 	opts.NoSigs, opts.NoLog = true, true
+	g.Options = opts
 	if g.Server, err = server.NewServer(opts); err != nil {
 		tb.Fatalf("make NATS server: %v", err)
 	}
@@ -68,4 +72,14 @@ func (g *Guarded) Connect(process string) *bus.Bus {
 	}
 	g.tb.Cleanup(b.Close)
 	return b
+}
+
+// PublicKey is the public key of process's user.
+func (g *Guarded) PublicKey(process string) string {
+	g.tb.Helper()
+	key, err := users.PublicKey(filepath.Join(g.dir, users.SeedFile(process)))
+	if err != nil {
+		g.tb.Fatal(err)
+	}
+	return key
 }

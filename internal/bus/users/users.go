@@ -65,6 +65,16 @@ func generate(file string) (public string, err error) {
 	return pair.PublicKey()
 }
 
+// PublicKey returns the public key of the seed in file.
+func PublicKey(file string) (string, error) {
+	pair, err := load(file)
+	if err != nil {
+		return "", err
+	}
+	defer pair.Wipe()
+	return pair.PublicKey()
+}
+
 func load(file string) (nkeys.KeyPair, error) {
 	text, err := os.ReadFile(file) //nolint:gosec // the operator's own directory
 	if err != nil {
