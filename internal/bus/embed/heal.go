@@ -70,9 +70,9 @@ func (s *Server) watch(ctx context.Context) {
 	}
 }
 
-// heal stops JetStream at once, so that everybody is refused at once instead of waiting for answers that never come, and
-// starts it again on the same store when the disk takes writes. What was acknowledged is read back. It returns how long
-// the next healing shall wait if it comes soon.
+// heal stops JetStream, so that publishers are refused instead of waiting for answers that never come, and starts it
+// again on the same store when the disk takes writes. What was acknowledged is read back. It returns how long the next
+// healing shall wait if it comes soon.
 func (s *Server) heal(ctx context.Context, message string, wait time.Duration) time.Duration {
 	began := time.Now()
 	s.health.set(fmt.Errorf("%w: %s", ErrDisk, message))
