@@ -610,3 +610,17 @@ func TestABrokenDeadLetterIsNeverReplayed(t *testing.T) {
 		t.Errorf("the letter as it was is not replayed: %v", err)
 	}
 }
+
+func TestWhatIsGoneAlreadyIsDiscardedWithoutAComplaint(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	ack, err := p.js.Publish(t.Context(), "kindling.dead.code.permanent.mb", []byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seq := range []uint64{ack.Sequence, ack.Sequence, ack.Sequence + 99} {
+		if err := p.DeadLetters().Discard(t.Context(), seq); err != nil {
+			t.Errorf("discard %d: %v", seq, err)
+		}
+	}
+}

@@ -104,18 +104,20 @@ func (d DeadLetters) remove(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := stream.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !isNoMessage(err) {
+	if err := stream.DeleteMsg(ctx, seq); err != nil && !isNoMessage(err) {
 		return fmt.Errorf("remove dead letter: %w: %w", ErrUnavailable, err)
 	}
 	return nil
 }
 
-// codeNoMessage is the server's answer to the deletion of a message that is not there.
-const codeNoMessage = 10057
-
+// isNoMessage tells whether the server refused a deletion because the message is not there. The client wraps nothing of
+// that answer, and its code is the same as that of a deletion that is not permitted: only the words tell.
 func isNoMessage(err error) bool {
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && (api.ErrorCode == codeNoMessage || api.ErrorCode == jetstream.JSErrCodeMessageNotFound)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return true
+	}
+	return errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) &&
+		(strings.Contains(err.Error(), "no message found") || strings.Contains(err.Error(), "stream store EOF"))
 }
 
 // remains is a message that is given up.

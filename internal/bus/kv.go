@@ -95,7 +95,7 @@ func (k kv) remove(ctx context.Context, revision uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := stream.DeleteMsg(ctx, revision); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !isNoMessage(err) {
+	if err := stream.DeleteMsg(ctx, revision); err != nil && !isNoMessage(err) {
 		return fmt.Errorf("remove from %s: %w: %w", k.bucket, ErrUnavailable, err)
 	}
 	return nil

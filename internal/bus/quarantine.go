@@ -163,7 +163,7 @@ func (b *Bus) erase(ctx context.Context, msg jetstream.Msg) error {
 	if err != nil {
 		return err
 	}
-	if err := stream.SecureDeleteMsg(ctx, meta.Sequence.Stream); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !isNoMessage(err) {
+	if err := stream.SecureDeleteMsg(ctx, meta.Sequence.Stream); err != nil && !isNoMessage(err) {
 		return fmt.Errorf("erase from %s: %w: %w", meta.Stream, ErrUnavailable, err)
 	}
 	return nil
