@@ -55,7 +55,8 @@ func Rights(process string) []string {
 			reads(bucketCampaigns, bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations, bucketControl),
 			follows(bucketCampaigns), follows(bucketMailboxes), follows(bucketClaims), follows(bucketGrants), follows(bucketRegistrations),
 			asks("STREAM.MSG.GET."+streamDead, "STREAM.MSG.DELETE."+streamDead, "CONSUMER.NAMES."+streamCode, "CONSUMER.NAMES."+streamRegister),
-			pauses(streamCode, streamRefresh, streamTokenTimers, streamRegister, streamWarmyTimers))
+			pauses(streamCode, streamRefresh, streamTokenTimers, streamRegister, streamWarmyTimers),
+			measures(streamCode, streamRefresh, streamTokenTimers, streamRegister, streamWarmyTimers))
 	case ProcessAdmin:
 		rights = asks("STREAM.CREATE.*", "STREAM.UPDATE.*")
 	default:
@@ -87,12 +88,20 @@ func reads(buckets ...string) []string {
 
 // consumes are the rights to make, ask for, pull from and acknowledge the consumers of a lane's legs.
 func consumes(stream string, filters ...string) []string {
-	rights := asks("CONSUMER.INFO."+stream+".*", "CONSUMER.MSG.NEXT."+stream+".*")
+	rights := asks("CONSUMER.MSG.NEXT."+stream+".*", "STREAM.MSG.DELETE."+stream) // a readable secret is erased
 	for _, filter := range filters {
 		rights = append(rights, api+"CONSUMER.CREATE."+stream+".*."+filter)
 	}
-	rights = append(rights, "$JS.ACK."+stream+".>", api+"STREAM.MSG.DELETE."+stream) // a readable secret is erased
-	return append(rights, pauses(stream)...)
+	return slices.Concat(rights, []string{"$JS.ACK." + stream + ".>"}, measures(stream), pauses(stream))
+}
+
+// measures are the rights to tell how much waits in the lanes of a stream, and since when.
+func measures(streams ...string) []string {
+	var rights []string
+	for _, stream := range streams {
+		rights = append(rights, asks("CONSUMER.INFO."+stream+".*", "STREAM.MSG.GET."+stream)...)
+	}
+	return rights
 }
 
 func pauses(streams ...string) []string {

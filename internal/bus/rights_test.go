@@ -59,6 +59,7 @@ var questions = map[string]map[string]string{
 	"STREAM.LEADER.STEPDOWN.%": {},
 	"STREAM.MSG.GET.%": {
 		"KV_campaigns": "c", "KV_mailboxes": "etwc", "KV_claims": "ec", "KV_grants": "etwc", "KV_registrations": "ewc", "KV_control": "twc", "DEAD": "twc",
+		"CODE": "tc", "REFRESH": "tc", "TIMERS_TOKEN": "tc", "REGISTER": "wc", "TIMERS_WARMY": "wc",
 	},
 	"STREAM.MSG.DELETE.%": {
 		"CODE": "t", "REFRESH": "t", "TIMERS_TOKEN": "t", "REGISTER": "w", "TIMERS_WARMY": "w", "DEAD": "c", "KV_control": "tw",
@@ -71,7 +72,7 @@ var questions = map[string]map[string]string{
 	"CONSUMER.CREATE.%.x.kindling.at.refresh.>":        {}, "CONSUMER.CREATE.%.x.kindling.at.register.>": {},
 	"CONSUMER.CREATE.%.x.$KV.control.leg.>": {"KV_control": "tw"}, "CONSUMER.CREATE.%.x.$KV.grants.>": {},
 	"CONSUMER.NAMES.%":      {"CODE": "c", "REGISTER": "c"},
-	"CONSUMER.INFO.%.x":     consuming("", "c", "tw"),
+	"CONSUMER.INFO.%.x":     consuming("c", "c", "tw"),
 	"CONSUMER.DELETE.%.x":   {"KV_campaigns": "c", "KV_mailboxes": "c", "KV_claims": "c", "KV_grants": "c", "KV_registrations": "c", "KV_control": "tw"},
 	"CONSUMER.MSG.NEXT.%.x": consuming("", "c", "tw"),
 	"CONSUMER.PAUSE.%.x":    consuming("c", "", ""),
