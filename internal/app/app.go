@@ -35,7 +35,7 @@ func NewHost(cfg config.Config, log *slog.Logger) Host {
 	registry := service.NewRegistry()
 	return Host{
 		Config: cfg, Log: log, Registry: registry, Health: service.NewHealth(registry, log), Metrics: NewMetrics(registry),
-		NATS: bus.Config{URL: cfg.NATS.URL, CredsFile: cfg.NATS.CredsFile, TLSCAFile: cfg.NATS.TLSCAFile},
+		NATS: bus.Config{URL: cfg.NATS.URL, CredsFile: cfg.NATS.CredsFile, TLSCAFile: cfg.NATS.TLSCAFile, Replicas: cfg.NATS.Replicas},
 	}
 }
 

@@ -37,8 +37,11 @@ func (l *loader) reference(key, name string, names []string, what string) string
 	return name
 }
 
-// checkNATS refuses to send events over a network in the clear.
+// checkNATS refuses to send events over a network in the clear, and a number of replicas that buys nothing.
 func (l *loader) checkNATS(n NATS) {
+	if n.Replicas%2 == 0 && !l.problems.bad("nats.replicas") {
+		l.tell("nats.replicas", "is even, which survives no more lost servers than one less", "write 1, 3 or 5")
+	}
 	if n.URL == "" || n.AllowPlaintext || n.TLSCAFile != "" || l.problems.bad("nats.url") {
 		return
 	}

@@ -35,6 +35,9 @@ type NATS struct {
 	CredsFile      string `koanf:"creds_file"` // credentials of this process's NATS user
 	TLSCAFile      string `koanf:"tls_ca_file"`
 	AllowPlaintext bool   `koanf:"allow_plaintext"` // no TLS although the server is not on this host
+	Replicas       int    `koanf:"replicas"`        // of the streams that are made: 1, 3 or 5
+	MonitoringURL  string `koanf:"monitoring_url"`  // of each server, comma-separated; empty: what it tells is not known
+	AllowUnsynced  bool   `koanf:"allow_unsynced"`  // work although the server acknowledges before the disk has it
 }
 
 // EdgeSettings are the public side: consent pages and the OAuth callback.

@@ -82,6 +82,9 @@ func (c Config) requireNATS(roles Role, wrong, warn *problems) {
 	if !roles.has(embedded) {
 		missing(wrong, "nats.url", c.NATS.URL, "write as in nats://127.0.0.1:4222")
 	}
+	if c.NATS.AllowUnsynced && warn != nil {
+		warn.add(Problem{Key: "nats.allow_unsynced", Reason: "acknowledged tokens may be lost when the power fails", Remedy: "set sync_interval: always in the server's jetstream section"})
+	}
 	if c.NATS.URL == "" {
 		return
 	}

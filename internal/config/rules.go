@@ -194,6 +194,17 @@ func natsURL(value string) *note {
 	return nil
 }
 
+// monitoringURL accepts the monitoring addresses of one or more servers.
+func monitoringURL(value string) *note {
+	for one := range strings.SplitSeq(value, ",") {
+		if bad := baseURL(strings.TrimSpace(one)); bad != nil {
+			bad.remedy = "write as in http://127.0.0.1:8222, several separated by commas"
+			return bad
+		}
+	}
+	return nil
+}
+
 // baseURL accepts scheme and host; which hosts are allowed is decided with the rest of the item.
 func baseURL(value string) *note {
 	u, err := url.Parse(value)

@@ -54,6 +54,10 @@ func schema() []section {
 			{key: "creds_file"},
 			{key: "tls_ca_file"},
 			{key: "allow_plaintext", kind: toggle},
+			// Three survive the loss of one server; the first start decides for streams that do not exist yet.
+			{key: "replicas", kind: integer, fallback: "1", low: 1, high: 5},
+			{key: "monitoring_url", rule: monitoringURL},
+			{key: "allow_unsynced", kind: toggle},
 		}},
 		{key: "edge", fields: []field{
 			{key: "listen", fallback: ":8080", rule: address, required: true},
