@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,14 +29,40 @@ type Host struct {
 	Health   *service.Health // readiness of this process; shared when several run in one
 	Metrics  *Metrics
 	Notice   time.Duration // how long HTTP is still served after the process has become unready to stop
+
+	told *told
+}
+
+// told remembers what has been said of the store: several processes in one need not say it each.
+type told struct {
+	mu   sync.Mutex
+	said map[bus.Finding]bool
+}
+
+// say logs a finding that does not stop the process, once.
+func (t *told) say(ctx context.Context, log *slog.Logger, f bus.Finding) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.said[f] || f.Severity == bus.Unsafe {
+		return
+	}
+	t.said[f] = true
+	level := slog.LevelWarn
+	if f.Severity == bus.Note {
+		level = slog.LevelInfo
+	}
+	log.Log(ctx, level, "store_examined", "finding", f.What, "remedy", f.Remedy)
 }
 
 // NewHost returns the host of a process that reads its store's address from the configuration.
 func NewHost(cfg config.Config, log *slog.Logger) Host {
 	registry := service.NewRegistry()
 	return Host{
-		Config: cfg, Log: log, Registry: registry, Health: service.NewHealth(registry, log), Metrics: NewMetrics(registry),
-		NATS: bus.Config{URL: cfg.NATS.URL, CredsFile: cfg.NATS.CredsFile, TLSCAFile: cfg.NATS.TLSCAFile, Replicas: cfg.NATS.Replicas},
+		Config: cfg, Log: log, Registry: registry, told: &told{said: map[bus.Finding]bool{}}, Health: service.NewHealth(registry, log), Metrics: NewMetrics(registry),
+		NATS: bus.Config{
+			URL: cfg.NATS.URL, CredsFile: cfg.NATS.CredsFile, TLSCAFile: cfg.NATS.TLSCAFile, Replicas: cfg.NATS.Replicas,
+			Monitor: cfg.NATS.MonitoringURL, Unsynced: cfg.NATS.AllowUnsynced,
+		},
 	}
 }
 
@@ -45,31 +72,54 @@ func (h Host) connect(ctx context.Context, name string) (*bus.Bus, error) {
 	cfg.Name, cfg.Log = name, h.Log.With("process", name)
 	b, err := bus.Connect(ctx, cfg)
 	if err != nil {
-		return nil, service.WithExit(exitOf(err), fmt.Errorf("%s: %w", name, err))
+		return nil, withExit(fmt.Errorf("%s: %w", name, err))
 	}
 	if err := b.CheckRights(ctx); err != nil {
 		b.Close()
-		return nil, service.WithExit(exitOf(err), fmt.Errorf("%s: %w", name, err))
+		return nil, withExit(fmt.Errorf("%s: %w", name, err))
 	}
-	drifts, err := b.Ensure(ctx)
-	if err != nil {
+	if err := h.examine(ctx, b); err != nil {
 		b.Close()
-		return nil, service.WithExit(exitOf(err), fmt.Errorf("%s: %w", name, err))
-	}
-	h.Metrics.drifts.Set(float64(len(drifts)))
-	for _, d := range drifts {
-		h.Log.WarnContext(ctx, "stream_differs", "stream", d.Stream, "setting", d.Setting, "want", d.Want, "have", d.Have)
+		return nil, withExit(fmt.Errorf("%s: %w", name, err))
 	}
 	h.Health.Ready("nats_"+name, b.Ready)
 	return b, nil
 }
 
-// exitOf is the exit code of a process that cannot use the message store.
-func exitOf(err error) int {
-	if errors.Is(err, bus.ErrDenied) {
-		return service.ExitPermission
+// examine makes the streams that are missing, and refuses a store on which a promise would not hold.
+func (h Host) examine(ctx context.Context, b *bus.Bus) error {
+	found, err := b.Inspect(ctx)
+	if err != nil {
+		return err
 	}
-	return service.ExitUnavailable
+	for _, f := range found {
+		h.told.say(ctx, h.Log, f)
+	}
+	if err := bus.Unfit(found); err != nil {
+		return err
+	}
+	drifts, err := b.Ensure(ctx)
+	if err != nil {
+		return err
+	}
+	h.Metrics.drifts.Set(float64(len(drifts)))
+	for _, d := range drifts {
+		if d.Severity == bus.Tolerated {
+			h.Log.WarnContext(ctx, "stream_differs", "stream", d.Stream, "setting", d.Setting, "want", d.Want, "have", d.Have)
+		}
+	}
+	return bus.Unfit(bus.Findings(drifts))
+}
+
+// withExit gives an error of the store the exit code that tells whether waiting can help, and who else can.
+func withExit(err error) error {
+	switch {
+	case errors.Is(err, bus.ErrDenied):
+		return service.WithExit(service.ExitPermission, err)
+	case errors.Is(err, bus.ErrUnfit):
+		return service.WithExit(service.ExitConfig, err)
+	}
+	return service.WithExit(service.ExitUnavailable, err)
 }
 
 // serve answers HTTP on address until ctx ends.

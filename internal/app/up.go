@@ -78,6 +78,7 @@ func Up(ctx context.Context, h Host, opts UpOptions) (err error) {
 		h.NATS.InProcess = server
 		h.Health.Ready("disk", server.Ready)
 		h.Metrics.disk.follow(server.DiskUsed)
+		h.NATS.Unsynced = h.NATS.Unsynced || opts.LazySync // asked for by whoever started it
 	}
 	return run(ctx, h, Console, Edge, TokenWorker, WarmyWorker)
 }

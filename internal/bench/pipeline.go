@@ -134,7 +134,7 @@ func newRig(ctx context.Context, s *simulator, lazy bool) (*rig, error) {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	p.host = app.NewHost(configFor(s, data), slog.New(slog.DiscardHandler))
-	p.host.NATS.InProcess = p.server
+	p.host.NATS.InProcess, p.host.NATS.Unsynced = p.server, lazy
 	return p, p.open(ctx)
 }
 

@@ -37,6 +37,8 @@ type Config struct {
 	InProcess nats.InProcessConnProvider // the embedded server; URL is ignored then
 	Name      string                     // of this process, as NATS monitoring shows it
 	Replicas  int                        // of streams to create; 0 means 1
+	Monitor   string                     // monitoring addresses of the servers, comma-separated; empty: none is known
+	Unsynced  bool                       // work although the server acknowledges before the disk has it
 	Log       *slog.Logger
 }
 
@@ -46,6 +48,7 @@ type Bus struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	log      *slog.Logger
+	cfg      Config
 	replicas int
 	acks     *acks
 	denials  *denials
@@ -85,9 +88,9 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	js := guarded{JetStream: bare, denials: denials}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	if _, err := js.AccountInfo(ctx); err != nil {
+	if err := checkServer(ctx, nc, js); err != nil {
 		nc.Close()
-		return nil, fmt.Errorf("ask JetStream for its account: %w", err)
+		return nil, err
 	}
 	confirmed, err := newAcks(nc)
 	if err != nil {
@@ -96,7 +99,7 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	}
 	denials.tell(confirmed.denied)
 	return &Bus{
-		id: nuid.Next(), nc: nc, js: js, log: cfg.Log, replicas: max(1, cfg.Replicas), acks: confirmed, denials: denials,
+		id: nuid.Next(), nc: nc, js: js, log: cfg.Log, cfg: cfg, replicas: max(1, cfg.Replicas), acks: confirmed, denials: denials,
 	}, nil
 }
 
@@ -134,8 +137,17 @@ func (cfg Config) options(denials *denials) ([]nats.Option, error) {
 		}
 		opts = append(opts, credentials)
 	}
+	secure, err := cfg.tls()
+	if err != nil || secure == nil {
+		return opts, err
+	}
+	return append(opts, nats.Secure(secure)), nil
+}
+
+// tls trusts the configured CA alone; without one it is nil.
+func (cfg Config) tls() (*tls.Config, error) {
 	if cfg.TLSCAFile == "" {
-		return opts, nil
+		return nil, nil //nolint:nilnil // none is configured
 	}
 	pem, err := os.ReadFile(cfg.TLSCAFile)
 	if err != nil {
@@ -145,7 +157,7 @@ func (cfg Config) options(denials *denials) ([]nats.Option, error) {
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("nats.tls_ca_file %s holds no PEM certificate", cfg.TLSCAFile)
 	}
-	return append(opts, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool})), nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
 }
 
 // credentials reads who this process is: a seed alone where the server's file lists users, a JWT beside it where accounts

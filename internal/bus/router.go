@@ -174,15 +174,24 @@ func (b *Bus) ensureConsumer(ctx context.Context, stream string, want jetstream.
 		if errors.Is(err, jetstream.ErrConsumerExists) {
 			err = nil // another replica was quicker
 		}
-	case err == nil && have.CachedInfo().Config.MaxAckPending != want.MaxAckPending:
-		current := have.CachedInfo().Config
-		current.MaxAckPending = want.MaxAckPending
-		_, err = b.js.UpdateConsumer(ctx, stream, current)
+	case err == nil:
+		err = b.fitConsumer(ctx, stream, want, have.CachedInfo().Config)
 	}
 	if err != nil {
 		return fmt.Errorf("ensure consumer %s of %s: %w", want.Durable, stream, err)
 	}
 	return nil
+}
+
+// fitConsumer refuses a consumer whose settings break a promise, and gives it this configuration's window.
+func (b *Bus) fitConsumer(ctx context.Context, stream string, want, have jetstream.ConsumerConfig) error {
+	if err := Unfit(Findings(compareConsumer(stream, want, have))); err != nil || have.MaxAckPending == want.MaxAckPending {
+		return err
+	}
+	b.log.InfoContext(ctx, "window_changed", "consumer", stream+"/"+want.Durable, "from", have.MaxAckPending, "to", want.MaxAckPending)
+	have.MaxAckPending = want.MaxAckPending
+	_, err := b.js.UpdateConsumer(ctx, stream, have)
+	return err
 }
 
 // worker handles one lane's deliveries: it is the one place that obeys the policy.

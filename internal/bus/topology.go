@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -116,59 +115,30 @@ func consumerOf(lane events.Lane, due bool, legName string, window int) jetstrea
 	}
 }
 
-// Drift is a setting of an existing stream that is not what this build expects. It is reported, never altered silently.
-type Drift struct {
-	Stream, Setting, Want, Have string
-}
-
-// String describes the difference.
-func (d Drift) String() string {
-	return fmt.Sprintf("stream %s: %s is %s, expected %s", d.Stream, d.Setting, d.Have, d.Want)
-}
-
 // Ensure creates the streams that are missing and reports what differs in those that exist.
 func (b *Bus) Ensure(ctx context.Context) ([]Drift, error) {
 	var drifts []Drift
 	for _, want := range b.streams() {
-		stream, err := b.js.Stream(ctx, want.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			stream, err = b.js.CreateStream(ctx, want)
-			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-				stream, err = b.js.Stream(ctx, want.Name) // another process was quicker
-			}
-		}
+		have, err := b.ensureStream(ctx, want)
 		if err != nil {
-			return nil, fmt.Errorf("ensure stream %s: %w", want.Name, err)
+			return nil, err
 		}
-		drifts = append(drifts, compare(want, stream.CachedInfo().Config)...)
+		drifts = append(drifts, compareStream(want, have)...)
 	}
 	return drifts, nil
 }
 
-func compare(want, have jetstream.StreamConfig) []Drift {
-	settings := []struct{ name, want, have string }{
-		{"subjects", strings.Join(want.Subjects, " "), strings.Join(have.Subjects, " ")},
-		{"retention", want.Retention.String(), have.Retention.String()},
-		{"storage", want.Storage.String(), have.Storage.String()},
-		{"discard", want.Discard.String(), have.Discard.String()},
-		{"max_bytes", fmt.Sprint(want.MaxBytes), fmt.Sprint(have.MaxBytes)},
-		{"max_msg_size", fmt.Sprint(want.MaxMsgSize), fmt.Sprint(have.MaxMsgSize)},
-		{"max_msgs_per_subject", fmt.Sprint(want.MaxMsgsPerSubject), fmt.Sprint(have.MaxMsgsPerSubject)},
-		{"max_age", want.MaxAge.String(), have.MaxAge.String()},
-		{"duplicate_window", want.Duplicates.String(), have.Duplicates.String()},
-		{"allow_direct", fmt.Sprint(want.AllowDirect), fmt.Sprint(have.AllowDirect)},
-		{"allow_rollup_hdrs", fmt.Sprint(want.AllowRollup), fmt.Sprint(have.AllowRollup)},
-		{"allow_msg_schedules", fmt.Sprint(want.AllowMsgSchedules), fmt.Sprint(have.AllowMsgSchedules)},
-		{"allow_atomic", fmt.Sprint(want.AllowAtomicPublish), fmt.Sprint(have.AllowAtomicPublish)},
-		{"deny_purge", fmt.Sprint(want.DenyPurge), fmt.Sprint(have.DenyPurge)},
-		{"deny_delete", fmt.Sprint(want.DenyDelete), fmt.Sprint(have.DenyDelete)},
-		{"persist_mode", fmt.Sprint(want.PersistMode), fmt.Sprint(have.PersistMode)},
-	}
-	var drifts []Drift
-	for _, s := range settings {
-		if s.want != s.have {
-			drifts = append(drifts, Drift{Stream: want.Name, Setting: s.name, Want: s.want, Have: s.have})
+// ensureStream returns the configuration of a stream, which it makes if there is none.
+func (b *Bus) ensureStream(ctx context.Context, want streamConfig) (streamConfig, error) {
+	stream, err := b.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = b.js.CreateStream(ctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			stream, err = b.js.Stream(ctx, want.Name) // another process was quicker
 		}
 	}
-	return drifts
+	if err != nil {
+		return streamConfig{}, fmt.Errorf("ensure stream %s: %w", want.Name, refusal(err, want))
+	}
+	return stream.CachedInfo().Config, nil
 }

@@ -191,12 +191,14 @@ func TestUnwiseSettingsAreWarnedOf(t *testing.T) {
 	}
 	cfg.Apps[0].ClientSecrets = loaded.Apps[0].ClientSecrets
 	cfg.Apps[0].AllowCustomAuthority, cfg.Accounts[0].AllowCustomHost, cfg.NATS.AllowPlaintext = true, true, true
+	cfg.NATS.AllowUnsynced = true
 
 	var got []string
 	for _, w := range cfg.Warnings(config.WarmyWorker) {
 		got = append(got, w.Key+": "+w.Reason)
 	}
 	want := []string{
+		"nats.allow_unsynced: acknowledged tokens may be lost when the power fails",
 		"nats.allow_plaintext: events may cross the network in the clear",
 		"apps.main.allow_custom_authority: client secrets may go to another host than Microsoft's",
 		"apps.main.client_secret_file: every user of this host can read the file",
@@ -209,7 +211,7 @@ func TestUnwiseSettingsAreWarnedOf(t *testing.T) {
 	if err := cfg.Require(config.WarmyWorker); err != nil {
 		t.Errorf("a warning keeps the process from starting: %v", err)
 	}
-	if got := cfg.Warnings(config.Edge); len(got) != 2 {
+	if got := cfg.Warnings(config.Edge); len(got) != 3 {
 		t.Errorf("the edge warns of %v, want nothing of secrets it does not read", got)
 	}
 }

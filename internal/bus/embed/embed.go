@@ -105,6 +105,9 @@ func start(opts Options) (*Server, error) {
 	return s, nil
 }
 
+// SyncAlways tells whether every write is on disk before it is acknowledged.
+func (s *Server) SyncAlways() bool { return !s.opts.LazySync }
+
 // Stop ends the server after its clients: what was acknowledged is on disk.
 func (s *Server) Stop() error {
 	s.rest()

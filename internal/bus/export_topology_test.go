@@ -1,0 +1,25 @@
+package bus
+
+import (
+	"github.com/nats-io/nats.go/jetstream"
+
+	"kindling/internal/events"
+)
+
+// StreamWanted returns what this build makes of a stream.
+func StreamWanted(b *Bus, name string) jetstream.StreamConfig {
+	for _, s := range b.streams() {
+		if s.Name == name {
+			return s
+		}
+	}
+	panic("no stream " + name)
+}
+
+// ConsumerWanted returns what this build makes of a leg's consumer.
+func ConsumerWanted(lane events.Lane, due bool, leg string, window int) jetstream.ConsumerConfig {
+	return consumerOf(lane, due, leg, window)
+}
+
+// CheckVersion is checkVersion.
+var CheckVersion = checkVersion
