@@ -23,3 +23,8 @@ func ConsumerWanted(lane events.Lane, due bool, leg string, window int) jetstrea
 
 // CheckVersion is checkVersion.
 var CheckVersion = checkVersion
+
+// DriftsOf compares a stream with what it should be, as a plan does.
+func DriftsOf(want jetstream.StreamConfig, have *jetstream.StreamInfo) []Drift {
+	return keepFull(compareStream(want, have.Config), want, have)
+}

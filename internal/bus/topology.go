@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -141,4 +142,18 @@ func (b *Bus) ensureStream(ctx context.Context, want streamConfig) (streamConfig
 		return streamConfig{}, fmt.Errorf("ensure stream %s: %w", want.Name, refusal(err, want))
 	}
 	return stream.CachedInfo().Config, nil
+}
+
+// knownConsumer returns what the consumer of this name should be, and whether this build has one of this name. Its
+// window is what a replica was given, so it is have's.
+func knownConsumer(stream string, have consumerConfig) (consumerConfig, bool) {
+	for _, lane := range []events.Lane{events.Code, events.Refresh, events.Register, events.Reconcile} {
+		for _, src := range sources(lane) {
+			which, ok := strings.CutPrefix(have.Durable, consumerOf(lane, src.due, "", 0).Durable)
+			if ok && src.stream == stream && which != "" {
+				return consumerOf(lane, src.due, which, have.MaxAckPending), true
+			}
+		}
+	}
+	return consumerConfig{}, false
 }
