@@ -34,6 +34,7 @@ func Command(env service.Env) *cobra.Command {
 		return func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), names) }
 	}
 	onBus := &cobra.Command{Use: "bus", Short: "Publishing and consuming, against raw nats.go", Args: cobra.NoArgs, RunE: run("bus")}
+	cmd.PersistentFlags().StringVar(&o.sync, "sync", bothSyncs, "bus: how the server syncs: default, always or both")
 	onBus.Flags().StringSliceVar(&o.only, "only", nil, "only these parts: "+strings.Join(busParts(), ", "))
 	cmd.AddCommand(
 		onBus,
@@ -75,6 +76,7 @@ type options struct {
 	quick     bool
 	window    int
 	only      []string
+	sync      string
 }
 
 func (o options) run(ctx context.Context, names []string) error {
@@ -113,7 +115,7 @@ func (o options) check() error {
 	if o.edgeTime <= 0 {
 		return fmt.Errorf("--edge-time: %v is no time to call the edge; try 20s", o.edgeTime)
 	}
-	return o.checkOnly()
+	return o.checkBus()
 }
 
 // most is more than any figure here can mean.

@@ -15,7 +15,7 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "bench" {
 		service.Main("kindling", func(ctx context.Context, env service.Env) error {
-			cmd := Command(env)
+			cmd := Command(env) //nolint:contextcheck // cobra hands it on
 			cmd.SetArgs(env.Args[1:])
 			return cmd.ExecuteContext(ctx)
 		})
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 // small are flags with which everything is quick and nothing is refused.
 func small() options {
 	return options{
-		env: service.Env{Stdout: io.Discard, Stderr: io.Discard}, mailboxes: 1, rounds: 1, rows: 1, edgeTime: time.Second, edgeRate: 1, window: 64,
+		env: service.Env{Stdout: io.Discard, Stderr: io.Discard}, mailboxes: 1, rounds: 1, rows: 1, edgeTime: time.Second, edgeRate: 1, window: 64, sync: bothSyncs,
 	}
 }
 
@@ -39,6 +39,7 @@ func TestFlagsThatLeaveNothingToMeasureAreRefusedByName(t *testing.T) {
 		"--edge-rate": func(o *options) { o.edgeRate = 2_000_000_000 },
 		"--edge-time": func(o *options) { o.edgeTime = 0 },
 		"--window":    func(o *options) { o.window = 0 },
+		"--sync":      func(o *options) { o.sync = "sometimes" },
 		"--only":      func(o *options) { o.only = []string{"publish", "publsh"} },
 	} {
 		o := small()

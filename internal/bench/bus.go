@@ -31,7 +31,7 @@ func (o options) busPlan() busPlan {
 	if o.quick {
 		return busPlan{publish: 20_000, publishSync: 2000, consume: 30_000, consumeSync: 3000, waiting: 256 * 20, backlog: 100_000, watch: 4 * time.Second, sharedWait: handlerWait}
 	}
-	return busPlan{publish: 60_000, publishSync: 6000, consume: 100_000, consumeSync: 8000, waiting: 256 * 100, backlog: manyWaiting, watch: 10 * time.Second, sharedWait: handlerWait}
+	return busPlan{publish: 60_000, publishSync: 6000, consume: 60_000, consumeSync: 5000, waiting: 256 * 100, backlog: manyWaiting, watch: 10 * time.Second, sharedWait: handlerWait}
 }
 
 // busParts are the names for --only.
@@ -41,8 +41,11 @@ func (o options) bus(ctx context.Context) ([]figure, error) {
 	return busBench{options: o, plan: o.busPlan()}.run(ctx)
 }
 
-// checkOnly tells a part that does not exist.
-func (o options) checkOnly() error {
+// checkBus tells a part or a setting that does not exist.
+func (o options) checkBus() error {
+	if !slices.Contains([]string{bothSyncs, syncName(true), syncName(false)}, o.sync) {
+		return fmt.Errorf("--sync: there is no %q; known are %s, %s and %s", o.sync, bothSyncs, syncName(true), syncName(false))
+	}
 	for _, part := range o.only {
 		if !slices.Contains(busParts(), part) {
 			return fmt.Errorf("--only: there is no %q; known are %s", part, strings.Join(busParts(), ", "))
@@ -61,6 +64,9 @@ func (b busBench) run(ctx context.Context) ([]figure, error) {
 		remark("bus: under way at once", fmt.Sprintf("publish %d, consume (prefetch) %d", window, b.window)),
 	}
 	for _, lazy := range []bool{true, false} {
+		if b.sync != bothSyncs && b.sync != syncName(lazy) {
+			continue
+		}
 		figures, err := b.against(ctx, lazy)
 		all = append(all, figures...)
 		if err != nil {
@@ -83,38 +89,43 @@ func (b busBench) run(ctx context.Context) ([]figure, error) {
 	return all, nil
 }
 
-// syncName is how a server with this setting is called.
+// bothSyncs stands for default sync and sync always, one after the other.
+const bothSyncs = "both"
+
+// syncName is how a server syncs: as NATS does by default, or before each acknowledgement.
 func syncName(lazy bool) string {
 	if lazy {
-		return "default sync"
+		return "default"
 	}
-	return "sync always"
+	return "always"
 }
 
-// against measures beside raw nats.go, on one server.
-func (b busBench) against(ctx context.Context, lazy bool) (figures []figure, err error) {
-	if !b.wants("publish", "consume", "wait") || !lazy && !b.wants("publish", "consume") {
-		return nil, nil
+// against measures beside raw nats.go. Each part has a server of its own, since a server remembers message ids.
+func (b busBench) against(ctx context.Context, lazy bool) ([]figure, error) {
+	var all []figure
+	for _, part := range []struct {
+		name string
+		run  func(context.Context, *busRig, bool) ([]figure, error)
+	}{{"publish", b.publishFigures}, {"consume", b.consumeFigures}, {"wait", b.waitFigures}} {
+		if !b.wants(part.name) || part.name == "wait" && !lazy {
+			continue
+		}
+		figures, err := onRig(ctx, lazy, part.run)
+		all = append(all, figures...)
+		if err != nil {
+			return all, err
+		}
 	}
+	return all, nil
+}
+
+func onRig(ctx context.Context, lazy bool, run func(context.Context, *busRig, bool) ([]figure, error)) (figures []figure, err error) {
 	r, err := newBusRig(ctx, lazy)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	for _, part := range []struct {
-		name string
-		run  func(context.Context, *busRig, bool) ([]figure, error)
-	}{{"publish", b.publishFigures}, {"consume", b.consumeFigures}, {"wait", b.waitFigures}} {
-		if !b.wants(part.name) {
-			continue
-		}
-		part, err := part.run(ctx, r, lazy)
-		figures = append(figures, part...)
-		if err != nil {
-			return figures, err
-		}
-	}
-	return figures, nil
+	return run(ctx, r, lazy)
 }
 
 // sizes are the payloads in bytes.
@@ -134,7 +145,7 @@ func (b busBench) publishFigures(ctx context.Context, r *busRig, lazy bool) ([]f
 			remark("headers of a Watermill message, ours and raw", r.plain.String()))
 	}
 	for _, size := range sizes() {
-		title := fmt.Sprintf("publish %d B, %s", size, syncName(lazy))
+		title := fmt.Sprintf("publish %d B, sync %s", size, syncName(lazy))
 		all, err := b.publish(ctx, r, title, size, pick(lazy, b.plan.publish, b.plan.publishSync))
 		if err != nil {
 			return figures, err
@@ -165,7 +176,7 @@ func (b busBench) consumeFigures(ctx context.Context, r *busRig, lazy bool) ([]f
 	var figures []figure
 	for _, size := range sizes() {
 		l := load{size: size, n: pick(lazy, b.plan.consume, b.plan.consumeSync), window: b.window}
-		title := fmt.Sprintf("consume %d B, %s", size, syncName(lazy))
+		title := fmt.Sprintf("consume %d B, sync %s", size, syncName(lazy))
 		all, err := b.consume(ctx, r, title, l, ways...)
 		if err != nil {
 			return figures, err
@@ -219,11 +230,8 @@ const (
 
 // waitFigures measure a handler that waits, as one that calls Microsoft or Warmy does.
 func (b busBench) waitFigures(ctx context.Context, r *busRig, lazy bool) ([]figure, error) {
-	if !lazy {
-		return nil, nil
-	}
 	l := load{size: 256, n: b.plan.waiting, window: handlerWindow, wait: handlerWait}
-	title := fmt.Sprintf("handler of %v, %d at once, %s", handlerWait, handlerWindow, syncName(lazy))
+	title := fmt.Sprintf("handler of %v, %d at once, sync %s", handlerWait, handlerWindow, syncName(lazy))
 	all, err := b.consume(ctx, r, title, l, rawConsume(), serveLane())
 	if err != nil {
 		return nil, err

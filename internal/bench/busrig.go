@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"time"
@@ -141,8 +142,13 @@ func (r *busRig) event(app, campaign string, sealed []byte, at time.Time) events
 	return e
 }
 
-// fill stores n events of app through the raw connection.
-func (r *busRig) fill(ctx context.Context, app string, size, n int) error {
+// fill stores n events of app through the raw connection. In a profile it is a case of its own.
+func (r *busRig) fill(ctx context.Context, app string, size, n int) (err error) {
+	pprof.Do(ctx, pprof.Labels("case", "fill"), func(ctx context.Context) { err = r.fillAll(ctx, app, size, n) })
+	return err
+}
+
+func (r *busRig) fillAll(ctx context.Context, app string, size, n int) error {
 	for left := n; left > 0; left -= fillChunk {
 		evs, err := r.events(app, size, min(left, fillChunk))
 		if err != nil {

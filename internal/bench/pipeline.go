@@ -128,7 +128,7 @@ func newRig(ctx context.Context, s *simulator, lazy bool) (*rig, error) {
 	data := app.Data(dir)
 	err = data.Prepare()
 	if err == nil {
-		p.server, err = embed.Start(embed.Options{Dir: filepath.Join(dir, "nats"), LazySync: lazy})
+		p.server, err = embed.Start(embed.Options{Dir: filepath.Join(dir, "nats"), LazySync: lazy}) //nolint:contextcheck // it lives until Stop
 	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))

@@ -65,7 +65,7 @@ func (s *store) close() error { return errors.Join(s.stop(), os.RemoveAll(s.dir)
 
 // serveStore is the store's process: it answers each line of its input with the traffic of every connection.
 func serveStore(ctx context.Context, env service.Env, dir string, lazy bool) error {
-	s, err := embed.Start(embed.Options{Dir: dir, Listen: "127.0.0.1:0", LazySync: lazy})
+	s, err := embed.Start(embed.Options{Dir: dir, Listen: "127.0.0.1:0", LazySync: lazy}) //nolint:contextcheck // it lives until Stop
 	if err != nil {
 		return err
 	}
