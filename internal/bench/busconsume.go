@@ -22,9 +22,9 @@ type way struct {
 }
 
 // The ways to consume, from the barest to the whole.
-func rawConsume() way { return way{"raw Consume, plain Ack", runRawPlain} }
+func rawConsume() way { return way{"raw Consume with Ack", runRawPlain} }
 
-func rawDoubleAck() way { return way{"raw Consume, DoubleAck in goroutines", runRawDouble} }
+func rawDoubleAck() way { return way{"raw Consume with DoubleAck in goroutines", runRawDouble} }
 
 func subscriberAlone() way { return way{"Subscriber alone", runSubscriber} }
 
