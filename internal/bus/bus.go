@@ -52,8 +52,9 @@ type Bus struct {
 	replicas int
 	acks     *acks
 	denials  *denials
-	handles  sync.Map // stream name → jetstream.Stream
-	fills    sync.Map // stream name → *fill
+	handles  sync.Map      // stream name → jetstream.Stream
+	fills    sync.Map      // stream name → *fill
+	suspects chan struct{} // holds one token: the suspect that is being handled
 }
 
 // apiTimeout bounds one request to JetStream. It is longer than a leader election usually takes.
@@ -100,6 +101,7 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	denials.tell(confirmed.denied)
 	return &Bus{
 		id: nuid.Next(), nc: nc, js: js, log: cfg.Log, cfg: cfg, replicas: max(1, cfg.Replicas), acks: confirmed, denials: denials,
+		suspects: make(chan struct{}, 1),
 	}, nil
 }
 
