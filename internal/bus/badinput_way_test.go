@@ -48,23 +48,28 @@ func TestWhatGoesWrongOnTheWayIsHandled(t *testing.T) {
 	}
 }
 
-// consumer makes the register lane's consumer as Kindling does, but with a short ack wait.
-func (p *plant) consumer(t *testing.T, wait time.Duration) jetstream.Consumer {
+// ackWait changes how long the register lane's consumer waits. Kindling works with no other wait than its own, so this
+// comes after its start.
+func (p *producer) ackWait(t *testing.T, wait time.Duration) {
 	t.Helper()
-	c, err := p.js.CreateConsumer(t.Context(), "REGISTER", jetstream.ConsumerConfig{
-		Durable: "register-main", FilterSubject: "kindling.register.main.>", AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: wait, MaxAckPending: 100, MaxDeliver: -1, MaxWaiting: 512,
-	})
+	c, err := p.js.Consumer(t.Context(), "REGISTER", "register-main")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	cfg := c.CachedInfo().Config
+	cfg.AckWait = wait
+	if _, err := p.js.UpdateConsumer(t.Context(), "REGISTER", cfg); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // ackLost: somebody takes the message, and is never heard of again.
 func ackLost(t *testing.T, p *plant) {
 	t.Helper()
-	c := p.consumer(t, 300*time.Millisecond)
+	c, err := p.js.CreateConsumer(t.Context(), "REGISTER", bus.ConsumerWanted(events.Register, false, "main", 16))
+	if err != nil {
+		t.Fatal(err)
+	}
 	p.invite(t, "mb1", "main")
 	p.grant(t, "mb1")
 	if err := p.Publish(t.Context(), proven("mb1")); err != nil {
@@ -74,16 +79,17 @@ func ackLost(t *testing.T, p *plant) {
 		t.Fatal(err)
 	}
 	p.run(t)
+	p.flows(t)
+	p.ackWait(t, 300*time.Millisecond)
 	p.empty(t, "REGISTER")
-	if p.posted.Load() != 1 {
-		t.Errorf("%d posts", p.posted.Load())
+	if p.posted.Load() != 2 {
+		t.Errorf("%d posts for two mailboxes", p.posted.Load())
 	}
 }
 
 // ackLate: the handler takes so long, and gives so few signs of life, that the message is delivered again meanwhile.
 func ackLate(t *testing.T, p *plant) {
 	t.Helper()
-	p.consumer(t, 200*time.Millisecond)
 	began, release := make(chan int, 100), make(chan struct{})
 	h := fakeHandler{handle: func(context.Context, events.Event) ([]events.Event, error) {
 		began <- 1
@@ -95,6 +101,7 @@ func ackLate(t *testing.T, p *plant) {
 		t.Fatal(err)
 	}
 	receive(t, began, "first delivery")
+	p.ackWait(t, 200*time.Millisecond)
 	receive(t, began, "second delivery, while the first is at work")
 	close(release)
 	p.empty(t, "REGISTER")

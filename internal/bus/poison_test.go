@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -12,8 +13,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"kindling/internal/bus"
 	"kindling/internal/bus/bustest"
@@ -57,7 +56,9 @@ func TestPoisonedWorker(t *testing.T) { //nolint:paralleltest // it is alone in 
 	}
 	defer b.Close()
 	policy := bus.Policy{Attempts: 3, Base: time.Millisecond, Cap: 5 * time.Millisecond, Crashes: 5}
-	err = b.Serve(ctx, bus.ServeConfig{}, bus.Lane{Lane: events.Register, Leg: "main", Window: 4, Policy: policy, Handler: deadlyHandler{}})
+	err = b.Serve(ctx, bus.ServeConfig{},
+		bus.Lane{Lane: events.Register, Leg: "main", Window: 4, Policy: policy, Handler: deadlyHandler{}},
+		bus.Lane{Lane: events.Code, Leg: "main", Window: 4, Policy: policy, Handler: deadlyHandler{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +78,6 @@ func TestAMessageThatKillsItsProcessIsBuried(t *testing.T) {
 	})
 	b := bustest.Connect(t, s)
 	p := newProducer(t, s)
-	shortAckWait(t, p)
 	poison := event(events.RegistrationRequested, "poison")
 	batch := []events.Event{event(events.RegistrationRequested, "early"), poison}
 	for i := range 300 {
@@ -86,7 +86,7 @@ func TestAMessageThatKillsItsProcessIsBuried(t *testing.T) {
 	if err := b.Publish(t.Context(), batch...); err != nil {
 		t.Fatal(err)
 	}
-	deaths, said := workUntil(t, s.ClientURL(), func() bool {
+	deaths, said := workUntil(t, s.ClientURL(), b, p, func() bool {
 		n, err := bus.Waiting(t.Context(), b, "REGISTER")
 		return err == nil && n == 0 && len(deadLetters(t, b)) > 0
 	})
@@ -109,60 +109,87 @@ func TestAMessageThatKillsItsProcessIsBuried(t *testing.T) {
 	}
 }
 
-// shortAckWait makes the lane's consumer with a wait that a test can bear. Workers take it as it is.
-func shortAckWait(t *testing.T, p *producer) {
+// workUntil runs a worker, and another one when it dies, until done. It returns how many were killed and what all said.
+//
+// What a dead worker held comes back after the ack wait, which is too long for a test. Workers refuse to start with a
+// shorter one, so it is made short when a worker says that it works, and long again when it is dead. It says so in a lane
+// of its own: what the dead one held fills the other.
+func workUntil(t *testing.T, url string, b *bus.Bus, p *producer, done func() bool) (deaths int, said string) {
 	t.Helper()
-	_, err := p.js.CreateConsumer(t.Context(), "REGISTER", jetstream.ConsumerConfig{
-		Durable: "register-main", FilterSubject: "kindling.register.main.>", AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: 500 * time.Millisecond, MaxAckPending: 16, MaxDeliver: -1, MaxWaiting: 512,
-	})
-	if err != nil {
-		t.Fatal(err)
+	var out lines
+	for {
+		knock := fmt.Sprintf("knock%d", deaths)
+		if err := b.Publish(t.Context(), event(events.CodeReceived, knock)); err != nil {
+			t.Fatal(err)
+		}
+		w := startWorker(t, url, &out)
+		hurried := false
+		eventually(t, "the worker dies or all is done", func() bool {
+			if !hurried && strings.Contains(out.String(), "handled "+knock+"\n") {
+				hurried = true
+				p.ackWait(t, 300*time.Millisecond)
+			}
+			return w.dead() || done()
+		})
+		if !w.dead() {
+			w.stop(t)
+			return deaths, out.String()
+		}
+		if !w.killed() {
+			t.Fatalf("a worker ended by itself: %v\n%s", w.err, out.String())
+		}
+		p.ackWait(t, 30*time.Second)
+		deaths++
 	}
 }
 
-// workUntil runs a worker, and another one when it dies, until done. It returns how many were killed and what all said.
-func workUntil(t *testing.T, url string, done func() bool) (deaths int, said string) {
+// childWorker is a worker in a process of its own.
+type childWorker struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+	err   error // valid when ended is closed
+}
+
+func startWorker(t *testing.T, url string, out io.Writer) *childWorker {
 	t.Helper()
-	var out lines
-	deadline := time.Now().Add(2 * time.Minute)
-	for {
-		worker := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPoisonedWorker$") //nolint:gosec // this very binary
-		worker.Env = append(os.Environ(), poisonedURL+"="+url)
-		worker.Stdout, worker.Stderr = &out, &out
-		if err := worker.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- worker.Wait() }()
-		tick := time.NewTicker(20 * time.Millisecond)
-		for dead := false; !dead; {
-			select {
-			case err := <-ended:
-				dead = true
-				exit, ok := errors.AsType[*exec.ExitError](err)
-				if status, is := exit.Sys().(syscall.WaitStatus); !ok || !is || status.Signal() != syscall.SIGKILL {
-					t.Fatalf("a worker ended by itself: %v\n%s", err, out.String())
-				}
-				deaths++
-			case <-tick.C:
-				if done() {
-					tick.Stop()
-					if err := worker.Process.Signal(syscall.SIGTERM); err != nil {
-						t.Error(err)
-					}
-					if err := <-ended; err != nil {
-						t.Errorf("the last worker: %v\n%s", err, out.String())
-					}
-					return deaths, out.String()
-				}
-				if time.Now().After(deadline) {
-					_ = worker.Process.Kill()
-					<-ended
-					t.Fatalf("not done after %d deaths:\n%s", deaths, out.String())
-				}
-			}
-		}
-		tick.Stop()
+	w := &childWorker{cmd: exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPoisonedWorker$"), ended: make(chan struct{})} //nolint:gosec // this very binary
+	w.cmd.Env = append(os.Environ(), poisonedURL+"="+url)
+	w.cmd.Stdout, w.cmd.Stderr = out, out
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		w.err = w.cmd.Wait()
+		close(w.ended)
+	}()
+	return w
+}
+
+func (w *childWorker) dead() bool {
+	select {
+	case <-w.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *childWorker) killed() bool {
+	exit, ok := errors.AsType[*exec.ExitError](w.err)
+	if !ok {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signal() == syscall.SIGKILL
+}
+
+func (w *childWorker) stop(t *testing.T) {
+	t.Helper()
+	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	receive(t, w.ended, "end of the worker")
+	if w.err != nil {
+		t.Errorf("the last worker: %v", w.err)
 	}
 }
