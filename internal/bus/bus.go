@@ -105,20 +105,20 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	}, nil
 }
 
-// inbox is the prefix of the subjects on which this process alone hears answers: no other process's user may listen there.
-func (cfg Config) inbox() string {
+// inboxOf is the prefix of the subjects on which a process alone hears answers: no other process's user may listen there.
+func inboxOf(process string) string {
 	return "_INBOX_" + strings.Map(func(r rune) rune {
 		if r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
 			return r
 		}
 		return '_'
-	}, cmp.Or(cfg.Name, "kindling"))
+	}, cmp.Or(process, "kindling"))
 }
 
 func (cfg Config) options(denials *denials) ([]nats.Option, error) {
 	opts := []nats.Option{
 		nats.Name(cfg.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
-		nats.RetryOnFailedConnect(false), nats.Timeout(apiTimeout), nats.CustomInboxPrefix(cfg.inbox()),
+		nats.RetryOnFailedConnect(false), nats.Timeout(apiTimeout), nats.CustomInboxPrefix(inboxOf(cfg.Name)),
 		nats.IgnoreAuthErrorAbort(), // a user that is missing by mistake may come back
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denials.report(err) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {

@@ -36,8 +36,12 @@ func (d *DeniedError) Error() string {
 		return fmt.Sprintf("NATS does not let %s %s %q: an administrator makes and changes streams, with `kindling store migrate`",
 			d.Process, d.Verb, d.Subject)
 	}
+	right := rightFor(d.Process, d.Subject)
+	if d.Verb == verbSubscribe && strings.HasPrefix(d.Subject, inboxOf(d.Process)+".") {
+		right = inboxOf(d.Process) + ".>"
+	}
 	return fmt.Sprintf("NATS does not let %s %s %q: grant %q to its user (docs/operator/manual.md, Rights in NATS)",
-		d.Process, d.Verb, d.Subject, rightFor(d.Process, d.Subject))
+		d.Process, d.Verb, d.Subject, right)
 }
 
 // Is makes a DeniedError an ErrDenied.
@@ -89,7 +93,7 @@ type call struct {
 
 func newDenials(cfg Config) *denials {
 	return &denials{
-		process: cfg.Name, inbox: cfg.inbox() + ".", log: cfg.Log, now: time.Now,
+		process: cfg.Name, inbox: inboxOf(cfg.Name) + ".", log: cfg.Log, now: time.Now,
 		calls: make(map[*call]struct{}), met: make(map[string]meeting), changed: make(chan struct{}),
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kindling/internal/bus"
@@ -188,6 +190,86 @@ func TestRightsAreCheckedTogether(t *testing.T) {
 	for _, stream := range bus.Streams(admin) {
 		if n, err := bus.Waiting(t.Context(), admin, stream); err != nil || n != 0 {
 			t.Errorf("after the checks %s holds %d messages, error %v", stream, n, err)
+		}
+	}
+}
+
+func TestARightThatIsTakenAwayAndGivenBack(t *testing.T) {
+	t.Parallel()
+	g := bustest.NewGuarded(t, usersConf(t))
+	ensured(t, g)
+	edge := g.Connect(bus.ProcessEdge)
+	save := func(id string) error {
+		return quickly(t, func() error { _, err := edge.Claims().Save(t.Context(), id, mailbox.Claim{}, 0); return err })
+	}
+	if err := errors.Join(save("one"), edge.Ready(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	g.Reload(usersConf(t, "$KV.claims.>"))
+	wantDenied(t, save("two"), `"$KV.claims.two"`, `grant "$KV.claims.>"`)
+	wantDenied(t, edge.Ready(t.Context()), `"$KV.claims.two"`)
+	g.Reload(usersConf(t))
+	if err := errors.Join(save("two"), edge.Ready(t.Context())); err != nil {
+		t.Errorf("the right is there again: %v", err)
+	}
+}
+
+func TestWhatTheServerSaysOfADenial(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]string{
+		`Permissions Violation for Publish to "$KV.grants.m"`:                                 `publish to "$KV.grants.m"`,
+		`Permissions Violation for Subscription to "a.>"`:                                     `subscribe to "a.>"`,
+		`Permissions Violation for Subscription to "a" using queue "q"`:                       `subscribe to "a"`,
+		`Permissions Violation for Subscription to "a" using queue "q" (sid "7")`:             `subscribe to "a"`,
+		`Permissions Violation for Publish with Reply of "$SYS.x"`:                            `publish to "$SYS.x"`,
+		`Permissions Violation for Publish to "with \"quotes\" and \x07"`:                     `publish to "with \"quotes\" and \a"`,
+		`Permissions Violation for Publish to "kindling.register.a.s1.m"`:                     `grant "kindling.register.>"`,
+		`Permissions Violation for Publish to "$JS.API.STREAM.CREATE.CODE"`:                   "kindling store migrate",
+		`Permissions Violation for Publish to "$JS.API.CONSUMER.PAUSE.REFRESH.refresh-main"`:  `grant "$JS.API.CONSUMER.PAUSE.REFRESH.*"`,
+		`Permissions Violation for Publish to "what.nobody.needs"`:                            `grant "what.nobody.needs"`,
+		`Permissions Violation for Subscription to "_INBOX_token-worker.x.*"`:                 `grant "_INBOX_token-worker.>"`,
+		`Permissions Violation for Subscription to "_INBOX_token-worker.x.*" using queue "q"`: `grant "_INBOX_token-worker.>"`,
+	} {
+		d := bus.NewDenied(bus.ProcessTokenWorker, slog.New(slog.DiscardHandler))
+		d.Report(said)
+		wantDenied(t, d.Current(), want, "token-worker")
+	}
+	d := bus.NewDenied(bus.ProcessTokenWorker, slog.New(slog.DiscardHandler))
+	d.Report("something new")
+	if err := d.Current(); err != nil {
+		t.Errorf("words nobody knows are a denial of %v", err)
+	}
+}
+
+func TestADenialThatIsNotMetAgainIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := bus.NewDenied(bus.ProcessEdge, slog.New(slog.DiscardHandler))
+		d.Report(`Permissions Violation for Publish to "a"`)
+		time.Sleep(59 * time.Second)
+		wantDenied(t, d.Current(), `"a"`)
+		time.Sleep(2 * time.Second)
+		if err := d.Current(); err != nil {
+			t.Errorf("after a minute: %v", err)
+		}
+		d.Report(`Permissions Violation for Subscription to "_INBOX_callback-ingest.x.*"`)
+		time.Sleep(time.Hour)
+		wantDenied(t, d.Current(), "_INBOX_callback-ingest.") // no answer is heard until the connection is a new one
+	})
+}
+
+func TestARightHoldsItsSubjects(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		right, subject string
+		want           bool
+	}{
+		{"a", "a", true}, {"a", "b", false}, {"a", "a.b", false}, {"a.b", "a", false}, {"a.*", "a.b", true}, {"a.*", "a.b.c", false}, {"a.*", "a", false},
+		{"a.>", "a.b.c", true}, {"a.>", "a", false}, {">", "a.b", true}, {"*", "a", true}, {"a.*.c", "a.b.c", true}, {"a.*.c", "a.b.d", false},
+		{"a.*.>", "a.b", false}, {"a.*.>", "a.b.c", true},
+	} {
+		if got := bus.Matches(c.right, c.subject); got != c.want {
+			t.Errorf("%s holds %s: %v, want %v", c.right, c.subject, got, c.want)
 		}
 	}
 }

@@ -2,7 +2,10 @@ package bus
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -19,3 +22,20 @@ func Streams(b *Bus) []string {
 	}
 	return names
 }
+
+// Denied is what a bus remembers of denials, without a connection.
+type Denied struct{ d *denials }
+
+// NewDenied has met no denial.
+func NewDenied(process string, log *slog.Logger) Denied {
+	return Denied{newDenials(Config{Name: process, Log: log})}
+}
+
+// Report takes what the server said.
+func (d Denied) Report(said string) { d.d.report(fmt.Errorf("%w: %s", nats.ErrPermissionViolation, said)) }
+
+// Current is what readiness says.
+func (d Denied) Current() error { return d.d.current() }
+
+// Matches tells whether a right holds a subject.
+func Matches(right, subject string) bool { return matches(right, subject) }

@@ -83,3 +83,14 @@ func (g *Guarded) PublicKey(process string) string {
 	}
 	return key
 }
+
+// Reload has the running server read another file of users.
+func (g *Guarded) Reload(conf []byte) {
+	g.tb.Helper()
+	if err := os.WriteFile(filepath.Join(g.dir, "users.conf"), conf, 0o600); err != nil {
+		g.tb.Fatal(err)
+	}
+	if err := g.Server.Reload(); err != nil {
+		g.tb.Fatalf("reload: %v", err)
+	}
+}
