@@ -69,7 +69,7 @@ func NewHost(cfg config.Config, log *slog.Logger) Host {
 // connect opens the process's bus, with every stream in place.
 func (h Host) connect(ctx context.Context, name string) (*bus.Bus, error) {
 	cfg := h.NATS
-	cfg.Name, cfg.Log = name, h.Log.With("process", name)
+	cfg.Name, cfg.Log, cfg.Denied = name, h.Log.With("process", name), h.Metrics.denied.Inc
 	b, err := bus.Connect(ctx, cfg)
 	if err != nil {
 		return nil, withExit(fmt.Errorf("%s: %w", name, err))

@@ -15,6 +15,7 @@ type Metrics struct {
 	edge       *prometheus.CounterVec
 	codeLife   prometheus.Histogram
 	drifts     prometheus.Gauge
+	denied     prometheus.Counter
 	disk       *diskUse
 	gauges     *gauges
 }
@@ -36,13 +37,16 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "kindling_code_life_left_seconds", Help: "How long a code had to live when its redeem began; every redelivery counts.",
 			Buckets: []float64{0, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 570, 590, 600},
 		}),
+		denied: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kindling_nats_denied_total", Help: "Publishes and requests that NATS denied this process's user.",
+		}),
 		drifts: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "kindling_stream_differences", Help: "Settings of streams that differed from this build's when the process started.",
 		}),
 		disk:   newDiskUse(),
 		gauges: newGauges(),
 	}
-	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.disk, m.gauges)
+	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges)
 	return m
 }
 

@@ -32,7 +32,7 @@ func OpenStore(ctx context.Context, cfg config.Config, data Data, log *slog.Logg
 		}
 		h.NATS.InProcess = s.server
 	}
-	h.NATS.Name, h.NATS.Log = "store", log
+	h.NATS.Name, h.NATS.Log = bus.ProcessAdmin, log
 	b, err := bus.Connect(ctx, h.NATS)
 	if err != nil {
 		return nil, errors.Join(withExit(err), s.stop())

@@ -39,6 +39,7 @@ type Config struct {
 	Replicas  int                        // of streams to create; 0 means 1
 	Monitor   string                     // monitoring addresses of the servers, comma-separated; empty: none is known
 	Unsynced  bool                       // work although the server acknowledges before the disk has it
+	Denied    func()                     // is called whenever NATS denies a right; may be nil
 	Log       *slog.Logger
 }
 

@@ -67,6 +67,7 @@ type denials struct {
 	process string
 	inbox   string // prefix of the subjects on which this process hears answers
 	log     *slog.Logger
+	counted func() // may be nil
 	now     func() time.Time
 
 	mu      sync.Mutex
@@ -93,7 +94,7 @@ type call struct {
 
 func newDenials(cfg Config) *denials {
 	return &denials{
-		process: cfg.Name, inbox: inboxOf(cfg.Name) + ".", log: cfg.Log, now: time.Now,
+		process: cfg.Name, inbox: inboxOf(cfg.Name) + ".", log: cfg.Log, counted: cfg.Denied, now: time.Now,
 		calls: make(map[*call]struct{}), met: make(map[string]meeting), changed: make(chan struct{}),
 	}
 }
@@ -171,6 +172,9 @@ func (d *denials) report(err error) {
 	if !ok {
 		d.log.Error("nats_error", "error", err)
 		return
+	}
+	if d.counted != nil {
+		d.counted()
 	}
 	d.log.Error("nats_denied", "verb", denial.Verb, "subject", denial.Subject, "error", denial)
 	d.mu.Lock()

@@ -264,12 +264,60 @@ func TestARightHoldsItsSubjects(t *testing.T) {
 		right, subject string
 		want           bool
 	}{
-		{"a", "a", true}, {"a", "b", false}, {"a", "a.b", false}, {"a.b", "a", false}, {"a.*", "a.b", true}, {"a.*", "a.b.c", false}, {"a.*", "a", false},
-		{"a.>", "a.b.c", true}, {"a.>", "a", false}, {">", "a.b", true}, {"*", "a", true}, {"a.*.c", "a.b.c", true}, {"a.*.c", "a.b.d", false},
-		{"a.*.>", "a.b", false}, {"a.*.>", "a.b.c", true},
+		{"a", "a", true},
+		{"a", "b", false},
+		{"a", "a.b", false},
+		{"a.b", "a", false},
+		{"a.*", "a.b", true},
+		{"a.*", "a.b.c", false},
+		{"a.*", "a", false},
+		{"a.>", "a.b.c", true},
+		{"a.>", "a", false},
+		{">", "a.b", true},
+		{"*", "a", true},
+		{"a.*.c", "a.b.c", true},
+		{"a.*.c", "a.b.d", false},
+		{"a.*.>", "a.b", false},
+		{"a.*.>", "a.b.c", true},
 	} {
 		if got := bus.Matches(c.right, c.subject); got != c.want {
 			t.Errorf("%s holds %s: %v, want %v", c.right, c.subject, got, c.want)
 		}
+	}
+}
+
+func TestTheAdministratorMigratesWithTheRightsOfItsUser(t *testing.T) {
+	t.Parallel()
+	g := bustest.NewGuarded(t, usersConf(t))
+	admin := g.Connect(bus.ProcessAdmin)
+	migrate := func() []bus.Step {
+		plan, err := admin.Plan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		done, err := admin.Migrate(t.Context(), plan, "Ada")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return done
+	}
+	if done, want := len(migrate()), len(bus.Streams(admin)); done != want {
+		t.Errorf("%d streams were made, want %d", done, want)
+	}
+	worker := g.Connect(bus.ProcessTokenWorker)
+	if err := bus.CreateConsumer(t.Context(), worker, "REFRESH", "refresh-main", "kindling.refresh.main.>"); err != nil {
+		t.Fatal(err)
+	}
+	if err := bus.LimitDeliveries(t.Context(), worker, "REFRESH", "refresh-main"); err != nil {
+		t.Fatal(err)
+	}
+	if done := migrate(); len(done) != 1 || done[0].Consumer != "refresh-main" {
+		t.Errorf("the consumer that differs is not put right: %v", done)
+	}
+	if _, err := worker.Plan(t.Context()); !errors.Is(err, bus.ErrDenied) {
+		t.Errorf("a worker lists the consumers: %v", err)
+	}
+	if n, err := bus.Waiting(t.Context(), admin, "AUDIT"); err != nil || n < 2 {
+		t.Errorf("the audit trail holds %d entries, error %v", n, err)
 	}
 }

@@ -14,6 +14,18 @@ func CreateConsumer(ctx context.Context, b *Bus, stream, name, filter string) er
 	return b.ensureConsumer(ctx, stream, jetstream.ConsumerConfig{Durable: name, FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy})
 }
 
+// LimitDeliveries does what somebody does who does not know that a message then falls silent.
+func LimitDeliveries(ctx context.Context, b *Bus, stream, name string) error {
+	consumer, err := b.js.Consumer(ctx, stream, name)
+	if err != nil {
+		return err
+	}
+	cfg := consumer.CachedInfo().Config
+	cfg.MaxDeliver = 3
+	_, err = b.js.UpdateConsumer(ctx, stream, cfg)
+	return err
+}
+
 // Streams names every stream.
 func Streams(b *Bus) []string {
 	var names []string
@@ -32,7 +44,9 @@ func NewDenied(process string, log *slog.Logger) Denied {
 }
 
 // Report takes what the server said.
-func (d Denied) Report(said string) { d.d.report(fmt.Errorf("%w: %s", nats.ErrPermissionViolation, said)) }
+func (d Denied) Report(said string) {
+	d.d.report(fmt.Errorf("%w: %s", nats.ErrPermissionViolation, said))
+}
 
 // Current is what readiness says.
 func (d Denied) Current() error { return d.d.current() }

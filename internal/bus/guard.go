@@ -159,6 +159,35 @@ func (s guardedStream) OrderedConsumer(ctx context.Context, cfg jetstream.Ordere
 	})
 }
 
+func (s guardedStream) ConsumerNames(ctx context.Context) jetstream.ConsumerNameLister {
+	ctx, end := s.denials.begin(ctx, api+"CONSUMER.NAMES."+s.name)
+	return guardedNames{s.Stream.ConsumerNames(ctx), end}
+}
+
+func (s guardedStream) ListConsumers(ctx context.Context) jetstream.ConsumerInfoLister {
+	ctx, end := s.denials.begin(ctx, api+"CONSUMER.LIST."+s.name)
+	return guardedInfos{s.Stream.ListConsumers(ctx), end}
+}
+
+// guardedNames and guardedInfos are lists that end at once when NATS denies them. Err must be called, as it must be anyway.
+type guardedNames struct {
+	jetstream.ConsumerNameLister
+
+	end func(error) error
+}
+
+// Err tells why the list is not complete.
+func (l guardedNames) Err() error { return l.end(l.ConsumerNameLister.Err()) }
+
+type guardedInfos struct {
+	jetstream.ConsumerInfoLister
+
+	end func(error) error
+}
+
+// Err tells why the list is not complete.
+func (l guardedInfos) Err() error { return l.end(l.ConsumerInfoLister.Err()) }
+
 // await waits until an asynchronous publish is stored, refused or denied. mark is the denials' before it was sent.
 func (d *denials) await(ctx context.Context, mark uint64, future jetstream.PubAckFuture) error {
 	for {

@@ -55,16 +55,23 @@ func Rights(process string) []string {
 			reads(bucketCampaigns, bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations, bucketControl),
 			follows(bucketCampaigns), follows(bucketMailboxes), follows(bucketClaims), follows(bucketGrants), follows(bucketRegistrations),
 			asks("STREAM.MSG.GET."+streamDead, "STREAM.MSG.DELETE."+streamDead, "CONSUMER.NAMES."+streamCode, "CONSUMER.NAMES."+streamRegister),
-			pauses(streamCode, streamRefresh, streamTokenTimers, streamRegister, streamWarmyTimers),
-			measures(streamCode, streamRefresh, streamTokenTimers, streamRegister, streamWarmyTimers))
+			pauses(queues()...), measures(queues()...))
 	case ProcessAdmin:
-		rights = asks("STREAM.CREATE.*", "STREAM.UPDATE.*")
+		rights = append(asks("STREAM.CREATE.*", "STREAM.UPDATE.*"), "kindling.audit.operator")
+		for _, queue := range queues() {
+			rights = append(rights, asks("CONSUMER.LIST."+queue, "CONSUMER.INFO."+queue+".*", "CONSUMER.CREATE."+queue+".*.>")...)
+		}
 	default:
 		return nil
 	}
 	rights = slices.Concat(asks("INFO", "STREAM.INFO.*"), rights)
 	slices.Sort(rights)
 	return slices.Compact(rights)
+}
+
+// queues are the streams from which work is taken.
+func queues() []string {
+	return []string{streamCode, streamRefresh, streamTokenTimers, streamRegister, streamWarmyTimers}
 }
 
 func writes(subjects ...string) []string { return subjects }

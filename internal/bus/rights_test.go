@@ -34,7 +34,7 @@ var subjects = map[string]string{
 	"kindling.due.code.main.m.e": "", "kindling.due.refresh.main.m.e": "", "kindling.due.register.main.m.e": "", "kindling.due.reconcile.main.m.e": "",
 	"kindling.dead.code.permanent.m": "t", "kindling.dead.refresh.permanent.m": "t", "kindling.dead.register.permanent.m": "w",
 	"kindling.dead.reconcile.permanent.m": "w", "kindling.dead.other.permanent.m": "",
-	"kindling.audit.operator": "c", "kindling.audit.server": "", "kindling.other": "", "other": "",
+	"kindling.audit.operator": "ca", "kindling.audit.server": "", "kindling.other": "", "other": "",
 
 	"$KV.campaigns.c": "c", "$KV.mailboxes.m": "c", "$KV.claims.m": "e", "$KV.grants.m": "t", "$KV.registrations.m": "w", "$KV.other.m": "",
 	"$KV.control.leg.microsoft.main": "tc", "$KV.control.leg.warmy.main": "wc", "$KV.control.pace.main": "w", "$KV.control.other": "",
@@ -64,25 +64,32 @@ var questions = map[string]map[string]string{
 	"STREAM.MSG.DELETE.%": {
 		"CODE": "t", "REFRESH": "t", "TIMERS_TOKEN": "t", "REGISTER": "w", "TIMERS_WARMY": "w", "DEAD": "c", "KV_control": "tw",
 	},
-	"CONSUMER.CREATE.%": {}, "CONSUMER.DURABLE.CREATE.%.x": {}, "CONSUMER.LIST.%": {},
+	"CONSUMER.CREATE.%": {}, "CONSUMER.DURABLE.CREATE.%.x": {}, "CONSUMER.LIST.%": lanes("a", "a"),
 	"CONSUMER.CREATE.%.x":                              {"KV_campaigns": "c", "KV_mailboxes": "c", "KV_claims": "c", "KV_grants": "c", "KV_registrations": "c"},
-	"CONSUMER.CREATE.%.x.kindling.code.main.>":         {"CODE": "t"},
-	"CONSUMER.CREATE.%.x.kindling.due.refresh.main.>":  {"TIMERS_TOKEN": "t"},
-	"CONSUMER.CREATE.%.x.kindling.due.register.main.>": {"TIMERS_WARMY": "w"},
-	"CONSUMER.CREATE.%.x.kindling.at.refresh.>":        {}, "CONSUMER.CREATE.%.x.kindling.at.register.>": {},
-	"CONSUMER.CREATE.%.x.$KV.control.leg.>": {"KV_control": "tw"}, "CONSUMER.CREATE.%.x.$KV.grants.>": {},
-	"CONSUMER.NAMES.%":      {"CODE": "c", "REGISTER": "c"},
-	"CONSUMER.INFO.%.x":     consuming("c", "c", "tw"),
-	"CONSUMER.DELETE.%.x":   {"KV_campaigns": "c", "KV_mailboxes": "c", "KV_claims": "c", "KV_grants": "c", "KV_registrations": "c", "KV_control": "tw"},
-	"CONSUMER.MSG.NEXT.%.x": consuming("", "c", "tw"),
-	"CONSUMER.PAUSE.%.x":    consuming("c", "", ""),
-	"CONSUMER.RESET.%.x":    {}, "CONSUMER.UNPIN.%.x": {}, "CONSUMER.LEADER.STEPDOWN.%.x": {},
+	"CONSUMER.CREATE.%.x.kindling.code.main.>":         {"CODE": "ta", "REFRESH": "a", "TIMERS_TOKEN": "a", "REGISTER": "a", "TIMERS_WARMY": "a"},
+	"CONSUMER.CREATE.%.x.kindling.due.refresh.main.>":  {"CODE": "a", "REFRESH": "a", "TIMERS_TOKEN": "ta", "REGISTER": "a", "TIMERS_WARMY": "a"},
+	"CONSUMER.CREATE.%.x.kindling.due.register.main.>": {"CODE": "a", "REFRESH": "a", "TIMERS_TOKEN": "a", "REGISTER": "a", "TIMERS_WARMY": "wa"},
+	"CONSUMER.CREATE.%.x.kindling.at.refresh.>":        lanes("a", "a"), "CONSUMER.CREATE.%.x.kindling.at.register.>": lanes("a", "a"),
+	"CONSUMER.CREATE.%.x.$KV.control.leg.>": {"KV_control": "tw", "CODE": "a", "REFRESH": "a", "TIMERS_TOKEN": "a", "REGISTER": "a", "TIMERS_WARMY": "a"},
+	"CONSUMER.CREATE.%.x.$KV.grants.>":      lanes("a", "a"),
+	"CONSUMER.NAMES.%":                      {"CODE": "c", "REGISTER": "c"},
+	"CONSUMER.INFO.%.x":                     consuming("ca", "c", "tw"),
+	"CONSUMER.DELETE.%.x":                   {"KV_campaigns": "c", "KV_mailboxes": "c", "KV_claims": "c", "KV_grants": "c", "KV_registrations": "c", "KV_control": "tw"},
+	"CONSUMER.MSG.NEXT.%.x":                 consuming("", "c", "tw"),
+	"CONSUMER.PAUSE.%.x":                    consuming("c", "", ""),
+	"CONSUMER.RESET.%.x":                    {}, "CONSUMER.UNPIN.%.x": {}, "CONSUMER.LEADER.STEPDOWN.%.x": {},
 }
 
-// consuming is who works with the consumers: of the lanes their worker and lanes, of the facts and of the control bucket
+// lanes is who works with the work and timer streams of token-worker and of warmy-worker.
+func lanes(token, warmy string) map[string]string {
+	return map[string]string{"CODE": token, "REFRESH": token, "TIMERS_TOKEN": token, "REGISTER": warmy, "TIMERS_WARMY": warmy}
+}
+
+// consuming is who works with the consumers: of the lanes their worker and others, of the facts and of the control bucket
 // who is named.
-func consuming(lanes, facts, control string) map[string]string {
-	m := map[string]string{"CODE": "t" + lanes, "REFRESH": "t" + lanes, "TIMERS_TOKEN": "t" + lanes, "REGISTER": "w" + lanes, "TIMERS_WARMY": "w" + lanes, "KV_control": control}
+func consuming(others, facts, control string) map[string]string {
+	m := lanes("t"+others, "w"+others)
+	m["KV_control"] = control
 	for _, bucket := range []string{"campaigns", "mailboxes", "claims", "grants", "registrations"} {
 		m["KV_"+bucket] = facts
 	}
