@@ -78,11 +78,11 @@ func (s *shell) storeCheckCommand(f *storeFlags) *cobra.Command {
 func (s *shell) check(ctx context.Context, store *app.Store) error {
 	found, err := store.Inspect(ctx)
 	if err != nil {
-		return service.WithExit(service.ExitUnavailable, err)
+		return storeExit(err)
 	}
 	plan, err := store.Plan(ctx)
 	if err != nil {
-		return service.WithExit(service.ExitUnavailable, err)
+		return storeExit(err)
 	}
 	if err := s.print(planSheet(plan, found)); err != nil {
 		return err
@@ -123,7 +123,7 @@ func (s *shell) migrate(ctx context.Context, store *app.Store, dry bool, also []
 	case errors.Is(err, bus.ErrNoSetting):
 		return usage(err)
 	case err != nil:
-		return service.WithExit(service.ExitUnavailable, err)
+		return storeExit(err)
 	}
 	if err := s.print(planSheet(plan, nil)); err != nil {
 		return err
@@ -155,16 +155,29 @@ func (s *shell) carryOut(ctx context.Context, store *app.Store, plan bus.Plan) (
 		s.say("done: %s %s", step.Action, plain(step.Name()))
 	}
 	if err != nil {
-		return bus.Plan{}, fmt.Errorf("%w (what is done stays; look with kindling store check and go on with kindling store migrate)", err)
+		return bus.Plan{}, storeExit(fmt.Errorf("%w (what is done stays; look with kindling store check and go on with kindling store migrate)", err))
 	}
 	left, err := store.Plan(ctx)
 	if err != nil {
-		return bus.Plan{}, service.WithExit(service.ExitUnavailable, err)
+		return bus.Plan{}, storeExit(err)
 	}
 	for _, step := range left.Changes() {
 		return bus.Plan{}, fmt.Errorf("the server did not take over the change of %s", step.Name())
 	}
 	return left, nil
+}
+
+// storeExit gives an error of the store the exit code that tells who can help.
+func storeExit(err error) error {
+	switch {
+	case errors.Is(err, bus.ErrDenied):
+		return service.WithExit(service.ExitPermission, err)
+	case errors.Is(err, bus.ErrUnfit):
+		return service.WithExit(service.ExitConfig, err)
+	case errors.Is(err, bus.ErrUnavailable):
+		return service.WithExit(service.ExitUnavailable, err)
+	}
+	return err
 }
 
 // operatorHere names who runs this command, for the audit trail.

@@ -172,3 +172,17 @@ func TestAStoreThatDoesNotAnswerIsUnavailable(t *testing.T) {
 	tm.run(t, "store").want(t, service.ExitUsage)
 	tm.run(t, "store", "mend").want(t, service.ExitUsage)
 }
+
+func TestAServerWithoutRoomIsAWrongSettingAndNoOutage(t *testing.T) {
+	t.Parallel()
+	s, err := embed.Start(embed.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0", MaxStore: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop() //nolint:errcheck // the test is over
+	tm := &terminal{dir: t.TempDir(), vars: map[string]string{"KINDLING_NATS_URL": s.ClientURL()}}
+	r := tm.run(t, "store", "migrate", "--yes").want(t, service.ExitConfig)
+	if !strings.Contains(r.talk, "no room for the stream AUDIT") || !strings.Contains(r.talk, "kindling store check") {
+		t.Errorf("talk %q", r.talk)
+	}
+}
