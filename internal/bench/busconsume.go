@@ -171,6 +171,8 @@ func runRouter(ctx context.Context, w *work) error {
 	if err != nil {
 		return fmt.Errorf("make router: %w", err)
 	}
+	sub.Settled = true
+	router.AddMiddleware(bus.Settle)
 	router.AddConsumerHandler("bench", w.topic(), sub, func(msg *message.Message) error { //nolint:contextcheck // as above
 		w.handle(msg.Context())
 		return nil

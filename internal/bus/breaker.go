@@ -21,10 +21,7 @@ const (
 	breakWithin = time.Minute // in which they count
 )
 
-var (
-	errOutage   = errors.New("the dependency failed")
-	errNotAsked = errors.New("the dependency was not asked")
-)
+var errOutage = errors.New("the dependency failed")
 
 func newBreaker(name string) *breaker {
 	return &breaker{gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
@@ -32,23 +29,23 @@ func newBreaker(name string) *breaker {
 		ReadyToTrip: func(c gobreaker.Counts) bool {
 			return c.TotalFailures >= breakAfter && c.TotalFailures >= c.TotalSuccesses
 		},
-		IsExcluded: func(err error) bool { return errors.Is(err, errNotAsked) },
 	})}
 }
 
-// judge counts what one attempt has seen. tripped tells that the dependency is down, by this attempt or by one before.
+// judge counts what one attempt has seen; one that asked nobody has seen nothing. tripped tells that the dependency is
+// down, by this attempt or by one before.
 func (b *breaker) judge(seen *leg.Witness) (tripped bool) {
+	if !seen.Failed() && !seen.Answered() {
+		return false
+	}
 	done, err := b.two.Allow()
 	if err != nil {
 		return true
 	}
-	switch {
-	case seen.Failed():
+	if seen.Failed() {
 		done(errOutage)
-	case seen.Answered():
+	} else {
 		done(nil)
-	default:
-		done(errNotAsked)
 	}
 	return b.two.State() == gobreaker.StateOpen
 }

@@ -100,7 +100,7 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 	if err != nil {
 		return fmt.Errorf("make router: %w", err)
 	}
-	router.AddMiddleware(middleware.Recoverer)
+	router.AddMiddleware(Settle, middleware.Recoverer)
 	var subscribers []*Subscriber
 	for _, lane := range lanes {
 		w := &worker{bus: b, cfg: cfg, lane: lane, gate: gates[legOf(lane.Lane, lane.Leg)], stop: ctx}
@@ -157,7 +157,7 @@ func (w *worker) subscribe(ctx context.Context, router *message.Router) ([]*Subs
 		if err := ensure(ctx); err != nil {
 			return nil, err
 		}
-		sub := &Subscriber{Bus: w.bus, Window: w.lane.Window, Drain: w.cfg.Drain, Ensure: ensure, settles: true}
+		sub := &Subscriber{Bus: w.bus, Window: w.lane.Window, Drain: w.cfg.Drain, Ensure: ensure, Settled: true}
 		router.AddConsumerHandler(cfg.Durable, src.stream+"/"+cfg.Durable, sub, w.handle)
 		subs = append(subs, sub)
 	}
@@ -208,10 +208,7 @@ func (w *worker) handle(msg *message.Message) error {
 	ctx := WithTrace(msg.Context(), msg.Metadata.Get(headerTraceparent))
 	d := deliveryOf(ctx)
 	began := time.Now()
-	done := false
-	defer func() { d.settle(done) }() // a defect that panics gives the message back, too
 	outcome, err := w.process(ctx, d, msg.Payload)
-	done = err == nil
 	if w.cfg.Observer != nil {
 		w.cfg.Observer.Delivered(w.lane.Lane, outcome, time.Since(began))
 	}

@@ -34,7 +34,9 @@ type Subscriber struct {
 	Drain  time.Duration
 	Ensure func(ctx context.Context) error // makes the consumer again when it was deleted; nil: that ends the subscription
 
-	settles bool // the handler settles its delivery itself: nobody needs to wait for the message's Ack or Nack
+	// Settled says that every handler of these messages stands behind the middleware Settle. Then nobody has to wait for
+	// each message's Ack or Nack, which costs a goroutine and a context each.
+	Settled bool
 
 	mu     sync.Mutex
 	closed bool
@@ -51,6 +53,7 @@ type delivery struct {
 	delay  atomic.Int64 // of the nak, in nanoseconds
 	done   atomic.Bool  // settled: whoever comes first settles
 	owner  *subscription
+	place  int                // in the owner's window
 	cancel context.CancelFunc // of the message's context; nil when it ends with the subscription's work
 }
 
@@ -85,7 +88,7 @@ func (d *delivery) settle(acked bool) {
 		return
 	}
 	if acked {
-		d.owner.sub.Bus.acks.send(d.msg.Reply(), d.release)
+		d.owner.acks.send(d)
 		return
 	}
 	d.release(d.msg.NakWithDelay(max(time.Duration(d.delay.Load()), 100*time.Millisecond)))
@@ -100,9 +103,22 @@ func (d *delivery) release(err error) {
 	if d.cancel != nil {
 		d.cancel()
 	}
-	s.held.Delete(d)
-	<-s.slots
+	s.held[d.place].Store(nil)
+	s.places <- d.place
 	s.wg.Done()
+}
+
+// Settle is the Router's middleware that settles a delivery as soon as its handler has returned: acknowledged if it
+// returned no error, given back if it did or if it panicked. It must be the outermost one, on a Subscriber with
+// Settled set.
+func Settle(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) (follow []*message.Message, err error) {
+		done := false
+		defer func() { deliveryOf(msg.Context()).settle(done) }()
+		follow, err = next(msg)
+		done = err == nil
+		return follow, err
+	}
 }
 
 // Subscribe starts to pull. The channel closes when ctx ends or the subscriber is closed.
@@ -117,6 +133,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	}
 	sub := s.newSubscription(ctx)
 	if err := sub.start(cons); err != nil {
+		sub.acks.close()
 		return nil, fmt.Errorf("consume %s: %w", topic, err)
 	}
 	s.mu.Lock()
@@ -145,21 +162,28 @@ func (s *Subscriber) Close() error {
 
 // subscription is one pull loop and the messages it holds.
 type subscription struct {
-	sub   *Subscriber
-	out   chan *message.Message
-	slots chan struct{}
-	ctx   context.Context //nolint:containedctx // the life of the subscription: ends when no new message shall be taken
-	stop  context.CancelFunc
-	work  context.Context //nolint:containedctx // the life of what was taken: outlives ctx by the drain time
-	held  sync.Map        // *delivery → nil
-	wg    sync.WaitGroup  // of what is held
+	sub    *Subscriber
+	out    chan *message.Message
+	acks   *ackLine
+	ctx    context.Context //nolint:containedctx // the life of the subscription: ends when no new message shall be taken
+	stop   context.CancelFunc
+	work   context.Context            //nolint:containedctx // the life of what was taken: outlives ctx by the drain time
+	places chan int                   // that are free in the window
+	held   []atomic.Pointer[delivery] // by place
+	wg     sync.WaitGroup             // of what is held
 
 	sending sync.RWMutex // held for reading by senders to out, so that it is never closed under one
 	ended   bool
 }
 
 func (s *Subscriber) newSubscription(ctx context.Context) *subscription {
-	sub := &subscription{sub: s, out: make(chan *message.Message), slots: make(chan struct{}, s.Window)}
+	sub := &subscription{
+		sub: s, out: make(chan *message.Message, s.Window), acks: s.Bus.acks.line(),
+		places: make(chan int, s.Window), held: make([]atomic.Pointer[delivery], s.Window),
+	}
+	for place := range s.Window {
+		sub.places <- place
+	}
 	sub.ctx, sub.stop = context.WithCancel(ctx)
 	return sub
 }
@@ -235,6 +259,7 @@ func (s *subscription) run(cons jetstream.Consumer, consuming jetstream.ConsumeC
 	s.ended = true
 	s.sending.Unlock()
 	s.drain(ticker.C, cancel)
+	s.acks.close()
 	close(s.out)
 }
 
@@ -264,21 +289,19 @@ func (s *subscription) drain(tick <-chan time.Time, cancel context.CancelFunc) {
 }
 
 func (s *subscription) giveBack() {
-	s.held.Range(func(key, _ any) bool {
-		if d, ok := key.(*delivery); ok {
+	for i := range s.held {
+		if d := s.held[i].Load(); d != nil {
 			d.settle(false)
 		}
-		return true
-	})
+	}
 }
 
 func (s *subscription) progress() {
-	s.held.Range(func(key, _ any) bool {
-		if d, ok := key.(*delivery); ok && !d.done.Load() {
+	for i := range s.held {
+		if d := s.held[i].Load(); d != nil && !d.done.Load() {
 			_ = d.msg.InProgress() // a lost sign of life only risks a redelivery, which every handler bears
 		}
-		return true
-	})
+	}
 }
 
 // take hands one message on, as soon as the window has room. It runs in nats.go's callback, one at a time.
@@ -289,22 +312,20 @@ func (s *subscription) take(msg jetstream.Msg) {
 		_ = msg.Nak()
 		return
 	}
+	var place int
 	select {
-	case s.slots <- struct{}{}:
+	case place = <-s.places:
 	case <-s.ctx.Done():
 		_ = msg.Nak()
 		return
 	}
 	m, d := s.wrap(msg)
+	d.place = place
 	s.wg.Add(1)
-	s.held.Store(d, nil)
-	select {
-	case s.out <- m:
-		if !s.sub.settles {
-			go s.settle(m, d)
-		}
-	case <-s.ctx.Done():
-		d.settle(false)
+	s.held[place].Store(d)
+	s.out <- m // there is room for a whole window
+	if !s.sub.Settled {
+		go s.settle(m, d)
 	}
 }
 
@@ -321,7 +342,7 @@ func (s *subscription) wrap(msg jetstream.Msg) (*message.Message, *delivery) {
 		}
 	}
 	ctx := s.work
-	if !s.sub.settles { // Watermill's own handlers expect it to end with the message
+	if !s.sub.Settled { // Watermill's own handlers expect it to end with the message
 		ctx, d.cancel = context.WithCancel(s.work)
 	}
 	m.SetContext(deliveryContext{ctx, d})
