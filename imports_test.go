@@ -31,7 +31,7 @@ var layers = []layer{
 	{packages: []string{"internal/handlers"}, ours: append(slices.Clone(leaf), "internal/mailbox")},
 	{
 		packages: []string{"internal/bus"}, ours: append(slices.Clone(core), "internal/handlers", "internal/seal"),
-		modules: []string{"github.com/nats-io/nats.go", "github.com/nats-io/nuid", "github.com/ThreeDotsLabs/watermill"},
+		modules: []string{"github.com/nats-io/nats.go", "github.com/nats-io/nuid", "github.com/ThreeDotsLabs/watermill", "github.com/sony/gobreaker/v2"},
 	},
 	{packages: []string{"internal/bus/embed"}, modules: []string{"github.com/nats-io/nats-server/v2"}},
 	{packages: []string{"internal/bus/users"}, ours: []string{"internal/bus"}, modules: []string{"github.com/nats-io/nkeys"}},

@@ -217,8 +217,11 @@ func details(title string, names []string, all map[string]costs) []figure {
 func (s costs) acks() string {
 	in, out := s.median(func(x cost) float64 { return x.toServer }), s.median(func(x cost) float64 { return x.toClient })
 	kind := "not answered by the server"
-	if out > 1.5 {
+	switch {
+	case out > 1.5:
 		kind = "each answered by the server"
+	case out > 1.001:
+		kind = "answered by the server in groups"
 	}
 	return fmt.Sprintf("%s: per message %.2f to it, %.2f from it", kind, in, out)
 }

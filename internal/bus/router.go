@@ -119,10 +119,21 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 }
 
 func watermillLog(log *slog.Logger) watermill.LoggerAdapter {
-	return watermill.NewSlogLoggerWithLevelMapping(log, map[slog.Level]slog.Level{
+	return untraced{watermill.NewSlogLoggerWithLevelMapping(log, map[slog.Level]slog.Level{
 		slog.LevelInfo:  slog.LevelDebug, // what the router does at start and stop is of no interest to an operator
 		slog.LevelError: slog.LevelDebug, // a message given back is an error to the router; the lane has logged why
-	})
+	})}
+}
+
+// untraced is a logger without the words that the router has for every message, which nobody reads and which cost.
+type untraced struct{ watermill.LoggerAdapter }
+
+// Trace says nothing.
+func (untraced) Trace(string, watermill.LogFields) {}
+
+// With keeps saying nothing.
+func (u untraced) With(fields watermill.LogFields) watermill.LoggerAdapter {
+	return untraced{u.LoggerAdapter.With(fields)}
 }
 
 // source is one consumer of a lane.
