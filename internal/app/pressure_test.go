@@ -58,7 +58,7 @@ func (s *store) stop() {
 
 func (s *store) jetStream() jetstream.JetStream {
 	s.t.Helper()
-	nc, err := nats.Connect("", nats.InProcessServer(s.Server))
+	nc, err := nats.Connect("", nats.InProcessServer(s))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -328,13 +328,11 @@ func TestAConsentThatMeetsAStoreWithoutDiskIsTakenWhenItHasHealed(t *testing.T) 
 	s := newStore(t)
 	v := invite(t, s, s.opts.Listen)
 	v.consents()
-	store := *s.JetStreamConfig()
-	store.StoreDir = s.opts.Dir
-	if err := s.ShutdownJetStream(); err != nil { // what the server does at the first failed write: see package embed
+	if err := s.NATS().ShutdownJetStream(); err != nil { // what the server does at the first failed write: see package embed
 		t.Fatal(err)
 	}
 	v.isToldToTryAgain(http.MethodGet, v.callbacks)
-	if err := s.EnableJetStream(&store); err != nil {
+	if err := s.Restart(); err != nil {
 		t.Fatal(err)
 	}
 	v.nothingIsHalfDone(s)

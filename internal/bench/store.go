@@ -85,7 +85,7 @@ func serveStore(ctx context.Context, env service.Env, dir string, lazy bool) err
 }
 
 func connections(s *embed.Server) []traffic {
-	conns, err := s.Connz(&server.ConnzOptions{})
+	conns, err := s.NATS().Connz(&server.ConnzOptions{})
 	if err != nil {
 		return nil // our parent misses the connection it asked for
 	}

@@ -53,6 +53,7 @@ type Bus struct {
 	replicas int
 	acks     *acks
 	denials  *denials
+	storing  *storing
 	handles  sync.Map      // stream name → jetstream.Stream
 	fills    sync.Map      // stream name → *fill
 	suspects chan struct{} // holds one token: the suspect that is being handled
@@ -102,7 +103,7 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	denials.tell(confirmed.denied)
 	return &Bus{
 		id: nuid.Next(), nc: nc, js: js, log: cfg.Log, cfg: cfg, replicas: max(1, cfg.Replicas), acks: confirmed, denials: denials,
-		suspects: make(chan struct{}, 1),
+		suspects: make(chan struct{}, 1), storing: newStoring(cfg.Log),
 	}, nil
 }
 
@@ -186,7 +187,7 @@ func (b *Bus) Ready(context.Context) error {
 	if !b.nc.IsConnected() {
 		return fmt.Errorf("nats is %s: %w", b.nc.Status(), ErrUnavailable)
 	}
-	return b.denials.current()
+	return errors.Join(b.denials.current(), b.storing.current())
 }
 
 // Close flushes what is on its way and closes the connection. Nothing may use the bus afterwards.

@@ -159,3 +159,39 @@ func TestAFullStreamSaysSoAndTakesTheEventWhenThereIsRoom(t *testing.T) {
 		t.Errorf("%d codes wait, want one: %v", n, err)
 	}
 }
+
+func TestAServerThatDoesNotStoreMakesTheProcessUnreadyUntilItStores(t *testing.T) {
+	t.Parallel()
+	s := bustest.Server(t)
+	log := &spoken{}
+	b, err := bus.Connect(t.Context(), bus.Config{InProcess: s, Name: "test", Log: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	if _, err := b.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.NATS().ShutdownJetStream(); err != nil { // what a full volume does to a server of a cluster
+		t.Fatal(err)
+	}
+	e := event(events.RegistrationRequested, "mb1")
+	if err := b.Publish(t.Context(), e); !errors.Is(err, bus.ErrUnavailable) {
+		t.Fatalf("published with %v", err)
+	}
+	if err := b.Ready(t.Context()); !errors.Is(err, bus.ErrNotStoring) || !strings.Contains(err.Error(), "restart nats-server") {
+		t.Errorf("readiness is %v", err)
+	}
+	if err := s.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the event is stored", func() bool { return b.Publish(t.Context(), e) == nil })
+	if err := b.Ready(t.Context()); err != nil {
+		t.Errorf("readiness after a stored publish is %v", err)
+	}
+	for _, word := range []string{"msg=store_does_not_take", "msg=store_takes_again"} {
+		if n := log.count(word); n != 1 {
+			t.Errorf("%s is logged %d times", word, n)
+		}
+	}
+}

@@ -116,7 +116,7 @@ func TestFiguresAreRefusedWithoutNATSAndWithinTheirTime(t *testing.T) {
 	b := bustest.Connect(t, s)
 	g := b.Gauges(bus.GaugeScope{Apps: []string{"main"}, Accounts: []string{"main"}, Store: true})
 	_ = figures(t, g)
-	if err := s.ShutdownJetStream(); err != nil {
+	if err := s.NATS().ShutdownJetStream(); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -76,6 +76,7 @@ func (k kv) put(ctx context.Context, key string, value []byte, revision uint64) 
 	write := nuid.Next()
 	msg.Header.Set(headerWrite, write)
 	ack, err := k.bus.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(revision))
+	k.bus.storing.saw(ctx, err, k.bus.nc.IsConnected())
 	if err == nil {
 		return ack.Sequence, nil
 	}

@@ -100,27 +100,34 @@ func scheduleTime(t time.Time) time.Time {
 	return t.UTC().Add(time.Second - time.Nanosecond).Truncate(time.Second)
 }
 
-// publish stores msgs, all under way at once.
+// publish stores msgs, and remembers whether the server stores at all.
 func (b *Bus) publish(ctx context.Context, msgs []*nats.Msg) error {
 	if err := b.admit(ctx, msgs); err != nil {
 		return err
 	}
+	err := b.store(ctx, msgs)
+	b.storing.saw(ctx, err, b.nc.IsConnected())
+	return publishError(err)
+}
+
+// store stores msgs, all under way at once.
+func (b *Bus) store(ctx context.Context, msgs []*nats.Msg) error {
 	if len(msgs) == 1 {
 		_, err := b.js.PublishMsg(ctx, msgs[0])
-		return publishError(err)
+		return err
 	}
 	mark, _ := b.denials.mark()
 	futures := make([]jetstream.PubAckFuture, len(msgs))
 	for i, msg := range msgs {
 		future, err := b.js.PublishMsgAsync(msg, jetstream.WithStallWait(apiTimeout))
 		if err != nil {
-			return publishError(err)
+			return err
 		}
 		futures[i] = future
 	}
 	for _, future := range futures {
 		if err := b.denials.await(ctx, mark, future); err != nil {
-			return publishError(err)
+			return err
 		}
 	}
 	return nil

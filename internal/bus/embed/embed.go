@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,13 +30,14 @@ type Options struct {
 // Server is a running server. It satisfies nats.InProcessConnProvider. When its disk is full it stops taking and giving
 // messages, and goes on by itself when there is room again.
 type Server struct {
-	*server.Server
-
 	opts   Options
 	log    *slog.Logger
 	lock   *os.File
-	store  server.JetStreamConfig // as it started
 	health *health
+
+	mu      sync.Mutex
+	running *server.Server // the last one that started; another after a healing
+
 	rest   context.CancelFunc // ends the watch
 	rested chan struct{}      // closed when it has ended
 }
@@ -78,31 +81,64 @@ func (o Options) withDefaults() Options {
 }
 
 func start(opts Options) (*Server, error) {
-	if err := room(opts.Dir, opts.Reserve); err != nil {
-		return nil, err
-	}
-	cfg, err := opts.server()
-	if err != nil {
-		return nil, err
-	}
-	nats, err := server.NewServer(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("make NATS server: %w", err)
-	}
-	s := &Server{Server: nats, opts: opts, log: opts.Log, health: newHealth(), rested: make(chan struct{})}
+	s := &Server{opts: opts, log: opts.Log, health: newHealth(), rested: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.SetLoggerV2(logger{s.log, s.health.heard}, false, false, false)
-	s.Start()
-	if !s.ReadyForConnections(readyTimeout) {
-		s.Shutdown()
-		return nil, errors.New("the NATS server did not become ready: is its port taken or its disk full?")
+	return s, s.run()
+}
+
+// run starts a server on the store, if there is room.
+func (s *Server) run() error {
+	if err := room(s.opts.Dir, s.opts.Reserve); err != nil {
+		return err
 	}
-	if store := s.JetStreamConfig(); store != nil {
-		s.store = *store
+	cfg, err := s.opts.server()
+	if err != nil {
+		return err
 	}
-	return s, nil
+	nats, err := server.NewServer(cfg)
+	if err != nil {
+		return fmt.Errorf("make NATS server: %w", err)
+	}
+	nats.SetLoggerV2(logger{s.log, s.health.heard}, false, false, false)
+	nats.Start()
+	if !nats.ReadyForConnections(readyTimeout) || !nats.JetStreamEnabled() {
+		nats.Shutdown()
+		return errors.New("the NATS server did not become ready: is its port taken or its disk full?")
+	}
+	if addr := nats.Addr(); addr != nil {
+		s.opts.Listen = addr.String() // a port that was chosen stays the same after a healing
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = nats
+	return nil
+}
+
+// NATS is the server that runs. After a healing it is another one.
+func (s *Server) NATS() *server.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running
+}
+
+// InProcessConn connects a client of this process.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.NATS().InProcessConn() }
+
+// ClientURL is where clients of other processes connect.
+func (s *Server) ClientURL() string { return s.NATS().ClientURL() }
+
+// Restart ends the server and starts it again on its store, if there is room. Clients connect again by themselves.
+func (s *Server) Restart() error {
+	if err := room(s.opts.Dir, s.opts.Reserve); err != nil {
+		return err
+	}
+	old := s.NATS()
+	old.Shutdown()
+	old.WaitForShutdown()
+	s.health.forget()
+	return s.run()
 }
 
 // SyncAlways tells whether every write is on disk before it is acknowledged.
@@ -112,8 +148,8 @@ func (s *Server) SyncAlways() bool { return !s.opts.LazySync }
 func (s *Server) Stop() error {
 	s.rest()
 	<-s.rested
-	s.Shutdown()
-	s.WaitForShutdown()
+	s.NATS().Shutdown()
+	s.NATS().WaitForShutdown()
 	return s.lock.Close()
 }
 

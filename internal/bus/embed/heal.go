@@ -40,6 +40,14 @@ func (h *health) heard(message string) {
 	}
 }
 
+// forget drops what a server said that has ended.
+func (h *health) forget() {
+	select {
+	case <-h.broken:
+	default:
+	}
+}
+
 func (h *health) set(cause error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -70,8 +78,8 @@ func (s *Server) watch(ctx context.Context) {
 	}
 }
 
-// heal stops JetStream, so that publishers are refused instead of waiting for answers that never come, and starts it
-// again on the same store when the disk takes writes. What was acknowledged is read back. It returns how long the next
+// heal stops JetStream, so that publishers are refused instead of waiting for answers that never come, and starts another
+// server on the same store when the disk takes writes. What was acknowledged is read back. It returns how long the next
 // healing shall wait if it comes soon.
 func (s *Server) heal(ctx context.Context, message string, wait time.Duration) time.Duration {
 	began := time.Now()
@@ -79,11 +87,13 @@ func (s *Server) heal(ctx context.Context, message string, wait time.Duration) t
 	free, _ := freeBytes(s.opts.Dir)
 	s.log.ErrorContext(ctx, "disk_full", "dir", s.opts.Dir, "free_bytes", free, "error", message,
 		"remedy", "free space on the store's volume; work goes on by itself then")
-	if err := s.ShutdownJetStream(); err != nil {
+	if err := s.NATS().ShutdownJetStream(); err != nil {
 		s.log.WarnContext(ctx, "disk_heal_failed", "step", "stop JetStream", "error", err)
 	}
 	for pause(ctx, wait) {
-		err := s.restart()
+		// nats-server can start JetStream within a running server, too. But that leaves the old one's subscriptions and
+		// goroutines behind, and races with requests.
+		err := s.Restart()
 		if err == nil {
 			s.health.set(nil)
 			s.log.InfoContext(ctx, "disk_healed", "dir", s.opts.Dir, "stopped_for", time.Since(began).Round(time.Millisecond))
@@ -92,27 +102,10 @@ func (s *Server) heal(ctx context.Context, message string, wait time.Duration) t
 		s.health.set(err)
 		if !errors.Is(err, ErrDisk) {
 			wait = min(2*wait, lookAtMost)
-			s.log.WarnContext(ctx, "disk_heal_failed", "step", "start JetStream", "error", err, "again_in", wait)
+			s.log.WarnContext(ctx, "disk_heal_failed", "step", "start the server", "error", err, "again_in", wait)
 		}
 	}
 	return wait
-}
-
-// restart starts JetStream with the settings that it had, if there is room.
-func (s *Server) restart() error {
-	if err := room(s.opts.Dir, s.opts.Reserve); err != nil {
-		return err
-	}
-	again := s.store
-	again.StoreDir = s.opts.Dir // the server adds its own directory below it
-	select {
-	case <-s.health.broken: // said before the stop
-	default:
-	}
-	if err := s.EnableJetStream(&again); err != nil {
-		return errors.Join(fmt.Errorf("start JetStream: %w", err), s.ShutdownJetStream())
-	}
-	return nil
 }
 
 // pause waits; false when ctx ended meanwhile.

@@ -103,7 +103,7 @@ func heals(t *testing.T, d disk) {
 			t.Errorf("stop: %v", err)
 		}
 	})
-	store := *s.JetStreamConfig()
+	store := *s.NATS().JetStreamConfig()
 	c := connect(t, s)
 	c.must(c.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "FACTS", Subjects: []string{"facts.>"}, MaxBytes: 1 << 30, Discard: jetstream.DiscardNew}))
 	c.must(c.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "WORK", Subjects: []string{"work.>"}, Retention: jetstream.WorkQueuePolicy}))
@@ -126,12 +126,13 @@ func heals(t *testing.T, d disk) {
 		held = append(held, msg)
 	}
 
+	c.asks(t) // all the time: whoever waits for answers must not disturb the healing
 	d.full(t)
 	acked := 0
 	for c.publish(fmt.Sprintf("facts.%d", acked)) == nil {
 		acked++
 	}
-	eventually(t, "JetStream is stopped", func() bool { return !s.JetStreamEnabled() })
+	eventually(t, "JetStream is stopped", func() bool { return !s.NATS().JetStreamEnabled() })
 	if err := s.Ready(t.Context()); !errors.Is(err, embed.ErrDisk) {
 		t.Errorf("with a full disk readiness is %v", err)
 	}
@@ -149,7 +150,7 @@ func heals(t *testing.T, d disk) {
 	eventually(t, "what was refused is stored", func() bool { return c.publish("facts.late") == nil })
 	c.wants(t, acked)
 	c.drains(t, work, items)
-	if after := *s.JetStreamConfig(); after != store || !after.SyncAlways {
+	if after := *s.NATS().JetStreamConfig(); after != store || !after.SyncAlways {
 		t.Errorf("JetStream started again with other settings: %+v instead of %+v", after, store)
 	}
 	for _, word := range []string{"msg=disk_full", "msg=disk_healed"} {
@@ -188,6 +189,21 @@ func connect(t *testing.T, s *embed.Server) client {
 		t.Fatal(err)
 	}
 	return client{t, js}
+}
+
+// asks asks the server for its account until the test ends.
+func (c client) asks(t *testing.T) {
+	t.Helper()
+	var asking sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	t.Cleanup(func() { stop(); asking.Wait() })
+	asking.Go(func() {
+		for ctx.Err() == nil {
+			once, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			_, _ = c.js.AccountInfo(once) // without an answer while the disk is full
+			cancel()
+		}
+	})
 }
 
 func (c client) must(_ jetstream.Stream, err error) {
