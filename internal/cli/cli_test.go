@@ -544,3 +544,24 @@ func TestCompletionAndVersionNeedNoServer(t *testing.T) {
 		t.Errorf("%s", r.out)
 	}
 }
+
+func TestNKeysAreMadeOnceForEachProcess(t *testing.T) {
+	t.Parallel()
+	tm := newTerminal(t)
+	dir := filepath.Join(tm.dir, "nkeys")
+	made := func() (all string) {
+		tm.run(t, "key", "nats", "--dir", dir).want(t, 0)
+		for _, name := range []string{"nkeys.conf", "callback-ingest.nk", "token-worker.nk", "warmy-worker.nk", "console.nk", "admin.nk"} {
+			text, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all += string(text)
+		}
+		return all
+	}
+	if first := made(); first != made() {
+		t.Error("the second run changed what was there")
+	}
+	tm.run(t, "key", "nats", "extra").want(t, service.ExitUsage)
+}
