@@ -76,6 +76,7 @@ type Event struct {
 	Failed    int       `json:"failed,omitempty"`    // failures that speak against the event, all counted
 	Outages   int       `json:"outages,omitempty"`   // failures of the dependency itself, all counted
 	Renewed   time.Time `json:"renewed,omitzero"`    // when an operator gave it a new life; zero: never
+	Restored  bool      `json:"restored,omitempty"`  // made anew from the facts, which may be older than what Warmy knows
 }
 
 // Proof is the stable identity of an account at Microsoft, as verified by token-worker: tid and oid claims,

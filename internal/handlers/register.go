@@ -69,7 +69,28 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 	if !h.fresh(grant.Tokens) {
 		return []events.Event{e.Follow(events.RefreshRequested, h.Now())}, nil
 	}
+	if e.Restored {
+		if adopted, err := h.adopt(ctx, e, inv, claimed, revision); adopted || err != nil {
+			return nil, err
+		}
+	}
 	return h.post(ctx, e, inv, *grant.Tokens, claimed, revision)
+}
+
+// adopt asks Warmy's listing first. An event that was made anew from the facts may follow a restored backup: then the
+// facts know less than Warmy.
+func (h RegisterMailbox) adopt(
+	ctx context.Context, e events.Event, inv mailbox.Invitation, reg mailbox.Registration, revision uint64,
+) (bool, error) {
+	id, found, err := h.Warmy.Find(ctx, e.Account, inv.Address)
+	if err != nil {
+		return false, fmt.Errorf("find at Warmy: %w", err)
+	}
+	if !found {
+		return false, nil
+	}
+	_, err = h.Registrations.Save(ctx, e.Mailbox, reg.Created(id, true, h.Now()), revision)
+	return true, saved("adopted registration", err)
 }
 
 func (h RegisterMailbox) fresh(t *mailbox.Tokens) bool {

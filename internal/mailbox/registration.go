@@ -148,6 +148,9 @@ func (r Registration) Bury(e events.Event, f *fault.Fault, now time.Time) Regist
 		return r
 	}
 	r.Unsettled = uncertain || r.Phase == Posting
+	if e.Proof != nil || r.Attempt != e.Attempt {
+		r.Proof = e.Proof // the proof is of the attempt's grant, never of an earlier one's
+	}
 	r.Phase, r.Attempt, r.Stage = RegistrationDead, e.Attempt, string(e.Kind.Lane())
 	r.Finding, r.Since, r.Owner, r.Lease = Found(f, now), now.UTC(), "", time.Time{}
 	return r

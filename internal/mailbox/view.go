@@ -57,7 +57,7 @@ func View(f Facts, now time.Time) Status {
 		return Status{State: StateRegistered, Since: f.Registration.Since, WarmyID: f.Registration.WarmyID}
 	case f.Grant.Tokens != nil:
 		return f.viewSaved()
-	case f.Grant.Phase != GrantNone && (!answered || f.Grant.Attempt == latest.ID || f.Grant.Since.After(latest.AnsweredAt)):
+	case f.grantSpeaks(latest, answered):
 		return f.Grant.view(now)
 	case answered:
 		return latest.view(now)
@@ -67,6 +67,11 @@ func View(f Facts, now time.Time) Status {
 		s.Reason, s.Since = LinkExpired, f.Invitation.LinkExpiresAt
 	}
 	return s
+}
+
+// grantSpeaks tells whether token-worker's news is of the attempt that was answered last.
+func (f Facts) grantSpeaks(latest Attempt, answered bool) bool {
+	return f.Grant.Phase != GrantNone && (!answered || f.Grant.Attempt == latest.ID || f.Grant.Since.After(latest.AnsweredAt))
 }
 
 // viewSaved is the status of a mailbox whose tokens are stored. The death of another attempt than theirs is no death
