@@ -18,6 +18,7 @@ type Metrics struct {
 	denied     prometheus.Counter
 	disk       *diskUse
 	gauges     *gauges
+	rescued    *prometheus.CounterVec
 }
 
 // NewMetrics registers the figures.
@@ -45,8 +46,11 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}),
 		disk:   newDiskUse(),
 		gauges: newGauges(),
+		rescued: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kindling_rescued_total", Help: "Events that fell silent or were lost, by what found or restored them.",
+		}, []string{"how"}),
 	}
-	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges)
+	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued)
 	return m
 }
 
@@ -55,3 +59,6 @@ func (m *Metrics) Delivered(lane events.Lane, outcome string, took time.Duration
 	m.deliveries.WithLabelValues(string(lane), outcome).Inc()
 	m.seconds.WithLabelValues(string(lane)).Observe(took.Seconds())
 }
+
+// Rescued counts what the second net has caught; it is the bus's Rescuer.
+func (m *Metrics) Rescued(how string) { m.rescued.WithLabelValues(how).Inc() }

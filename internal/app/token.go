@@ -63,5 +63,15 @@ func TokenWorker(ctx context.Context, h Host) error {
 		)
 	}
 	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Apps: appNames(h.Config)}), false)
-	return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, HoldFor: policy.HoldFor}, lanes...)
+	restore := handlers.RestoreGrants{
+		Invitations: b.Invitations(keys.people), Claims: b.Claims(), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
+		Stored: b.Presence(), Still: factsStill, Now: time.Now,
+	}
+	return together(ctx,
+		func(ctx context.Context) error {
+			return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, Rescuer: h.Metrics, HoldFor: policy.HoldFor}, lanes...)
+		},
+		func(ctx context.Context) error {
+			return b.RestoreGrants(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics})
+		})
 }

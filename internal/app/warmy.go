@@ -51,7 +51,17 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		)
 	}
 	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Accounts: accountNames(h.Config)}), false)
-	return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, HoldFor: policy.HoldFor}, lanes...)
+	restore := handlers.RestoreRegistrations{
+		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
+		Stored: b.Presence(), Still: factsStill, Now: time.Now,
+	}
+	return together(ctx,
+		func(ctx context.Context) error {
+			return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, Rescuer: h.Metrics, HoldFor: policy.HoldFor}, lanes...)
+		},
+		func(ctx context.Context) error {
+			return b.RestoreRegistrations(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics})
+		})
 }
 
 // windows bounds the registrations under way: all processes together hold at most half a minute's budget, so that no

@@ -1,6 +1,11 @@
 package app
 
 import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
 	"kindling/internal/config"
 	"kindling/internal/microsoft"
 	"kindling/internal/seal"
@@ -22,4 +27,17 @@ func openWorkerKeys(cfg config.Config) (k workerKeys, err error) {
 	}
 	k.apps, err = microsoftApps(cfg)
 	return k, err
+}
+
+// factsStill is how long a mailbox's facts must have rested before its event is looked for: longer than any event is on
+// its way between two streams, and than a stream recognises the ids of what it has seen.
+const factsStill = 15 * time.Minute
+
+// together runs the parts of one process until ctx ends or one of them fails.
+func together(ctx context.Context, parts ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, part := range parts {
+		group.Go(func() error { return part(ctx) })
+	}
+	return group.Wait()
 }

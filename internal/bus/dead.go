@@ -96,8 +96,19 @@ func (d DeadLetters) republish(ctx context.Context, seq uint64) error {
 	return d.bus.Publish(ctx, e.Replayed(seq, time.Now()))
 }
 
-// Discard removes dead letter seq. Removing what is gone already is no error.
-func (d DeadLetters) Discard(ctx context.Context, seq uint64) error { return d.remove(ctx, seq) }
+// Discard removes dead letter seq for good. Removing what is gone already is no error.
+func (d DeadLetters) Discard(ctx context.Context, seq uint64) error {
+	letter, err := d.Get(ctx, seq)
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return err
+	case err == nil && events.IsToken(letter.Mailbox):
+		if err := d.bus.markDiscarded(ctx, letter.Mailbox); err != nil {
+			return err
+		}
+	}
+	return d.remove(ctx, seq)
+}
 
 func (d DeadLetters) remove(ctx context.Context, seq uint64) error {
 	stream, err := d.bus.stream(ctx, streamDead)

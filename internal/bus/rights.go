@@ -33,25 +33,29 @@ func Rights(process string) []string {
 			reads(bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations))
 	case ProcessTokenWorker:
 		rights = slices.Concat(
-			writes("kindling.register.>", "kindling.at.refresh.>", "kindling.dead.code.>", "kindling.dead.refresh.>", "$KV.grants.>"),
-			reads(bucketMailboxes, bucketGrants),
+			writes("kindling.refresh.>", "kindling.register.>", "kindling.at.refresh.>", "kindling.dead.code.>", "kindling.dead.refresh.>",
+				"$KV.grants.>", "$KV.control.restore.grants"),
+			reads(bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations),
 			asks("STREAM.MSG.GET."+streamDead), // does the event have its dead letter already?
+			rescues(streamCode, streamRefresh, streamTokenTimers),
 			worksLegs("microsoft", events.Code, events.Refresh),
 			consumes(streamCode, "kindling.code.>"), consumes(streamRefresh, "kindling.refresh.>"),
 			consumes(streamTokenTimers, "kindling.due.refresh.>"))
 	case ProcessWarmyWorker:
 		rights = slices.Concat(
 			writes("kindling.refresh.>", "kindling.register.>", "kindling.at.register.>", "kindling.at.reconcile.>",
-				"kindling.dead.register.>", "kindling.dead.reconcile.>", "$KV.registrations.>", "$KV.control.pace.>"),
+				"kindling.dead.register.>", "kindling.dead.reconcile.>", "$KV.registrations.>", "$KV.control.pace.>",
+				"$KV.control.restore.registrations"),
 			reads(bucketMailboxes, bucketGrants, bucketRegistrations),
 			asks("STREAM.MSG.GET."+streamDead),
+			rescues(streamRegister, streamWarmyTimers),
 			worksLegs("warmy", events.Register, events.Reconcile),
 			consumes(streamRegister, "kindling.register.>"),
 			consumes(streamWarmyTimers, "kindling.due.register.>", "kindling.due.reconcile.>"))
 	case ProcessConsole:
 		rights = slices.Concat(
 			writes("kindling.refresh.>", "kindling.register.>", "kindling.at.reconcile.>", "kindling.audit.operator",
-				"$KV.campaigns.>", "$KV.mailboxes.>", "$KV.control.leg.>"),
+				"$KV.campaigns.>", "$KV.mailboxes.>", "$KV.control.leg.>", "$KV.control.discarded.>"),
 			reads(bucketCampaigns, bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations, bucketControl),
 			follows(bucketCampaigns), follows(bucketMailboxes), follows(bucketClaims), follows(bucketGrants), follows(bucketRegistrations),
 			asks("STREAM.MSG.GET."+streamDead, "STREAM.MSG.DELETE."+streamDead, "CONSUMER.NAMES."+streamCode, "CONSUMER.NAMES."+streamRegister),
@@ -107,6 +111,17 @@ func measures(streams ...string) []string {
 	var rights []string
 	for _, stream := range streams {
 		rights = append(rights, asks("CONSUMER.INFO."+stream+".*", "STREAM.MSG.GET."+stream)...)
+	}
+	return rights
+}
+
+// rescues are the rights to hear the server's advisories on streams, and to read what fell silent in them.
+func rescues(streams ...string) []string {
+	var rights []string
+	for _, stream := range streams {
+		consumer := streamAdvisories + "." + advisoryConsumer(stream)
+		rights = append(rights, "$JS.ACK."+consumer+".>")
+		rights = append(rights, asks("CONSUMER.CREATE."+consumer, "CONSUMER.INFO."+consumer, "CONSUMER.MSG.NEXT."+consumer, "STREAM.MSG.GET."+stream)...)
 	}
 	return rights
 }

@@ -29,7 +29,7 @@ var roles = map[byte]string{
 // subjects says who may publish where. It is written by hand, not derived from what the code asks for: a right too many
 // in both the code and users.conf must be met here.
 var subjects = map[string]string{
-	"kindling.code.main.m": "e", "kindling.refresh.main.m": "wc", "kindling.register.main.s1.m": "twc", "kindling.reconcile.main.m": "",
+	"kindling.code.main.m": "e", "kindling.refresh.main.m": "twc", "kindling.register.main.s1.m": "twc", "kindling.reconcile.main.m": "",
 	"kindling.at.code.main.m.e": "", "kindling.at.refresh.main.m.e": "t", "kindling.at.register.main.m.e": "w", "kindling.at.reconcile.main.m.e": "wc",
 	"kindling.due.code.main.m.e": "", "kindling.due.refresh.main.m.e": "", "kindling.due.register.main.m.e": "", "kindling.due.reconcile.main.m.e": "",
 	"kindling.dead.code.permanent.m": "t", "kindling.dead.refresh.permanent.m": "t", "kindling.dead.register.permanent.m": "w",
@@ -38,12 +38,17 @@ var subjects = map[string]string{
 
 	"$KV.campaigns.c": "c", "$KV.mailboxes.m": "c", "$KV.claims.m": "e", "$KV.grants.m": "t", "$KV.registrations.m": "w", "$KV.other.m": "",
 	"$KV.control.leg.microsoft.main": "tc", "$KV.control.leg.warmy.main": "wc", "$KV.control.pace.main": "w", "$KV.control.other": "",
+	"$KV.control.restore.grants": "t", "$KV.control.restore.registrations": "w", "$KV.control.discarded.m": "c",
 	"$KV.control.began.code.x": "t", "$KV.control.began.refresh.x": "t", "$KV.control.began.register.x": "w", "$KV.control.began.reconcile.x": "w",
 
 	"$JS.ACK.CODE.code-main.1.1.1.1.0": "t", "$JS.ACK.REFRESH.refresh-main.1.1.1.1.0": "t", "$JS.ACK.TIMERS_TOKEN.due-refresh-main.1.1.1.1.0": "t",
 	"$JS.ACK.REGISTER.register-main.1.1.1.1.0": "w", "$JS.ACK.TIMERS_WARMY.due-register-main.1.1.1.1.0": "w",
 	"$JS.ACK.DEAD.x.1.1.1.1.0": "", "$JS.ACK.AUDIT.x.1.1.1.1.0": "", "$JS.ACK.KV_grants.x.1.1.1.1.0": "",
-	"$JS.FC.KV_grants.x.1": "",
+	"$JS.FC.KV_grants.x.1":                         "",
+	"$JS.ACK.ADVISORIES.advisories-CODE.1.1.1.1.0": "t", "$JS.ACK.ADVISORIES.advisories-REGISTER.1.1.1.1.0": "w", "$JS.ACK.ADVISORIES.x.1.1.1.1.0": "",
+	"$JS.API.CONSUMER.CREATE.ADVISORIES.advisories-CODE": "t", "$JS.API.CONSUMER.CREATE.ADVISORIES.advisories-REGISTER": "w",
+	"$JS.API.CONSUMER.INFO.ADVISORIES.advisories-REFRESH": "t", "$JS.API.CONSUMER.INFO.ADVISORIES.advisories-TIMERS_WARMY": "w",
+	"$JS.API.CONSUMER.MSG.NEXT.ADVISORIES.advisories-TIMERS_TOKEN": "t", "$JS.API.CONSUMER.MSG.NEXT.ADVISORIES.advisories-REGISTER": "w",
 
 	"$JS.API.INFO": "etwca", "$JS.API.STREAM.NAMES": "", "$JS.API.STREAM.LIST": "", "$JS.API.ACCOUNT.PURGE.A": "",
 	"$JS.API.META.LEADER.STEPDOWN": "", "$JS.API.SERVER.REMOVE": "", "$JS.API.DIRECT.GET.KV_grants": "", "$JS.API.DIRECT.GET.KV_grants.$KV.grants.m": "",
@@ -58,7 +63,7 @@ var questions = map[string]map[string]string{
 	"STREAM.DELETE.%": {}, "STREAM.PURGE.%": {}, "STREAM.SNAPSHOT.%": {}, "STREAM.RESTORE.%": {}, "STREAM.PEER.REMOVE.%": {},
 	"STREAM.LEADER.STEPDOWN.%": {},
 	"STREAM.MSG.GET.%": {
-		"KV_campaigns": "c", "KV_mailboxes": "etwc", "KV_claims": "ec", "KV_grants": "etwc", "KV_registrations": "ewc", "KV_control": "twc", "DEAD": "twc",
+		"KV_campaigns": "c", "KV_mailboxes": "etwc", "KV_claims": "etc", "KV_grants": "etwc", "KV_registrations": "etwc", "KV_control": "twc", "DEAD": "twc",
 		"CODE": "tc", "REFRESH": "tc", "TIMERS_TOKEN": "tc", "REGISTER": "wc", "TIMERS_WARMY": "wc",
 	},
 	"STREAM.MSG.DELETE.%": {

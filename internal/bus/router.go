@@ -48,6 +48,9 @@ type ServeConfig struct {
 	Observer Observer      // may be nil
 	Drain    time.Duration // how long running handlers may take after the stop; 0: 20 s
 	HoldFor  time.Duration // how long a leg is held when its fault does not say; 0: 1 min
+
+	Rescuer    Rescuer       // hears of what the second net catches; may be nil
+	SweepEvery time.Duration // how often the queues are searched for stuck messages; 0: 5 min
 }
 
 const (
@@ -102,15 +105,19 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 	}
 	router.AddMiddleware(Settle, middleware.Recoverer)
 	var subscribers []*Subscriber
+	var workers []*worker
 	for _, lane := range lanes {
 		w := &worker{bus: b, cfg: cfg, lane: lane, gate: gates[legOf(lane.Lane, lane.Leg)], stop: ctx}
 		subs, err := w.subscribe(ctx, router)
 		if err != nil {
 			return err
 		}
-		subscribers = append(subscribers, subs...)
+		subscribers, workers = append(subscribers, subs...), append(workers, w)
 	}
 	b.tellLegs(ctx, gates) // a consumer that was made or changed just now knows of no hold
+	catching, stopCatching := context.WithCancel(ctx)
+	caught := b.catch(catching, cfg, workers)
+	defer func() { stopCatching(); caught() }()
 	err = router.Run(ctx)
 	for _, s := range subscribers {
 		err = errors.Join(err, s.Close())

@@ -21,6 +21,7 @@ const (
 	streamWarmyTimers = "TIMERS_WARMY" // later work of warmy-worker, which alone publishes here
 	streamDead        = "DEAD"         // dead letters, browsable
 	streamAudit       = "AUDIT"
+	streamAdvisories  = "ADVISORIES" // what the server says of messages that fell silent: see advisories.go
 )
 
 // The buckets. Each has one kind of writer (docs/design.md, "One writer per fact").
@@ -76,6 +77,7 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 			MaxBytes: gib, MaxMsgSize: maxMessage, Duplicates: dedupeWindow, MaxAge: 400 * 24 * time.Hour, DenyDelete: true, DenyPurge: true,
 		},
 	}
+	all = append(all, advisories())
 	for _, name := range []string{bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations} {
 		all = append(all, bucket(name, 4*gib)) // a million mailboxes at 2 KB each, twice
 	}
@@ -92,6 +94,19 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 		}
 	}
 	return all
+}
+
+// advisories keeps what the server says of the work streams' messages until the lane's owner has heeded it. The server
+// does not wait for an answer: when the stream is full the oldest gives way, and the sweep finds what it was about.
+func advisories() jetstream.StreamConfig {
+	cfg := jetstream.StreamConfig{
+		Name: streamAdvisories, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardOld,
+		MaxBytes: gib / 16, MaxMsgSize: maxMessage, MaxAge: 7 * 24 * time.Hour, Duplicates: dedupeWindow,
+	}
+	for _, stream := range workStreams() {
+		cfg.Subjects = append(cfg.Subjects, advisorySubjects(stream)...)
+	}
+	return cfg
 }
 
 // bucket is a key-value bucket as a plain stream: without rollup nobody who may write one key can erase the others,

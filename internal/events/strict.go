@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"unicode/utf8"
 )
 
@@ -35,22 +34,11 @@ func DecodeStrict(data []byte, into any) error {
 	if names != nil && !errors.Is(names, errName) {
 		return names
 	}
-	if err := decodeOne(data, into); err != nil || names != nil {
+	if err := json.Unmarshal(data, into); err != nil || names != nil {
 		if newer := checkVersion(data); newer != nil {
 			return newer
 		}
 		return errors.Join(names, err)
-	}
-	return nil
-}
-
-func decodeOne(data []byte, into any) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := dec.Decode(into); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("data after the JSON object")
 	}
 	return nil
 }
@@ -60,7 +48,7 @@ func checkVersion(data []byte) error {
 	var head struct {
 		Version int `json:"v"`
 	}
-	if err := decodeOne(data, &head); err != nil || head.Version <= Version {
+	if err := json.Unmarshal(data, &head); err != nil || head.Version <= Version {
 		return nil
 	}
 	return fmt.Errorf("version %d: %w", head.Version, ErrNewer)
@@ -68,7 +56,7 @@ func checkVersion(data []byte) error {
 
 // checkFields looks at the names of every object's fields. What is no JSON passes: the decoder refuses it.
 func checkFields(data []byte) error {
-	var walk fieldWalk
+	walk := fieldWalk{names: make([][]byte, 0, 32), starts: make([]int, 0, deepest)}
 	for i := 0; i < len(data); i++ {
 		var err error
 		switch data[i] {

@@ -1,0 +1,344 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+	"kindling/internal/handlers"
+	"kindling/internal/mailbox"
+)
+
+// Half is what one kind of process may put right, because it alone writes the facts: handlers.RestoreGrants or
+// handlers.RestoreRegistrations.
+type Half interface {
+	// Lost returns what the mailbox must have and has nowhere. It changes nothing.
+	Lost(ctx context.Context, id mailbox.ID) (handlers.Loss, error)
+	// Mend looks again, and saves what follows for the facts. What it returns is still to be published.
+	Mend(ctx context.Context, id mailbox.ID) (handlers.Loss, error)
+}
+
+// Rescuer hears of everything that the second net has caught. how is from a closed set.
+type Rescuer interface {
+	Rescued(how string)
+}
+
+// RestoreConfig says how lost events are looked for.
+type RestoreConfig struct {
+	Half      Half
+	Owner     string        // this process, for its lease
+	Every     time.Duration // from the end of one walk to the next; 0: 10 min
+	Confirm   time.Duration // from the first look to the second one, which decides; 0: 10 s
+	PerSecond int           // requests to the store while walking; 0: 500
+	Rescuer   Rescuer       // may be nil
+}
+
+const (
+	defaultRestoreEvery     = 10 * time.Minute
+	defaultRestoreConfirm   = 10 * time.Second
+	defaultRestorePerSecond = 500
+	// restoreRetry is how long a walk that was cut off by the store waits.
+	restoreRetry = 30 * time.Second
+	// requestsPerLook is what a look at a mailbox costs, about.
+	requestsPerLook = 8
+	// suspectsAtOnce bounds the mailboxes that wait for their second look.
+	suspectsAtOnce = 1000
+	// codesOfInterest is how far back lost codes are looked for. Their mailboxes are seen as lost without it.
+	codesOfInterest = 48 * time.Hour
+)
+
+// RestoreGrants looks for lost codes, proofs and refreshes until ctx ends: one process of all at a time.
+func (b *Bus) RestoreGrants(ctx context.Context, cfg RestoreConfig) error {
+	return b.grantsRestorer(cfg).run(ctx)
+}
+
+// RestoreRegistrations looks for lost registrations and reconciles until ctx ends: one process of all at a time.
+func (b *Bus) RestoreRegistrations(ctx context.Context, cfg RestoreConfig) error {
+	return b.registrationsRestorer(cfg).run(ctx)
+}
+
+func (b *Bus) grantsRestorer(cfg RestoreConfig) *restorer {
+	return b.restorer("grants", cfg, walk{bucketClaims, codesOfInterest, codeAnswered}, walk{bucketGrants, 0, grantOpen})
+}
+
+func (b *Bus) registrationsRestorer(cfg RestoreConfig) *restorer {
+	return b.restorer("registrations", cfg, walk{bucketRegistrations, 0, registrationOpen})
+}
+
+// walk is a way through the facts of one bucket, oldest first.
+type walk struct {
+	bucket string
+	back   time.Duration           // how far it goes back; 0: to the beginning
+	open   func(value []byte) bool // whether the fact alone leaves open that an event is due
+}
+
+func codeAnswered(value []byte) bool {
+	var c mailbox.Claim
+	if err := json.Unmarshal(value, &c); err != nil {
+		return false
+	}
+	latest, answered := c.Latest()
+	return answered && latest.CodeHash != ""
+}
+
+func grantOpen(value []byte) bool {
+	var g storedGrant
+	return json.Unmarshal(value, &g) == nil && (g.Tokens != nil || g.Phase == mailbox.GrantRedeeming)
+}
+
+func registrationOpen(value []byte) bool {
+	var r mailbox.Registration
+	return json.Unmarshal(value, &r) == nil && r.Phase != mailbox.Registered
+}
+
+// restorer walks the facts and restores what is lost.
+type restorer struct {
+	bus      *Bus
+	cfg      RestoreConfig
+	walks    []walk
+	lease    lease
+	suspects []mailbox.ID // lost at the first look
+	debt     int          // requests that the pace has not paid for yet
+}
+
+func (b *Bus) restorer(name string, cfg RestoreConfig, walks ...walk) *restorer {
+	if cfg.Every == 0 {
+		cfg.Every = defaultRestoreEvery
+	}
+	if cfg.Confirm == 0 {
+		cfg.Confirm = defaultRestoreConfirm
+	}
+	if cfg.PerSecond == 0 {
+		cfg.PerSecond = defaultRestorePerSecond
+	}
+	return &restorer{bus: b, cfg: cfg, walks: walks, lease: lease{kv: kv{b, bucketControl}, key: "restore." + name, owner: cfg.Owner}}
+}
+
+func (r *restorer) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		rest(ctx, r.turn(ctx))
+	}
+	return nil
+}
+
+// turn does a walk if it is time for one and nobody else is at it. It returns how long to wait for the next turn.
+func (r *restorer) turn(ctx context.Context) time.Duration {
+	wait, err := r.lease.take(ctx, r.cfg.Every)
+	if err != nil || wait > 0 {
+		r.failed(ctx, err)
+		return max(wait, time.Second)
+	}
+	err = r.pass(ctx)
+	r.failed(ctx, err)
+	r.failed(ctx, r.lease.release(ctx, err == nil))
+	if err != nil {
+		return restoreRetry
+	}
+	return r.cfg.Every
+}
+
+func (r *restorer) failed(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil && !handlers.Moved(err) {
+		r.bus.log.WarnContext(ctx, "restore_interrupted", "lease", r.lease.key, "error", err)
+	}
+}
+
+func (r *restorer) pass(ctx context.Context) error {
+	r.suspects = nil
+	for _, w := range r.walks {
+		if err := r.walk(ctx, w); err != nil {
+			return err
+		}
+	}
+	return r.mend(ctx)
+}
+
+// walk looks at every mailbox whose fact is in the bucket now: value by value, at the configured pace, so that neither
+// memory nor the server notices how many there are.
+func (r *restorer) walk(ctx context.Context, w walk) error {
+	stream, err := r.bus.js.Stream(ctx, "KV_"+w.bucket)
+	if err != nil {
+		return fmt.Errorf("walk %s: %w: %w", w.bucket, ErrUnavailable, err)
+	}
+	state, filter := stream.CachedInfo().State, "$KV."+w.bucket+"."
+	seq := state.FirstSeq
+	if w.back > 0 {
+		if seq, err = firstSince(ctx, stream, filter+">", time.Now().Add(-w.back)); err != nil {
+			return err
+		}
+	}
+	for seq <= state.LastSeq { // what is written meanwhile has moved, and has time until the next walk
+		msg, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(filter+">"))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("walk %s: %w: %w", w.bucket, ErrUnavailable, err)
+		}
+		if err := r.spend(ctx, 1); err != nil {
+			return err
+		}
+		if w.open(msg.Data) {
+			if err := r.look(ctx, strings.TrimPrefix(msg.Subject, filter)); err != nil {
+				return err
+			}
+		}
+		seq = msg.Sequence + 1
+	}
+	return nil
+}
+
+// firstSince finds the first message that is not older than t.
+func firstSince(ctx context.Context, stream jetstream.Stream, filter string, t time.Time) (uint64, error) {
+	low, high := stream.CachedInfo().State.FirstSeq, stream.CachedInfo().State.LastSeq+1
+	for low < high {
+		mid := low + (high-low)/2
+		msg, err := stream.GetMsg(ctx, mid, jetstream.WithGetMsgSubject(filter))
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			high = mid
+		case err != nil:
+			return 0, fmt.Errorf("search by time: %w: %w", ErrUnavailable, err)
+		case msg.Time.Before(t):
+			low = msg.Sequence + 1
+		default:
+			high = mid
+		}
+	}
+	return low, nil
+}
+
+// look remembers a mailbox whose event is nowhere, for the second look.
+func (r *restorer) look(ctx context.Context, id mailbox.ID) error {
+	if err := r.spend(ctx, requestsPerLook); err != nil {
+		return err
+	}
+	loss, err := r.cfg.Half.Lost(ctx, id)
+	if err != nil {
+		return r.skip(ctx, id, err)
+	}
+	if !loss.Missing() {
+		return nil
+	}
+	if r.suspects = append(r.suspects, id); len(r.suspects) < suspectsAtOnce {
+		return nil
+	}
+	return r.mend(ctx)
+}
+
+// skip leaves a mailbox to the next walk, unless it is the store that fails.
+func (r *restorer) skip(ctx context.Context, id mailbox.ID, err error) error {
+	if errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+		return err
+	}
+	if !handlers.Moved(err) {
+		r.bus.log.WarnContext(ctx, "mailbox_not_examined", "mailbox", id, "error", err)
+	}
+	return nil
+}
+
+// mend looks at the suspects once more and restores what is still missing. An event that was on its way from one stream
+// to another has arrived by now.
+func (r *restorer) mend(ctx context.Context) error {
+	if len(r.suspects) == 0 {
+		return nil
+	}
+	rest(ctx, r.cfg.Confirm)
+	for _, id := range r.suspects {
+		if err := r.spend(ctx, requestsPerLook); err != nil {
+			return err
+		}
+		loss, err := r.cfg.Half.Mend(ctx, id)
+		if err == nil && loss.Missing() {
+			err = r.restore(ctx, id, loss)
+		}
+		if err != nil {
+			if err := r.skip(ctx, id, err); err != nil {
+				return err
+			}
+		}
+	}
+	r.suspects = r.suspects[:0]
+	return nil
+}
+
+// restore publishes what was lost. It says so only if it was not there: another process may have been quicker.
+func (r *restorer) restore(ctx context.Context, id mailbox.ID, loss handlers.Loss) (err error) {
+	fresh := true
+	switch loss.Due.Remedy {
+	case mailbox.Reissue:
+		fresh, err = r.bus.reissue(ctx, loss.Event)
+	case mailbox.RestoreLetter:
+		fresh, err = r.bus.restoreLetter(ctx, loss)
+	case mailbox.LoseConsent, mailbox.NothingDue:
+	}
+	if err != nil || !fresh {
+		return err
+	}
+	r.bus.log.WarnContext(ctx, "event_restored", "mailbox", id, "kind", loss.Due.Kind, "remedy", loss.Due.Remedy, "since", loss.Due.Since)
+	if r.cfg.Rescuer != nil {
+		r.cfg.Rescuer.Rescued(string(loss.Due.Remedy))
+	}
+	return nil
+}
+
+// spend keeps the pace and the lease.
+func (r *restorer) spend(ctx context.Context, requests int) error {
+	r.debt += requests
+	if slice := max(1, r.cfg.PerSecond/20); r.debt >= slice {
+		rest(ctx, time.Duration(r.debt)*time.Second/time.Duration(r.cfg.PerSecond))
+		r.debt = 0
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return r.lease.keep(ctx)
+}
+
+func rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// reissue publishes e and tells whether the stream took it for a new one. Timers have no message ids else: here they do,
+// so that two walks leave one.
+func (b *Bus) reissue(ctx context.Context, e events.Event) (fresh bool, err error) {
+	msg, err := eventMsg(ctx, e)
+	if err != nil {
+		return false, err
+	}
+	ack, err := b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(messageID(e)))
+	if err != nil {
+		return false, publishError(err)
+	}
+	return !ack.Duplicate, nil
+}
+
+func (b *Bus) restoreLetter(ctx context.Context, loss handlers.Loss) (fresh bool, err error) {
+	e, finding := loss.Event, loss.Due.Finding
+	payload, err := events.Encode(e)
+	if err != nil {
+		return false, err
+	}
+	lane := loss.Due.Lane
+	if lane == "" {
+		lane = e.Kind.Lane()
+	}
+	f := &fault.Fault{Class: finding.Class, Code: finding.Code, Cause: finding.Cause, Remedy: finding.Remedy, Forecast: finding.Forecast}
+	return b.storeLetter(ctx, remains{subject: e.Subject(), payload: payload, event: e, lane: lane}, events.DeadLetter{
+		Version: events.Version, Event: events.Quote(payload), Mailbox: e.Mailbox, App: e.App, Account: e.Account, Campaign: e.Campaign,
+		Stage: lane, Subject: e.Subject(), Class: string(f.Class), Code: f.Code, Cause: f.Cause, Remedy: f.Remedy, Forecast: string(f.Forecast),
+		Tries: addTry(nil, f, finding.At), DiedAt: finding.At.UTC(),
+	})
+}
