@@ -138,7 +138,7 @@ func (w *work) subscriber(ctx context.Context) (*bus.Bus, *bus.Subscriber, error
 		ours.Close()
 		return nil, nil, err
 	}
-	return ours, &bus.Subscriber{Bus: ours, Window: w.window, Drain: drain}, nil
+	return ours, &bus.Subscriber{Bus: ours, Window: w.window, Prefetch: w.window, Drain: drain}, nil
 }
 
 // drain bounds the end of a consumer that has nothing left to do.

@@ -33,7 +33,7 @@ type Lane struct {
 	Lane    events.Lane
 	Leg     string // the app's or the account's name
 	Window  int    // how many are handled at once by this process
-	Fleet   int    // how many are handled at once by all processes; 0: 4 × Window
+	Fleet   int    // how many are delivered at once to all processes; 0: 8 × Window
 	Policy  Policy
 	Handler Handler
 }
@@ -166,7 +166,7 @@ func sources(lane events.Lane) []source {
 func (w *worker) subscribe(ctx context.Context, router *message.Router) ([]*Subscriber, error) {
 	fleet := w.lane.Fleet
 	if fleet == 0 {
-		fleet = 4 * w.lane.Window
+		fleet = 8 * w.lane.Window
 	}
 	var subs []*Subscriber
 	for _, src := range sources(w.lane.Lane) {

@@ -29,10 +29,11 @@ const (
 // Up to Window messages are unsettled at once. A message's context outlives the subscription, so that a handler that has
 // begun can finish after the process was told to stop; it ends when the message is settled, or Drain after the stop.
 type Subscriber struct {
-	Bus    *Bus
-	Window int
-	Drain  time.Duration
-	Ensure func(ctx context.Context) error // makes the consumer again when it was deleted; nil: that ends the subscription
+	Bus      *Bus
+	Window   int // how many are handled at once
+	Prefetch int // how many more may lie ready; 0: a quarter of Window. They age without a sign of life: keep it small where handlers wait
+	Drain    time.Duration
+	Ensure   func(ctx context.Context) error // makes the consumer again when it was deleted; nil: that ends the subscription
 
 	// Settled says that every handler of these messages stands behind the middleware Settle. Then nobody has to wait for
 	// each message's Ack or Nack, which costs a goroutine and a context each.
@@ -200,8 +201,15 @@ func (s *subscription) start(cons jetstream.Consumer) error {
 	return nil
 }
 
+func (s *Subscriber) prefetch() int {
+	if s.Prefetch > 0 {
+		return max(leastPrefetch, s.Prefetch)
+	}
+	return max(leastPrefetch, s.Window/4)
+}
+
 func (s *subscription) consume(cons jetstream.Consumer) (jetstream.ConsumeContext, error) {
-	return cons.Consume(s.take, jetstream.PullMaxMessages(max(leastPrefetch, s.sub.Window)),
+	return cons.Consume(s.take, jetstream.PullMaxMessages(s.sub.prefetch()),
 		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { s.report(err) }))
 }
