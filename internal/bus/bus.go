@@ -54,6 +54,7 @@ type Bus struct {
 	acks     *acks
 	denials  *denials
 	storing  *storing
+	reach    *reach
 	handles  sync.Map      // stream name → jetstream.Stream
 	fills    sync.Map      // stream name → *fill
 	suspects chan struct{} // holds one token: the suspect that is being handled
@@ -88,7 +89,8 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 		nc.Close()
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
-	js := guarded{JetStream: bare, denials: denials}
+	heard := new(reach)
+	js := guarded{JetStream: bare, denials: denials, reach: heard}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	if err := checkServer(ctx, nc, js); err != nil {
@@ -101,10 +103,12 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 		return nil, err
 	}
 	denials.tell(confirmed.denied)
-	return &Bus{
+	b := &Bus{
 		id: nuid.Next(), nc: nc, js: js, log: cfg.Log, cfg: cfg, replicas: max(1, cfg.Replicas), acks: confirmed, denials: denials,
-		suspects: make(chan struct{}, 1), storing: newStoring(cfg.Log),
-	}, nil
+		suspects: make(chan struct{}, 1), storing: newStoring(cfg.Log), reach: heard,
+	}
+	b.watch(patience) //nolint:contextcheck // it lives as long as the bus
+	return b, nil
 }
 
 // inboxOf is the prefix of the subjects on which a process alone hears answers: no other process's user may listen there.
@@ -120,7 +124,7 @@ func inboxOf(process string) string {
 func (cfg Config) options(denials *denials) ([]nats.Option, error) {
 	opts := []nats.Option{
 		nats.Name(cfg.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
-		nats.RetryOnFailedConnect(false), nats.Timeout(apiTimeout), nats.CustomInboxPrefix(inboxOf(cfg.Name)),
+		nats.RetryOnFailedConnect(false), nats.Timeout(dialTimeout), nats.CustomInboxPrefix(inboxOf(cfg.Name)),
 		nats.IgnoreAuthErrorAbort(), // a user that is missing by mistake may come back
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denials.report(err) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -133,6 +137,9 @@ func (cfg Config) options(denials *denials) ([]nats.Option, error) {
 	}
 	if cfg.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(cfg.InProcess))
+	} else {
+		opts = append(opts, nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(pingsOut),
+			nats.FlusherTimeout(dialTimeout), nats.ReconnectOnFlusherError())
 	}
 	if cfg.CredsFile != "" {
 		credentials, err := credentials(cfg.CredsFile)
@@ -192,6 +199,7 @@ func (b *Bus) Ready(context.Context) error {
 
 // Close flushes what is on its way and closes the connection. Nothing may use the bus afterwards.
 func (b *Bus) Close() {
+	b.reach.close()
 	if err := b.nc.FlushTimeout(apiTimeout); err != nil && b.nc.IsConnected() {
 		b.log.Warn("nats_flush_failed", "error", err)
 	}

@@ -16,6 +16,7 @@ type guarded struct {
 	jetstream.JetStream
 
 	denials *denials
+	reach   *reach
 }
 
 const api = jetstream.DefaultAPIPrefix
@@ -24,7 +25,9 @@ func (g guarded) AccountInfo(ctx context.Context) (*jetstream.AccountInfo, error
 	return ask(ctx, g.denials, api+"INFO", g.JetStream.AccountInfo)
 }
 
-func (g guarded) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+func (g guarded) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (ack *jetstream.PubAck, err error) {
+	g.reach.writes.asked(time.Now())
+	defer func() { g.reach.writes.ended(time.Now(), err) }()
 	return ask(ctx, g.denials, msg.Subject, func(ctx context.Context) (*jetstream.PubAck, error) {
 		return g.JetStream.PublishMsg(ctx, msg, opts...)
 	})

@@ -116,6 +116,13 @@ func (b *Bus) store(ctx context.Context, msgs []*nats.Msg) error {
 		_, err := b.js.PublishMsg(ctx, msgs[0])
 		return err
 	}
+	b.reach.writes.asked(time.Now())
+	err := b.storeAll(ctx, msgs)
+	b.reach.writes.ended(time.Now(), err)
+	return publishError(err)
+}
+
+func (b *Bus) storeAll(ctx context.Context, msgs []*nats.Msg) error {
 	mark, _ := b.denials.mark()
 	futures := make([]jetstream.PubAckFuture, len(msgs))
 	for i, msg := range msgs {

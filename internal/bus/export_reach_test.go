@@ -1,0 +1,24 @@
+package bus
+
+import "time"
+
+// Silence is the time without an answer.
+type Silence struct{ s silence }
+
+// Asked begins a question now.
+func (s *Silence) Asked() { s.s.asked(time.Now()) }
+
+// Ended ends a question now.
+func (s *Silence) Ended(err error) { s.s.ended(time.Now(), err) }
+
+// Lasts returns for how long there has been no answer.
+func (s *Silence) Lasts() time.Duration { return s.s.lasts(time.Now()) }
+
+// Watch makes b less patient with a silent server.
+func Watch(b *Bus, patience time.Duration) {
+	b.reach.close()
+	b.watch(patience)
+}
+
+// ServerAddress is where b is connected.
+func ServerAddress(b *Bus) string { return b.nc.ConnectedAddr() }
