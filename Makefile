@@ -9,7 +9,7 @@ IMAGES    ?= bin/images
 TAG       ?= dev
 CA_BUNDLE ?= /etc/ssl/certs/ca-certificates.crt
 
-.PHONY: help demo up build images test race lint fmt imports deadcode e2e fuzz bench check
+.PHONY: help demo up build images test race lint fmt imports deadcode e2e cluster fuzz bench check
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ images: ## container images kindling:$TAG and kindling-nats:$TAG
 	$(GO) build -trimpath -o $(IMAGES)/kindling/bin/ $(addprefix ./cmd/,kindling callback-ingest token-worker warmy-worker console)
 	$(GO) build -trimpath -o $(IMAGES)/nats/ github.com/nats-io/nats-server/v2
 	cp $(CA_BUNDLE) $(IMAGES)/kindling/ca-certificates.crt
-	cp deployments/nats/single.conf $(IMAGES)/nats/
+	cp deployments/nats/single.conf deployments/nats/cluster.conf $(IMAGES)/nats/
 	docker build -q -t kindling:$(TAG) -f deployments/Dockerfile $(IMAGES)/kindling
 	docker build -q -t kindling-nats:$(TAG) -f deployments/nats/Dockerfile $(IMAGES)/nats
 
@@ -55,6 +55,13 @@ deadcode: ## functions that nothing reaches
 
 e2e: ## built programs, two of each, killed at random
 	$(GO) test -v $(E2E)
+
+# How long it takes: about 15 s for each kill and 4 min for each round of the other faults.
+cluster: export CLUSTER_KILLS ?= 100
+cluster: export CLUSTER_ROUNDS ?= 20
+cluster: export CLUSTER_PARTITION ?= 60s
+cluster: ## three NATS nodes in containers, each failing CLUSTER_KILLS times and in CLUSTER_ROUNDS rounds of partitions
+	$(GO) test -v -tags e2e -count=1 -timeout 12h -run '^TestCluster' ./internal/e2e/
 
 fuzz: ## every fuzz target for FUZZ (default 20s)
 	@set -e; for pkg in $$($(GO) list ./...); do \

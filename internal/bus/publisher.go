@@ -119,7 +119,7 @@ func (b *Bus) store(ctx context.Context, msgs []*nats.Msg) error {
 	b.reach.writes.asked(time.Now())
 	err := b.storeAll(ctx, msgs)
 	b.reach.writes.ended(time.Now(), err)
-	return publishError(err)
+	return err
 }
 
 func (b *Bus) storeAll(ctx context.Context, msgs []*nats.Msg) error {

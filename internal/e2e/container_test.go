@@ -28,7 +28,7 @@ func TestContainerOfNATSLosesNothingThatItAcknowledged(t *testing.T) {
 	e := startDocker(t)
 	container, url := e.nats(t)
 	b := connect(t, url)
-	load := startTraffic(t, b)
+	load := startTraffic(t, b, publishers, 0)
 
 	load.await(t, 200)
 	if err := e.Client.KillContainer(docker.KillContainerOptions{ID: container.Container.ID, Signal: docker.SIGKILL}); err != nil {
@@ -62,17 +62,22 @@ func TestContainerOfNATSLosesNothingThatItAcknowledged(t *testing.T) {
 	load.checkWinners(t, b)
 }
 
-// nats runs our image of the NATS server with a network and a volume of its own, and returns its address.
-func (e engine) nats(t *testing.T) (container *dockertest.Resource, url string) {
+// natsImage builds our image of the NATS server.
+func (e engine) natsImage(t *testing.T) {
 	t.Helper()
 	e.image(t, map[string]string{
 		"Dockerfile": "../../deployments/nats/Dockerfile", "single.conf": "../../deployments/nats/single.conf",
-		"nats-server": build(t, "nats-server") + "/nats-server",
+		"cluster.conf": "../../deployments/nats/cluster.conf", "nats-server": build(t, "nats-server") + "/nats-server",
 	}, "data")
-	e.volume(t)
+}
+
+// nats runs our image of the NATS server with a network and a volume of its own, and returns its address.
+func (e engine) nats(t *testing.T) (container *dockertest.Resource, url string) {
+	t.Helper()
+	e.natsImage(t)
 	port := strconv.Itoa(freePort(t))
 	container = e.run(t, dockertest.RunOptions{
-		Networks: []*dockertest.Network{e.network(t)}, Mounts: []string{e.name + ":/data"},
+		Networks: []*dockertest.Network{e.network(t, "", false)}, Mounts: []string{e.volume(t, "") + ":/data"},
 		PortBindings: map[docker.Port][]docker.PortBinding{"4222/tcp": {{HostIP: "127.0.0.1", HostPort: port}}},
 	})
 	if user := container.Container.Config.User; user != "65532:65532" {
@@ -83,10 +88,16 @@ func (e engine) nats(t *testing.T) (container *dockertest.Resource, url string) 
 
 func connect(t *testing.T, url string) *bus.Bus {
 	t.Helper()
+	return connectReplicated(t, url, 1)
+}
+
+// connectReplicated opens a bus whose streams have replicas.
+func connectReplicated(t *testing.T, url string, replicas int) *bus.Bus {
+	t.Helper()
 	var b *bus.Bus
 	eventually(t, 20*time.Second, "the server in the container answers", func() bool {
 		var err error
-		b, err = bus.Connect(t.Context(), bus.Config{URL: url, Name: "e2e", Log: slog.New(slog.DiscardHandler)})
+		b, err = bus.Connect(t.Context(), bus.Config{URL: url, Name: "e2e", Replicas: replicas, Log: slog.New(slog.DiscardHandler)})
 		return err == nil
 	})
 	t.Cleanup(b.Close)

@@ -84,7 +84,7 @@ func (e engine) smallNATS(t *testing.T) (container *dockertest.Resource, url str
 	e.run(t, dockertest.RunOptions{Mounts: []string{e.name + ":/data"}, Cmd: []string{"--addr", "127.0.0.1"}})
 	port := strconv.Itoa(freePort(t))
 	container = e.run(t, dockertest.RunOptions{
-		Networks: []*dockertest.Network{e.network(t)}, Mounts: []string{e.name + ":/data"},
+		Networks: []*dockertest.Network{e.network(t, "", false)}, Mounts: []string{e.name + ":/data"},
 		PortBindings: map[docker.Port][]docker.PortBinding{"4222/tcp": {{HostIP: "127.0.0.1", HostPort: port}}},
 	})
 	return container, "nats://127.0.0.1:" + port

@@ -130,23 +130,25 @@ func (e engine) logs(t *testing.T, container *dockertest.Resource) string {
 	return said.String()
 }
 
-// volume makes a volume with the engine's name.
-func (e engine) volume(t *testing.T) {
+// volume makes a volume with the engine's name and a suffix, and returns its name.
+func (e engine) volume(t *testing.T, suffix string) string {
 	t.Helper()
-	if _, err := e.Client.CreateVolume(docker.CreateVolumeOptions{Context: t.Context(), Name: e.name}); err != nil {
+	name := e.name + suffix
+	if _, err := e.Client.CreateVolume(docker.CreateVolumeOptions{Context: t.Context(), Name: name}); err != nil {
 		t.Fatalf("make a volume: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := e.Client.RemoveVolumeWithOptions(docker.RemoveVolumeOptions{Name: e.name}); err != nil {
+		if err := e.Client.RemoveVolumeWithOptions(docker.RemoveVolumeOptions{Name: name}); err != nil {
 			t.Errorf("remove the volume: %v", err)
 		}
 	})
+	return name
 }
 
-// network makes a network with the engine's name.
-func (e engine) network(t *testing.T) *dockertest.Network {
+// network makes a network with the engine's name and a suffix; an internal one has no way out.
+func (e engine) network(t *testing.T, suffix string, internal bool) *dockertest.Network {
 	t.Helper()
-	network, err := e.CreateNetwork(e.name)
+	network, err := e.CreateNetwork(e.name+suffix, func(o *docker.CreateNetworkOptions) { o.Internal = internal })
 	if err != nil {
 		t.Fatalf("make a network: %v", err)
 	}

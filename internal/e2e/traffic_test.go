@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +27,7 @@ const (
 // traffic is a load that never gives a write up: what failed is repeated, as the workers do, until it is acknowledged.
 type traffic struct {
 	bus    *bus.Bus
+	pace   time.Duration // between a writer's writes
 	done   sync.WaitGroup
 	enough chan struct{}
 	writes atomic.Int64 // acknowledged
@@ -35,9 +38,9 @@ type traffic struct {
 	winners map[string]string // contested record → who was told that it won
 }
 
-func startTraffic(t *testing.T, b *bus.Bus) *traffic {
+func startTraffic(t *testing.T, b *bus.Bus, publishers int, pace time.Duration) *traffic {
 	t.Helper()
-	l := &traffic{bus: b, enough: make(chan struct{}), winners: make(map[string]string)}
+	l := &traffic{bus: b, pace: pace, enough: make(chan struct{}), winners: make(map[string]string)}
 	for i := range publishers {
 		l.done.Go(func() { l.publish(t, fmt.Sprintf("p%d", i)) })
 	}
@@ -70,18 +73,33 @@ func (l *traffic) finish(t *testing.T) {
 	}
 }
 
-func (l *traffic) over() bool {
+// next waits until a writer's write i is due; false when there shall be no more.
+func (l *traffic) next(t *testing.T, i int) bool {
+	t.Helper()
+	pace := l.pace
+	if i == 0 {
+		pace = 0
+	}
+	pause := time.NewTimer(pace)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-l.enough:
+		return false
+	case <-t.Context().Done():
+		return false
+	}
 	select {
 	case <-l.enough:
-		return true
-	default:
 		return false
+	default:
+		return true
 	}
 }
 
 func (l *traffic) publish(t *testing.T, name string) {
 	t.Helper()
-	for i := 0; !l.over(); i++ {
+	for i := 0; l.next(t, i); i++ {
 		e := events.New(events.RegistrationRequested, fmt.Sprintf("%s|%d", name, i), time.Now())
 		e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt = fmt.Sprintf("%sx%d", name, i), "main", "main", "camp", "att"
 		if !l.persist(t, func(ctx context.Context) error { return l.bus.Publish(ctx, e) }) {
@@ -96,7 +114,7 @@ func (l *traffic) publish(t *testing.T, name string) {
 // contend races the others for one new record after the other, as workers race for a mailbox.
 func (l *traffic) contend(t *testing.T, name string) {
 	t.Helper()
-	for i := 0; !l.over(); i++ {
+	for i := 0; l.next(t, i); i++ {
 		id := fmt.Sprintf("contest%d", i)
 		mine := mailbox.Registration{Phase: mailbox.Posting, Owner: name}
 		won := false
@@ -115,6 +133,13 @@ func (l *traffic) contend(t *testing.T, name string) {
 			l.win(t, id, name)
 		}
 	}
+}
+
+// soFar is what was acknowledged until now.
+func (l *traffic) soFar() ([]events.Event, map[string]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.events), maps.Clone(l.winners)
 }
 
 func (l *traffic) win(t *testing.T, id, name string) {
