@@ -38,7 +38,7 @@ func newStoring(log *slog.Logger) *storing { return &storing{log: log, now: time
 
 // saw takes in how a publish ended. connected tells a server that is silent from one that is gone.
 func (s *storing) saw(ctx context.Context, err error, connected bool) {
-	if err != nil && !(connected && unstored(err)) {
+	if err != nil && (!connected || !unstored(err)) {
 		return // refused for a reason of its own, or nobody was there
 	}
 	s.mu.Lock()
