@@ -66,10 +66,7 @@ func TestContainerOfNATSWithAFullVolumeIsNamedAndHealedByARestart(t *testing.T) 
 // so that it outlives a restart of the first.
 func (e engine) smallNATS(t *testing.T) (container *dockertest.Resource, url string) {
 	t.Helper()
-	e.image(t, map[string]string{
-		"Dockerfile": "../../deployments/nats/Dockerfile", "single.conf": "../../deployments/nats/single.conf",
-		"nats-server": build(t, "nats-server") + "/nats-server",
-	}, "data")
+	e.natsImage(t)
 	_, err := e.Client.CreateVolume(docker.CreateVolumeOptions{
 		Context: t.Context(), Name: e.name, Driver: "local", DriverOpts: map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "size=24m,uid=65532,gid=65532"},
 	})
