@@ -16,7 +16,7 @@ import (
 // canary stands in every secret of these tests, and may stand nowhere afterwards.
 const canary = "CANARY0123456789abcdefghij"
 
-func TestAReadableSecretIsErasedWithAnAlarm(t *testing.T) {
+func TestAReadableSecretIsErasedWithAnAlarm(t *testing.T) { //nolint:tparallel // what it sends goes through one lane, one after the other
 	t.Parallel()
 	p := newPlant(t)
 	p.run(t)
@@ -32,7 +32,7 @@ func TestAReadableSecretIsErasedWithAnAlarm(t *testing.T) {
 		return encoded(t, e)
 	}
 	codeSubject := p.code(t, "mb1", "0.code", time.Now()).Subject()
-	for _, bad := range []struct {
+	for _, bad := range []struct { //nolint:paralleltest // one after the other
 		name    string
 		subject string
 		payload string
@@ -55,7 +55,7 @@ func TestAReadableSecretIsErasedWithAnAlarm(t *testing.T) {
 		{name: "secret-like header in other letters", subject: subject, payload: valid, headers: []string{"x-API-key", canary}, where: "header"},
 		{name: "token in a header of another name", subject: subject, payload: valid, headers: []string{"X-Note", jwt}, where: "header"},
 	} {
-		t.Run(bad.name, func(t *testing.T) { //nolint:paralleltest // one lane, one message after the other
+		t.Run(bad.name, func(t *testing.T) {
 			before, alarms := len(deadLetters(t, p.Bus)), p.counted.of("alarm")
 			p.send(t, bad.subject, bad.payload, bad.headers...)
 			letter := p.letter(t, before+1)

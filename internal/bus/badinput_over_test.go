@@ -1,13 +1,12 @@
 package bus_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"context"
 
 	"kindling/internal/bus"
 	"kindling/internal/events"
@@ -38,8 +37,9 @@ func TestWhatIsOverHasNoEffect(t *testing.T) {
 			return err == nil && reg.Phase == mailbox.Registered
 		})
 	}
-	for name, test := range map[string]func(t *testing.T){
+	for name, test := range map[string]func(t *testing.T){ //nolint:paralleltest // they share the counters
 		"duplicate with new Msg-Id": func(t *testing.T) {
+			t.Helper()
 			p.invite(t, "dup", "main")
 			e := p.code(t, "dup", "0.code", time.Now())
 			p.send(t, e.Subject(), encoded(t, e), "Nats-Msg-Id", "one")
@@ -50,6 +50,7 @@ func TestWhatIsOverHasNoEffect(t *testing.T) {
 			done(t, 1, 1)
 		},
 		"duplicate after dedup window": func(t *testing.T) {
+			t.Helper()
 			p.invite(t, "window", "main")
 			e := p.code(t, "window", "0.code", time.Now())
 			if err := p.Publish(t.Context(), e); err != nil {
@@ -63,6 +64,7 @@ func TestWhatIsOverHasNoEffect(t *testing.T) {
 			done(t, 1, 1)
 		},
 		"older revision": func(t *testing.T) {
+			t.Helper()
 			p.invite(t, "older", "main")
 			now, saved := time.Now(), tokens()
 			saved.Attempt = "newer"
@@ -76,6 +78,7 @@ func TestWhatIsOverHasNoEffect(t *testing.T) {
 			done(t, 0, 0)
 		},
 		"already connected": func(t *testing.T) {
+			t.Helper()
 			p.invite(t, "connected", "main")
 			p.grant(t, "connected")
 			if _, err := p.Registrations().Save(t.Context(), "connected", mailbox.Registration{Phase: mailbox.Registered, Attempt: "att", WarmyID: "7"}, 0); err != nil {
@@ -87,6 +90,7 @@ func TestWhatIsOverHasNoEffect(t *testing.T) {
 			done(t, 0, 0)
 		},
 		"erased mailbox": func(t *testing.T) {
+			t.Helper()
 			inv := mailbox.Invitation{ID: "erased", App: "main", Account: "main", ErasedAt: time.Now()}
 			if _, err := p.Invitations(p.people).Save(t.Context(), "erased", inv, 0); err != nil {
 				t.Fatal(err)
@@ -98,6 +102,7 @@ func TestWhatIsOverHasNoEffect(t *testing.T) {
 			done(t, 0, 0)
 		},
 		"code > 10 min (→ re-invite)": func(t *testing.T) {
+			t.Helper()
 			p.invite(t, "late", "main")
 			if err := p.Publish(t.Context(), p.code(t, "late", "0.code", time.Now().Add(-11*time.Minute))); err != nil {
 				t.Fatal(err)
@@ -109,6 +114,7 @@ func TestWhatIsOverHasNoEffect(t *testing.T) {
 			}
 		},
 		"dead letter replayed twice": func(t *testing.T) {
+			t.Helper()
 			p.invite(t, "replayed", "main")
 			p.grant(t, "replayed")
 			e := proven("replayed")
@@ -134,7 +140,7 @@ func TestWhatIsOverHasNoEffect(t *testing.T) {
 			done(t, 0, 1)
 		},
 	} {
-		t.Run(name, test) //nolint:paralleltest // they share the counters
+		t.Run(name, test)
 	}
 	p.flows(t)
 }

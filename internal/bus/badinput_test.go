@@ -325,7 +325,7 @@ func (p *plant) flows(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoEventIsQuarantined(t *testing.T) {
+func TestWhatIsNoEventIsQuarantined(t *testing.T) { //nolint:tparallel // what it sends goes through one lane, one after the other
 	t.Parallel()
 	p := newPlant(t)
 	p.run(t)
@@ -346,7 +346,7 @@ func TestWhatIsNoEventIsQuarantined(t *testing.T) {
 	_, _ = rand.Read(random)
 	audit := `{"v":1,"at":"2026-11-23T12:30:45Z","actor":"op","role":"admin","action":"dead.replay","target":"7","count":1,"outcome":"done","request":"r1"}`
 	register := strings.TrimSuffix(subject, ".mb1")
-	for _, bad := range []struct {
+	for _, bad := range []struct { //nolint:paralleltest // one after the other
 		name    string
 		payload string
 		subject string // "": the right one
@@ -392,7 +392,7 @@ func TestWhatIsNoEventIsQuarantined(t *testing.T) {
 		if to == "" {
 			to = subject
 		}
-		t.Run(bad.name, func(t *testing.T) { //nolint:paralleltest // one lane, one message after the other
+		t.Run(bad.name, func(t *testing.T) {
 			before := len(deadLetters(t, p.Bus))
 			p.send(t, to, bad.payload)
 			letter := p.letter(t, before+1)
@@ -417,7 +417,7 @@ func TestWhatIsNoEventIsQuarantined(t *testing.T) {
 }
 
 // What is well formed, but sealed by another's key, for another place, or about a mailbox that is not ours.
-func TestWhatDoesNotOpenIsQuarantined(t *testing.T) {
+func TestWhatDoesNotOpenIsQuarantined(t *testing.T) { //nolint:tparallel // what it sends goes through one lane, one after the other
 	t.Parallel()
 	p := newPlant(t)
 	p.run(t)
@@ -438,7 +438,7 @@ func TestWhatDoesNotOpenIsQuarantined(t *testing.T) {
 		}
 		return sealed
 	}
-	for i, bad := range []struct {
+	for i, bad := range []struct { //nolint:paralleltest // one after the other
 		name  string
 		event func(t *testing.T, id string) events.Event
 		fault string
@@ -525,7 +525,7 @@ func TestWhatDoesNotOpenIsQuarantined(t *testing.T) {
 			return proven(id)
 		}, "record_unreadable"},
 	} {
-		t.Run(bad.name, func(t *testing.T) { //nolint:paralleltest // one lane, one message after the other
+		t.Run(bad.name, func(t *testing.T) {
 			id := "mb" + string(rune('a'+i))
 			p.invite(t, id, "main")
 			e := bad.event(t, id)
@@ -561,7 +561,7 @@ func (p *plant) copyRecord(t *testing.T, bucket, from, to string) {
 	p.send(t, "$KV."+bucket+"."+to, string(msg.Data))
 }
 
-func TestABrokenDeadLetterIsNeverReplayed(t *testing.T) {
+func TestABrokenDeadLetterIsNeverReplayed(t *testing.T) { //nolint:tparallel // what it sends goes through one lane, one after the other
 	t.Parallel()
 	p := newPlant(t)
 	golden, err := os.ReadFile(filepath.Join("..", "events", "testdata", "v1-dead-letter.json"))
@@ -569,7 +569,7 @@ func TestABrokenDeadLetterIsNeverReplayed(t *testing.T) {
 		t.Fatal(err)
 	}
 	letter := strings.TrimSpace(string(golden))
-	for name, edit := range map[string][2]string{
+	for name, edit := range map[string][2]string{ //nolint:paralleltest // one after the other
 		"hand-edited dead letter: another mailbox":     {`"mailbox":"mbxmbxmbxmbxmbxmbxmbxmbx","app":"main","account":"agency","campaign":"camp1","stage"`, `"mailbox":"other","app":"main","account":"agency","campaign":"camp1","stage"`},
 		"hand-edited dead letter: another subject":     {"kindling.register.agency.s15.", "kindling.register.agency.s14."},
 		"hand-edited dead letter: another account":     {`"account":"agency","campaign":"camp1","attempt"`, `"account":"rival","campaign":"camp1","attempt"`},
@@ -582,7 +582,7 @@ func TestABrokenDeadLetterIsNeverReplayed(t *testing.T) {
 		"dead letter of a version 0":                   {`{"v":1,"event"`, `{"v":0,"event"`},
 		"dead letter whose event was cut by an editor": {`"attempt":"att1",`, `"attempt":"att1"`},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // they share a stream
+		t.Run(name, func(t *testing.T) {
 			if strings.Count(letter, edit[0]) != 1 {
 				t.Fatalf("%q stands %d times in the letter", edit[0], strings.Count(letter, edit[0]))
 			}

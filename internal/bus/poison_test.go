@@ -24,19 +24,22 @@ import (
 // poisonedURL tells this test's binary that it is the worker, and where its server is.
 const poisonedURL = "KINDLING_TEST_POISONED_WORKER"
 
+// say tells the parent. It is written before say returns, whatever comes then.
+func say(what string) { _, _ = os.Stdout.WriteString(what + "\n") }
+
 // deadlyHandler kills its process at the poison, as running out of memory or a fault in C would: nothing is recovered,
 // given back or written down.
 type deadlyHandler struct{}
 
 func (deadlyHandler) Handle(_ context.Context, e events.Event) ([]events.Event, error) {
 	if e.Mailbox == "poison" {
-		fmt.Println("poisoned")
+		say("poisoned")
 		if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
 			return nil, err
 		}
 		select {} // the signal is under way
 	}
-	fmt.Println("handled", e.Mailbox)
+	say("handled " + e.Mailbox)
 	return nil, nil
 }
 
@@ -44,7 +47,7 @@ func (deadlyHandler) Bury(context.Context, events.Event, *fault.Fault) error { r
 
 // TestPoisonedWorker is no test: it is the worker that the next one starts and watches die.
 func TestPoisonedWorker(t *testing.T) { //nolint:paralleltest // it is alone in its process
-	url := os.Getenv(poisonedURL)
+	url := os.Getenv(poisonedURL) //nolint:forbidigo // this process is the test's
 	if url == "" {
 		return
 	}
@@ -152,8 +155,8 @@ type childWorker struct {
 
 func startWorker(t *testing.T, url string, out io.Writer) *childWorker {
 	t.Helper()
-	w := &childWorker{cmd: exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPoisonedWorker$"), ended: make(chan struct{})} //nolint:gosec // this very binary
-	w.cmd.Env = append(os.Environ(), poisonedURL+"="+url)
+	w := &childWorker{cmd: exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPoisonedWorker$"), ended: make(chan struct{})}
+	w.cmd.Env = append(os.Environ(), poisonedURL+"="+url) //nolint:forbidigo // as above
 	w.cmd.Stdout, w.cmd.Stderr = out, out
 	if err := w.cmd.Start(); err != nil {
 		t.Fatal(err)

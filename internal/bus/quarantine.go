@@ -40,8 +40,8 @@ func (x exposure) Error() string { return string(x.kind) + " in the " + x.where 
 const address secret.Kind = "address"
 
 // read returns the event of a delivery, or why it is none that may be handled.
-func read(msg jetstream.Msg, payload []byte, now time.Time) (events.Event, error) {
-	if err := exposed(msg.Subject(), msg.Headers(), payload); err != nil {
+func read(subject string, headers nats.Header, payload []byte, now time.Time) (events.Event, error) {
+	if err := exposed(subject, headers, payload); err != nil {
 		return events.Event{}, err
 	}
 	e, err := events.Decode(payload)
@@ -51,7 +51,7 @@ func read(msg jetstream.Msg, payload []byte, now time.Time) (events.Event, error
 	switch kind := secret.Find(e.Sealed); {
 	case kind != "":
 		return events.Event{}, exposure{kind, "sealed"}
-	case !e.Agrees(msg.Subject()):
+	case !e.Agrees(subject):
 		return events.Event{}, errMisplaced
 	case e.Ahead(now):
 		return e, errAhead

@@ -236,7 +236,7 @@ func (w *worker) handle(msg *message.Message) error {
 var errGivenBack = errors.New("given back")
 
 func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outcome string, err error) {
-	e, err := read(d.msg, payload, time.Now())
+	e, err := read(d.msg.Subject(), d.msg.Headers(), payload, time.Now())
 	if err != nil {
 		return w.refuse(ctx, d, payload, e, err)
 	}

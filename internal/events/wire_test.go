@@ -180,26 +180,3 @@ func TestSubjectsHoldIdsOnly(t *testing.T) {
 		t.Errorf("timers %s, %s", waits, due)
 	}
 }
-
-func FuzzDecode(f *testing.F) {
-	for _, e := range samples() {
-		data, err := events.Encode(e)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		e, err := events.Decode(data)
-		if err != nil {
-			return
-		}
-		again, err := events.Encode(e)
-		if err != nil {
-			t.Fatalf("decoded %q, which cannot be encoded: %v", data, err)
-		}
-		if back, err := events.Decode(again); err != nil || back.ID != e.ID || back.Subject() != e.Subject() {
-			t.Fatalf("%q does not survive a round trip: %v", again, err)
-		}
-	})
-}

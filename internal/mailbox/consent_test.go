@@ -86,3 +86,23 @@ func TestAFindingKeepsWhatAnOperatorNeeds(t *testing.T) {
 		t.Errorf("Found() = %+v, want %+v", got, want)
 	}
 }
+
+func FuzzParseConsent(f *testing.F) {
+	for _, text := range []string{"", "null", "{}", `{"code":"c","verifier":"v","nonce":"n","tenant":"t","redirect_uri":"u"}`, `{"code":7}`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := mailbox.ParseConsent(data)
+		if err != nil {
+			return
+		}
+		again, err := c.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := mailbox.ParseConsent(again)
+		if err != nil || !back.Code.Equal(c.Code) || !back.Verifier.Equal(c.Verifier) || !back.Nonce.Equal(c.Nonce) || back.Tenant != c.Tenant || back.RedirectURI != c.RedirectURI {
+			t.Fatalf("a round trip changes the consent, %v", err)
+		}
+	})
+}

@@ -1,0 +1,56 @@
+package bus
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"kindling/internal/events"
+	"kindling/internal/leg"
+	"kindling/internal/mailbox"
+)
+
+// Read is read, for one header.
+func Read(subject, header, value string, payload []byte, now time.Time) (events.Event, error) {
+	return read(subject, nats.Header{header: {value}}, payload, now)
+}
+
+// Recode decodes a fact of a bucket and encodes it again.
+func Recode(bucket string, box Box, data []byte) ([]byte, error) {
+	switch bucket {
+	case bucketCampaigns:
+		return recode(plainCodec[mailbox.Campaign](), data)
+	case bucketMailboxes:
+		return recode(invitationCodec(box), data)
+	case bucketClaims:
+		return recode(plainCodec[mailbox.Claim](), data)
+	case bucketGrants:
+		return recode(grantCodec(box), data)
+	case bucketRegistrations:
+		return recode(plainCodec[mailbox.Registration](), data)
+	}
+	panic("no bucket " + bucket)
+}
+
+func recode[T any](c codec[T], data []byte) ([]byte, error) {
+	fact, err := c.decode("mb1", data)
+	if err != nil {
+		return nil, err
+	}
+	return c.encode("mb1", fact)
+}
+
+// DecodeLeg is decodeLeg.
+func DecodeLeg(name string, data []byte) (leg.Leg, error) { return decodeLeg(name, data) }
+
+// DecodeTimeline is decodeTimeline.
+func DecodeTimeline(data []byte, now time.Time) time.Time { return decodeTimeline(data, now) }
+
+// DecodeBegan is decodeBegan.
+func DecodeBegan(data []byte) int { return decodeBegan(data) }
+
+// ServerAnswer is serverAnswer.
+func ServerAnswer(data []byte) bool { return serverAnswer(data) }
+
+// WithoutAddress is withoutAddress.
+func WithoutAddress(subject string) string { return withoutAddress(subject) }
