@@ -200,7 +200,7 @@ func (n *secondNet) workerOf(subject string) *worker {
 
 func (w *worker) buryStuck(ctx context.Context, msg stuckMsg) error {
 	d := &delivery{msg: msg, origin: msg.stream + "." + strconv.FormatUint(msg.raw.Sequence, 10)}
-	e, err := read(msg, msg.Data(), time.Now())
+	e, err := read(msg.Subject(), msg.Headers(), msg.Data(), time.Now())
 	if err != nil {
 		_, err = w.refuse(ctx, d, msg.Data(), e, err)
 		return err
