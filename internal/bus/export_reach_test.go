@@ -1,6 +1,19 @@
 package bus
 
-import "time"
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Storing is the memory of a process that knows so many servers.
+func Storing(servers int) (failed, stored func(), ready func() error) {
+	s := newStoring(slog.New(slog.DiscardHandler), servers)
+	saw := func(err error) func() { return func() { s.saw(context.Background(), err, true) } }
+	return saw(nats.ErrNoResponders), saw(nil), s.current
+}
 
 // Silence is the time without an answer.
 type Silence struct{ s silence }

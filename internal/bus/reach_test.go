@@ -102,3 +102,45 @@ func TestAProcessLeavesAServerThatStoresNothing(t *testing.T) {
 		t.Errorf("still connected to %s", now)
 	}
 }
+
+// An edge that is unready for longer than the cluster is away would be an outage of its own.
+func TestAnElectionMakesNobodyUnready(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		failed, stored, ready := bus.Storing(3)
+		for range 9 {
+			failed()
+			if err := ready(); err != nil {
+				t.Fatalf("unready in an election: %v", err)
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Second)
+		failed()
+		if !errors.Is(ready(), bus.ErrNotStoring) {
+			t.Error("ready although nothing was stored for ten seconds")
+		}
+		stored()
+		if err := ready(); err != nil {
+			t.Errorf("unready although it stores: %v", err)
+		}
+		failed()
+		if err := ready(); err != nil {
+			t.Errorf("unready at the first failure after that: %v", err)
+		}
+		time.Sleep(time.Minute)
+		failed()
+		if err := ready(); err != nil {
+			t.Errorf("unready because of a failure a minute ago: %v", err)
+		}
+	})
+}
+
+func TestASingleServerThatDoesNotStoreMakesUnreadyAtOnce(t *testing.T) {
+	t.Parallel()
+	failed, _, ready := bus.Storing(1)
+	failed()
+	if !errors.Is(ready(), bus.ErrNotStoring) {
+		t.Error("ready although nothing is stored")
+	}
+}

@@ -24,17 +24,31 @@ var ErrNotStoring = errors.New("NATS is connected but does not store: is the vol
 // itself: a process that is not ready may get no work that could prove the store.
 const storingMemory = 15 * time.Second
 
+// electionTime is how long a cluster may take to find the next leader of a stream, which takes no publish meanwhile. Were
+// its clients unready at once, a balancer would turn owners away for longer than the cluster does.
+const electionTime = 10 * time.Second
+
 // storing is whether the server stores what this process publishes.
 type storing struct {
-	log *slog.Logger
-	now func() time.Time
+	log   *slog.Logger
+	now   func() time.Time
+	grace time.Duration // how long publishes may fail in a row before it is an alarm
 
 	mu     sync.Mutex
-	failed time.Time // of the last publish that was not stored; zero: it was
+	since  time.Time // of the first publish in a row that was not stored
+	failed time.Time // of the last one; zero: it was stored
+	told   bool
 	cause  error
 }
 
-func newStoring(log *slog.Logger) *storing { return &storing{log: log, now: time.Now} }
+// newStoring returns the memory of a process that knows so many servers.
+func newStoring(log *slog.Logger, servers int) *storing {
+	s := &storing{log: log, now: time.Now}
+	if servers > 1 {
+		s.grace = electionTime
+	}
+	return s
+}
 
 // saw takes in how a publish ended. connected tells a server that is silent from one that is gone.
 func (s *storing) saw(ctx context.Context, err error, connected bool) {
@@ -43,25 +57,29 @@ func (s *storing) saw(ctx context.Context, err error, connected bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := !s.failed.IsZero()
 	if err == nil {
-		s.failed, s.cause = time.Time{}, nil
-		if before {
+		if s.told {
 			s.log.InfoContext(ctx, "store_takes_again")
 		}
+		s.failed, s.cause, s.told = time.Time{}, nil, false
 		return
 	}
-	s.failed, s.cause = s.now(), err
-	if !before {
+	now := s.now()
+	if s.failed.IsZero() || now.Sub(s.failed) > storingMemory {
+		s.since, s.told = now, false
+	}
+	s.failed, s.cause = now, err
+	if !s.told && now.Sub(s.since) >= s.grace {
+		s.told = true
 		s.log.ErrorContext(ctx, "store_does_not_take", "error", err, "remedy", "free space on the server's volume, then restart nats-server")
 	}
 }
 
-// current is why the process is not ready; nil when the last publish was stored, or long ago.
+// current is why the process is not ready; nil when the last publish was stored, or long ago, or the alarm is not due.
 func (s *storing) current() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failed.IsZero() || s.now().Sub(s.failed) > storingMemory {
+	if !s.told || s.now().Sub(s.failed) > storingMemory {
 		return nil
 	}
 	return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrNotStoring, s.cause)
