@@ -2,9 +2,9 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,8 +46,10 @@ const (
 	defaultRestorePerSecond = 500
 	// restoreRetry is how long a walk that was cut off by the store waits.
 	restoreRetry = 30 * time.Second
-	// requestsPerLook is what a look at a mailbox costs, about.
-	requestsPerLook = 8
+	// requestsPerLook is what a look at a mailbox and at the streams costs, about; requestsForFacts what it costs to see
+	// that a mailbox is registered, as most are.
+	requestsPerLook  = 8
+	requestsForFacts = 2
 	// suspectsAtOnce bounds the mailboxes that wait for their second look.
 	suspectsAtOnce = 1000
 	// codesOfInterest is how far back lost codes are looked for. Their mailboxes are seen as lost without it.
@@ -70,32 +72,6 @@ func (b *Bus) grantsRestorer(cfg RestoreConfig) *restorer {
 
 func (b *Bus) registrationsRestorer(cfg RestoreConfig) *restorer {
 	return b.restorer("registrations", cfg, walk{bucketRegistrations, 0, registrationOpen})
-}
-
-// walk is a way through the facts of one bucket, oldest first.
-type walk struct {
-	bucket string
-	back   time.Duration           // how far it goes back; 0: to the beginning
-	open   func(value []byte) bool // whether the fact alone leaves open that an event is due
-}
-
-func codeAnswered(value []byte) bool {
-	var c mailbox.Claim
-	if err := json.Unmarshal(value, &c); err != nil {
-		return false
-	}
-	latest, answered := c.Latest()
-	return answered && latest.CodeHash != ""
-}
-
-func grantOpen(value []byte) bool {
-	var g storedGrant
-	return json.Unmarshal(value, &g) == nil && (g.Tokens != nil || g.Phase == mailbox.GrantRedeeming)
-}
-
-func registrationOpen(value []byte) bool {
-	var r mailbox.Registration
-	return json.Unmarshal(value, &r) == nil && r.Phase != mailbox.Registered
 }
 
 // restorer walks the facts and restores what is lost.
@@ -195,37 +171,20 @@ func (r *restorer) walk(ctx context.Context, w walk) error {
 	return nil
 }
 
-// firstSince finds the first message that is not older than t.
-func firstSince(ctx context.Context, stream jetstream.Stream, filter string, t time.Time) (uint64, error) {
-	low, high := stream.CachedInfo().State.FirstSeq, stream.CachedInfo().State.LastSeq+1
-	for low < high {
-		mid := low + (high-low)/2
-		msg, err := stream.GetMsg(ctx, mid, jetstream.WithGetMsgSubject(filter))
-		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound):
-			high = mid
-		case err != nil:
-			return 0, fmt.Errorf("search by time: %w: %w", ErrUnavailable, err)
-		case msg.Time.Before(t):
-			low = msg.Sequence + 1
-		default:
-			high = mid
-		}
-	}
-	return low, nil
-}
-
 // look remembers a mailbox whose event is nowhere, for the second look.
 func (r *restorer) look(ctx context.Context, id mailbox.ID) error {
-	if err := r.spend(ctx, requestsPerLook); err != nil {
+	if err := r.spend(ctx, requestsForFacts); err != nil {
 		return err
 	}
 	loss, err := r.cfg.Half.Lost(ctx, id)
 	if err != nil {
 		return r.skip(ctx, id, err)
 	}
-	if !loss.Missing() {
-		return nil
+	if loss.Asked {
+		err = r.spend(ctx, requestsPerLook-requestsForFacts)
+	}
+	if err != nil || !loss.Missing() || slices.Contains(r.suspects, id) {
+		return err // a mailbox may be met in two buckets
 	}
 	if r.suspects = append(r.suspects, id); len(r.suspects) < suspectsAtOnce {
 		return nil

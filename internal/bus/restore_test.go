@@ -425,6 +425,31 @@ func TestFactsThatMovedLatelyAreLeftAlone(t *testing.T) {
 	}
 }
 
+// inStep lets nobody publish before all have found the same loss.
+type inStep struct {
+	bus.Half
+
+	mu      *sync.Mutex
+	arrived map[string]chan struct{} // by mailbox; full when all are there
+}
+
+func (h inStep) Mend(ctx context.Context, id mailbox.ID) (handlers.Loss, error) {
+	loss, err := h.Half.Mend(ctx, id)
+	h.mu.Lock()
+	if h.arrived[id] == nil {
+		h.arrived[id] = make(chan struct{}, atOnce)
+	}
+	all := h.arrived[id]
+	h.mu.Unlock()
+	all <- struct{}{}
+	for tick := time.NewTicker(time.Millisecond); len(all) < atOnce && ctx.Err() == nil; {
+		<-tick.C
+	}
+	return loss, err
+}
+
+const atOnce = 4
+
 func TestTwoThatRestoreAtOnceLeaveOneEvent(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -441,12 +466,13 @@ func TestTwoThatRestoreAtOnceLeaveOneEvent(t *testing.T) {
 	if err := bus.Purge(t.Context(), f.bus, "REGISTER", ""); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 8)
+	done := make(chan error, 2*atOnce)
+	step := inStep{mu: &sync.Mutex{}, arrived: map[string]chan struct{}{}}
 	for i := range cap(done) {
 		half := []string{"grants", "registrations"}[i%2]
-		go func() {
-			done <- bus.RestoreOnce(context.Background(), f.bus, half, fmt.Sprint("lease", i), f.config(half, time.Millisecond))
-		}()
+		cfg := f.config(half, time.Millisecond)
+		cfg.Half = inStep{cfg.Half, step.mu, step.arrived}
+		go func() { done <- bus.RestoreOnce(t.Context(), f.bus, half, fmt.Sprint("lease", i), cfg) }()
 	}
 	for range cap(done) {
 		if err := receive(t, done, "walk"); err != nil {

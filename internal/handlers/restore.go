@@ -22,6 +22,7 @@ type Stored interface {
 type Loss struct {
 	Due   mailbox.Due
 	Event events.Event // to be published, or to be kept in the dead letter; of no kind when no event can help
+	Asked bool         // whether the streams were asked, which is what a look costs most for
 }
 
 // Missing tells whether anything is.
@@ -42,15 +43,15 @@ func (s search) find(ctx context.Context, inv mailbox.Invitation, due mailbox.Du
 	}
 	waiting, err := s.stored.Waiting(ctx, inv.ID)
 	if err != nil || waiting {
-		return Loss{}, err
+		return Loss{Asked: true}, err
 	}
 	if due.Remedy == mailbox.RestoreLetter {
 		buried, err := s.stored.Buried(ctx, inv.ID, due.Since)
 		if err != nil || buried || due.Finding == nil {
-			return Loss{}, err
+			return Loss{Asked: true}, err
 		}
 	}
-	return Loss{Due: due, Event: reissued(inv, due, s.now)}, nil
+	return Loss{Due: due, Event: reissued(inv, due, s.now), Asked: true}, nil
 }
 
 // reissued makes the lost event anew. Its id derives from the facts that ask for it: until they move, every run makes the
