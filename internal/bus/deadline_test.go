@@ -177,7 +177,7 @@ func (m *deadlineModel) run(t *testing.T) int {
 	t.Helper()
 	b := bustest.New(t)
 	m.dies = make(map[string]time.Time)
-	invitations, grants := b.Invitations(openBox{}), b.Grants(openBox{})
+	invitations, grants := b.Invitations(maskBox{}), b.Grants(maskBox{})
 	codes := make([]events.Event, len(m.arrivals))
 	for i := range codes {
 		id := fmt.Sprintf("mb%022d", i)
@@ -189,7 +189,7 @@ func (m *deadlineModel) run(t *testing.T) int {
 	serve(t, b, bus.ServeConfig{}, bus.Lane{
 		Lane: events.Code, Leg: "main", Window: m.window, Policy: bus.Policy{Attempts: 1 << 20, Base: time.Second, Cap: 6 * time.Second, Crashes: 5, Nak: true},
 		Handler: handlers.RedeemCode{
-			Invitations: invitations, Grants: grants, Codes: openBox{}, Microsoft: m, Times: handlers.NewRedeemTimes(), Owner: "w1", Now: time.Now,
+			Invitations: invitations, Grants: grants, Codes: maskBox{}, Microsoft: m, Times: handlers.NewRedeemTimes(), Owner: "w1", Now: time.Now,
 		},
 	})
 	began := time.Now()
@@ -240,15 +240,12 @@ func (m *deadlineModel) arrive(t *testing.T, i int) events.Event {
 		t.Fatal(err)
 	}
 	e.ID = events.New(e.Kind, mailbox.CodeSeed(e.Mailbox, e.Attempt, mailbox.Hash(e.Mailbox)), e.At).ID
-	e.Sealed, e.Deadline = plain, e.At.Add(mailbox.CodeLife)
+	e.Deadline = e.At.Add(mailbox.CodeLife)
+	if e.Sealed, err = (maskBox{}).Seal(plain, mailbox.SealedCodeContext(e.Mailbox, e.Attempt)); err != nil {
+		t.Fatal(err)
+	}
 	m.mu.Lock()
 	m.dies[e.Mailbox] = e.Deadline.Add(-m.early)
 	m.mu.Unlock()
 	return e
 }
-
-// openBox seals nothing.
-type openBox struct{}
-
-func (openBox) Seal(plain []byte, _ string) ([]byte, error)  { return plain, nil }
-func (openBox) Open(sealed []byte, _ string) ([]byte, error) { return sealed, nil }

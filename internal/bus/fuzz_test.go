@@ -89,7 +89,7 @@ func FuzzRecords(f *testing.F) {
 		for bucket := range buckets {
 			f.Add(uint8(bucket), data)
 		}
-		if _, err := bus.Recode(buckets[i], openBox{}, data); err != nil {
+		if _, err := bus.Recode(buckets[i], plainBox{}, data); err != nil {
 			f.Fatalf("the seed of %s is refused: %v", buckets[i], err)
 		}
 	}
@@ -102,11 +102,11 @@ func FuzzRecords(f *testing.F) {
 		bucket := buckets[int(which)%len(buckets)]
 		var first []byte
 		var err error
-		bounded(t, data, func() { first, err = bus.Recode(bucket, openBox{}, data) })
+		bounded(t, data, func() { first, err = bus.Recode(bucket, plainBox{}, data) })
 		if err != nil {
 			return
 		}
-		second, err := bus.Recode(bucket, openBox{}, first)
+		second, err := bus.Recode(bucket, plainBox{}, first)
 		if err != nil {
 			t.Fatalf("%s: %q is stored as %q, which is refused: %v", bucket, data, first, err)
 		}
