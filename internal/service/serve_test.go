@@ -20,9 +20,12 @@ func running(t *testing.T, handler http.Handler, bound time.Duration) (string, c
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	t.Cleanup(stop)
-	outcome := make(chan error, 1)
-	go func() { outcome <- serve(ctx, NewHTTPServer(handler), ln, bound) }()
+	outcome, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		outcome <- serve(ctx, NewHTTPServer(handler), ln, bound)
+	}()
+	t.Cleanup(func() { stop(); <-ended })
 	return "http://" + ln.Addr().String(), stop, outcome
 }
 

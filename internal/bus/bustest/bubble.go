@@ -40,7 +40,7 @@ func OneBubble(t *testing.T, f func(t *testing.T)) {
 // program, and a bubble's timer must not be used outside it.
 func Alone(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
-	if os.Getenv(insideBubble) == t.Name() { //nolint:forbidigo // a test, and its own process
+	if os.Getenv(insideBubble) == t.Name() {
 		f(t)
 		return
 	}
@@ -50,7 +50,7 @@ func Alone(t *testing.T, f func(t *testing.T)) {
 	}
 	run := exec.CommandContext(t.Context(), program, "-test.run", exactly(t.Name()), "-test.v") //nolint:gosec // this very program
 	run.Args = append(run.Args, slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool { return !strings.HasPrefix(arg, "-rapid.") })...)
-	run.Env = append(os.Environ(), insideBubble+"="+t.Name()) //nolint:forbidigo // as above
+	run.Env = append(os.Environ(), insideBubble+"="+t.Name())
 	said, err := run.CombinedOutput()
 	for line := range strings.Lines(string(said)) {
 		if !chatter.MatchString(line) {
