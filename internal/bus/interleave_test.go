@@ -31,7 +31,7 @@ import (
 // mailbox is posted after it was registered or while it may exist.
 func TestNothingIsSilentAndNothingHappensTwice(t *testing.T) { //nolint:paralleltest // bubbles are busy
 	bustest.Alone(t, func(t *testing.T) { //nolint:thelper // the test itself
-		histories(t, 40/scale)
+		histories(t, 24/scale)
 		registered := 0
 		rapid.Check(t, func(r *rapid.T) {
 			script := rapid.SliceOfN(rapid.Custom(drawStep), steps, steps).Draw(r, "script")
