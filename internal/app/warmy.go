@@ -64,8 +64,8 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		})
 }
 
-// windows bounds the registrations under way: all processes together hold at most half a minute's budget, so that no
-// intent waits for its turn longer than its lease (mailbox.PostLease).
+// windows bounds the registrations under way: all processes together hold at most half a minute's budget. More would
+// only wait in a worker instead of in the stream, with tokens that grow old there.
 func windows(callsPerMinute int) (window, fleet int) {
 	if callsPerMinute <= 0 {
 		return 128, 512

@@ -16,11 +16,11 @@ import (
 // for nothing. So acknowledgements are confirmed, as DoubleAck does it, but neither with a goroutine nor with an answer
 // each. The server works off one connection's acknowledgements for one consumer in their order: its answer to one
 // confirms all that were sent before it. So one answer is awaited at a time; what is acknowledged meanwhile is
-// sent plainly, and confirmed by the next answer. Only an election between two acknowledgements escapes this: then a
-// few messages come back.
+// sent plainly, and confirmed by the next answer. After a reconnect everything unconfirmed is sent again first. Only an
+// election between two acknowledgements escapes this: then a few messages come back.
 
 const (
-	// ackAgain is how long an answer may take before everything unconfirmed is sent again.
+	// ackAgain is how long an answer may take before what it confirms is sent again.
 	ackAgain = 2 * time.Second
 	// ackFor is how long it is sent again. Then the server has delivered the messages to somebody else.
 	ackFor = ackWait
@@ -129,6 +129,7 @@ type ackLine struct {
 	round uint64      // of the awaited answer
 	since time.Time   // the answer is awaited
 	sent  time.Time   // the question was sent last
+	conns uint64      // reconnects before held was sent
 }
 
 // send acknowledges d. Its place in the window is free once the server has confirmed it, or when there is no hope left.
@@ -149,11 +150,21 @@ func (l *ackLine) plain(d *delivery) { _ = l.acks.nc.Publish(d.msg.Reply(), nil)
 
 // ask acknowledges the last one with an answer, which confirms all; l.mu is held.
 func (l *ackLine) ask(now time.Time) {
-	if l.asked == 0 {
-		l.since = now
+	if conns := l.acks.nc.Stats().Reconnects; conns != l.conns {
+		l.conns = conns
+		for _, d := range l.held[:len(l.held)-1] {
+			l.plain(d)
+		}
 	}
-	l.asked, l.sent = len(l.held), now
+	l.asked, l.since = len(l.held), now
 	l.round++
+	l.question(now)
+}
+
+// question sends the last acknowledgement of this round. It may be sent again: whichever answer comes, the round is
+// confirmed.
+func (l *ackLine) question(now time.Time) {
+	l.sent = now
 	address := l.acks.prefix + l.id + "." + strconv.FormatUint(l.round, 36)
 	_ = l.acks.nc.PublishRequest(l.held[l.asked-1].msg.Reply(), address, nil)
 }
@@ -188,10 +199,10 @@ func (l *ackLine) again(now time.Time) {
 		l.giveUp(errAckLost)
 		return
 	}
-	for _, d := range l.held[:len(l.held)-1] {
+	for _, d := range l.held[:l.asked-1] {
 		l.plain(d)
 	}
-	l.ask(now)
+	l.question(now)
 	l.mu.Unlock()
 }
 

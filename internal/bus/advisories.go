@@ -257,14 +257,11 @@ func (n *secondNet) sweepConsumer(ctx context.Context, stream string, cfg jetstr
 		return err
 	}
 	for _, seq := range confirmed {
-		if !slices.Contains(suspects, seq) {
-			continue
-		}
-		if err := n.rescue(ctx, stream, seq, "stuck"); err != nil {
-			return err
+		if slices.Contains(suspects, seq) { // one that cannot be rescued must not keep the others stuck
+			err = errors.Join(err, n.rescue(ctx, stream, seq, "stuck"))
 		}
 	}
-	return nil
+	return err
 }
 
 // stuck lists messages that the consumer has behind it and that are there all the same: on a work queue an

@@ -248,3 +248,39 @@ func TestWhatIsStuckAndNoEventIsBuriedToo(t *testing.T) {
 		t.Errorf("letters: %+v", letters)
 	}
 }
+
+// The sweep finds two stuck messages. The first is of a newer version and stays; the second must be rescued all the same.
+func TestOneStuckMessageOfANewerVersionDoesNotKeepTheOthersStuck(t *testing.T) {
+	t.Parallel()
+	b, h := bustest.New(t), dying()
+	lane := registerLane(h)
+	consumersOf(t, b, lane, "REGISTER", "register-main")
+	if err := bus.PublishRaw(t.Context(), b, "kindling.register.main.s1.mb0", []byte(`{"v":2,"id":"x"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Publish(t.Context(), event(events.RegistrationRequested, "mb1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := bus.LimitByHand(t.Context(), b, "REGISTER", "register-main", 2, 200*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	taken := 0
+	eventually(t, "the server gives up", func() bool {
+		n, err := bus.TakeAndForget(t.Context(), b, "REGISTER", "register-main")
+		taken += n
+		return err == nil && taken == 4
+	})
+	eventually(t, "nothing is delivered any more", func() bool {
+		n, err := bus.TakeAndForget(t.Context(), b, "REGISTER", "register-main")
+		return err == nil && n == 0
+	})
+	if err := bus.LimitByHand(t.Context(), b, "REGISTER", "register-main", -1, bus.AckWait); err != nil {
+		t.Fatal(err)
+	}
+	if err := bus.SweepOnce(t.Context(), b, bus.ServeConfig{}, lane); err == nil {
+		t.Error("the sweep does not say that it left something")
+	}
+	if letters := deadLetters(t, b); len(letters) != 1 {
+		t.Errorf("%d dead letters after a sweep: mb1 is stuck behind a message of a newer version", len(letters))
+	}
+}

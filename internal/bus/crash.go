@@ -18,38 +18,55 @@ import (
 // freeDeliveries are handled without this book-keeping, which costs two writes.
 const freeDeliveries = 2
 
-// begin writes down that e's handling begins. crashed tells that it has begun and never ended too often; end crosses
-// the beginning out. When the book cannot be written, the event is handled all the same.
-func (w *worker) begin(ctx context.Context, d *delivery, e events.Event) (crashed bool, end func()) {
-	nothing := func() {}
+// book is what is written of one handling's beginning.
+type book struct {
+	worker   *worker
+	event    events.Event
+	kv       kv
+	revision uint64 // of what is written; 0: nothing
+	release  func() // of the suspects' turn
+	crashed  bool   // handlings of this event have begun and never ended too often
+}
+
+// begin writes down that e's handling begins. When the book cannot be written, the event is handled all the same.
+func (w *worker) begin(ctx context.Context, d *delivery, e events.Event) *book {
+	b := &book{worker: w, event: e, kv: kv{w.bus, bucketControl}, release: func() {}}
 	if w.lane.Policy.Crashes == 0 || d.deliveries <= freeDeliveries {
-		return false, nothing
+		return b
 	}
-	book, key := kv{w.bus, bucketControl}, "began."+string(w.lane.Lane)+"."+e.ID
-	data, revision, err := book.get(ctx, key)
+	key := "began." + string(w.lane.Lane) + "." + e.ID
+	data, revision, err := b.kv.get(ctx, key)
 	if err != nil {
-		return false, nothing
+		return b
 	}
 	began := decodeBegan(data)
 	release, err := w.alone(ctx, began > 0)
 	if err != nil {
-		return false, nothing
+		return b
 	}
-	cross := func(revision uint64) func() {
-		return func() {
-			defer release()
-			if err := book.remove(context.WithoutCancel(ctx), revision); err != nil {
-				w.warn(ctx, "beginning_not_crossed_out", e, err)
-			}
-		}
-	}
+	b.release = release
 	if began+freeDeliveries >= w.lane.Policy.Crashes {
-		return true, cross(revision)
+		b.revision, b.crashed = revision, true
+		return b
 	}
-	if revision, err = book.put(ctx, key, []byte(strconv.Itoa(began+1)), revision); err != nil {
-		return false, release
+	if revision, err = b.kv.put(ctx, key, []byte(strconv.Itoa(began+1)), revision); err == nil {
+		b.revision = revision
 	}
-	return false, cross(revision)
+	return b
+}
+
+// crossOut says that the handling has ended.
+func (b *book) crossOut(ctx context.Context) { b.close(ctx, true) }
+
+// close ends the turn and, if the beginning is done with, forgets it.
+func (b *book) close(ctx context.Context, done bool) {
+	defer b.release()
+	if !done || b.revision == 0 {
+		return
+	}
+	if err := b.kv.remove(context.WithoutCancel(ctx), b.revision); err != nil {
+		b.worker.warn(ctx, "beginning_not_crossed_out", b.event, err)
+	}
 }
 
 // alone waits until no other suspect is being handled by this process. It is for suspects only: redeliveries are common,

@@ -18,6 +18,7 @@ type gate struct {
 	mu       sync.Mutex
 	current  leg.Leg
 	revision uint64        // of current in the control bucket
+	takes    uint64        // how often current was set
 	changed  chan struct{} // closed and replaced at every change
 	probing  bool          // a delivery of this process is the probe
 	breaker  *breaker
@@ -48,20 +49,43 @@ func (g *gate) take(l leg.Leg, revision uint64) {
 		g.breaker = newBreaker(g.name) // what was counted before the hold says nothing about the time after it
 	}
 	g.current, g.revision = l, revision
+	g.takes++
 	close(g.changed)
 	g.changed = make(chan struct{})
 }
 
-// load takes over what is stored, be it older than what is known: after a restore it is.
-func (g *gate) load(ctx context.Context) (leg.Leg, uint64, error) {
-	current, revision, err := g.legs.load(ctx, g.name)
-	if err != nil {
-		return leg.Leg{}, 0, err
+// loadTries bounds the reads of a leg that changes all the time.
+const loadTries = 5
+
+// load takes over what is stored, be it older than what is known: after a restore it is. An answer that was overtaken by
+// news while it was on its way is no truth any more, and is asked for again.
+func (g *gate) load(ctx context.Context) (stored leg.Leg, revision uint64, err error) {
+	for range loadTries {
+		before := g.news()
+		if stored, revision, err = g.legs.load(ctx, g.name); err != nil {
+			return leg.Leg{}, 0, err
+		}
+		if g.takeUnless(before, stored, revision) {
+			break
+		}
 	}
+	return stored, revision, nil
+}
+
+func (g *gate) news() uint64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.take(current, revision)
-	return current, revision, nil
+	return g.takes
+}
+
+func (g *gate) takeUnless(before uint64, stored leg.Leg, revision uint64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.takes != before {
+		return false
+	}
+	g.take(stored, revision)
+	return true
 }
 
 // enter returns when a delivery may be handled, or when ctx ends. probe tells that it is let through to find out

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"kindling/internal/events"
 	"kindling/internal/handlers"
 )
 
@@ -44,11 +45,12 @@ func (l *lease) take(ctx context.Context, every time.Duration) (wait time.Durati
 		stored = storedLease{} // what is unreadable is nobody's
 	}
 	now := time.Now()
-	if held := stored.Until.Sub(now); held > 0 {
+	// What lies further ahead than clocks may differ was written by a clock that was wrong: it must stop nobody.
+	if held := stored.Until.Sub(now); held > 0 && held <= leaseFor+events.ClockSkew {
 		return min(held, leaseFor) + time.Second, nil
 	}
-	if wait := stored.Done.Add(every).Sub(now); wait > 0 {
-		return min(wait, every), nil // a clock that was wrong must not stop it for good
+	if wait := stored.Done.Add(every).Sub(now); wait > 0 && wait <= every+events.ClockSkew {
+		return min(wait, every), nil
 	}
 	l.revision = revision
 	err = l.put(ctx, storedLease{Owner: l.owner, Until: now.Add(leaseFor).UTC(), Done: stored.Done})

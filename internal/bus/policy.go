@@ -63,9 +63,9 @@ func (p Policy) Decide(e events.Event, err error, failed int, now time.Time, jit
 		return Decision{Verdict: Bury}
 	case p.MaxAge > 0 && due.After(later(e.At, e.Renewed).Add(p.MaxAge)):
 		return Decision{Verdict: Bury}
-	case !e.Deadline.IsZero() && due.After(e.Deadline):
+	case now.Before(e.Deadline) && due.After(e.Deadline):
 		// Not before the deadline: the handler sees it pass and says so in its own words.
-		return Decision{Verdict: Retry, Delay: max(0, e.Deadline.Sub(now))}
+		return Decision{Verdict: Retry, Delay: e.Deadline.Sub(now)}
 	}
 	return Decision{Verdict: Retry, Delay: delay}
 }

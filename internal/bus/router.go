@@ -58,6 +58,8 @@ const (
 	defaultHoldFor = time.Minute
 	// republishDelay is how long an input waits whose follow-up could not be stored.
 	republishDelay = 2 * time.Second
+	// secondCopyDelay is how long a second delivery of a message waits while the first one is handled here.
+	secondCopyDelay = 5 * time.Second
 	// concludeTime bounds the storing of what a handler concluded.
 	concludeTime = 15 * time.Second
 )
@@ -236,6 +238,10 @@ func (w *worker) handle(msg *message.Message) error {
 var errGivenBack = errors.New("given back")
 
 func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outcome string, err error) {
+	if !d.claim() {
+		d.nakAfter(secondCopyDelay)
+		return "left", errGivenBack
+	}
 	e, err := read(d.msg.Subject(), d.msg.Headers(), payload, time.Now())
 	if err != nil {
 		return w.refuse(ctx, d, payload, e, err)
@@ -246,30 +252,54 @@ func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outc
 			d.nakAfter(0) // the process stops: another one may have it at once
 			return "left", errGivenBack
 		}
-		follow, seen, err := w.attempt(ctx, d, e)
-		cut := err != nil && ctx.Err() != nil // by the end of the drain: no failure of the event
-		decision := w.decide(d, e, err, seen, cut)
-		if decision.Verdict == Hold {
-			w.hold(ctx, e, err, decision.Delay)
-		}
-		if probe {
-			w.warn(ctx, "probe_not_ended", e, w.gate.probed(context.WithoutCancel(ctx), seen.Answered(), decision.Verdict == Hold))
-		}
-		if cut {
-			return "left", errGivenBack
-		}
-		if decision.Verdict != Hold {
-			return w.obey(ctx, d, payload, e, follow, err, decision)
+		outcome, err, again := w.once(ctx, d, payload, e, probe)
+		if !again {
+			return outcome, err
 		}
 	}
 }
 
+// once handles the event once and does what the policy says. again tells that its leg is held: nothing was counted.
+func (w *worker) once(ctx context.Context, d *delivery, payload []byte, e events.Event, probe bool) (outcome string, err error, again bool) {
+	book := w.begin(ctx, d, e)
+	follow, seen, err := w.attempt(ctx, book, e)
+	cut := err != nil && ctx.Err() != nil // by the end of the drain: no failure of the event
+	decision := w.judge(ctx, d, e, err, seen, cut, probe)
+	if !book.crashed { // a crash loop stays in the book until it is buried
+		book.crossOut(ctx)
+	}
+	switch {
+	case cut:
+		return "left", errGivenBack, false
+	case decision.Verdict == Hold:
+		return "", nil, true
+	}
+	outcome, err = w.obey(ctx, d, payload, e, follow, err, decision)
+	if book.crashed {
+		book.close(ctx, outcome == "dead")
+	}
+	return outcome, err, false
+}
+
+// judge decides, holds the leg if it comes to that, and ends a probe, whatever happens.
+func (w *worker) judge(ctx context.Context, d *delivery, e events.Event, err error, seen *leg.Witness, cut, probe bool) Decision {
+	held := false
+	if probe {
+		defer func() {
+			w.warn(ctx, "probe_not_ended", e, w.gate.probed(context.WithoutCancel(ctx), seen.Answered(), held))
+		}()
+	}
+	decision := w.decide(d, e, err, seen, cut)
+	if held = decision.Verdict == Hold; held {
+		w.hold(ctx, e, err, decision.Delay)
+	}
+	return decision
+}
+
 // attempt runs the handler once, unless the event has killed its workers before. seen tells how the dependency answered.
-func (w *worker) attempt(ctx context.Context, d *delivery, e events.Event) ([]events.Event, *leg.Witness, error) {
+func (w *worker) attempt(ctx context.Context, book *book, e events.Event) ([]events.Event, *leg.Witness, error) {
 	ctx, seen := leg.Watch(ctx)
-	crashed, end := w.begin(ctx, d, e)
-	defer end()
-	if crashed {
+	if book.crashed {
 		return nil, seen, crashLoop()
 	}
 	follow, err := w.invoke(ctx, e)

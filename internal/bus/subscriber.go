@@ -20,6 +20,8 @@ const (
 	pullHeartbeat = time.Second
 	// progressEvery is how often the server is told that a held message is still being worked on.
 	progressEvery = 5 * time.Second
+	// handBackDelay is how long what a stopping process gives back waits: until the server knows that it asks no more.
+	handBackDelay = 500 * time.Millisecond
 	// leastPrefetch keeps nats.go's pull loop away from the sizes at which it stalls.
 	leastPrefetch = 16
 )
@@ -53,6 +55,7 @@ type delivery struct {
 
 	delay  atomic.Int64 // of the nak, in nanoseconds
 	done   atomic.Bool  // settled: whoever comes first settles
+	only   bool         // the one delivery of its message that this process handles
 	owner  *subscription
 	place  int                // in the owner's window
 	cancel context.CancelFunc // of the message's context; nil when it ends with the subscription's work
@@ -95,11 +98,23 @@ func (d *delivery) settle(acked bool) {
 	d.release(d.msg.NakWithDelay(max(time.Duration(d.delay.Load()), 100*time.Millisecond)))
 }
 
+// claim tells whether d is the only delivery of its message in this process. A second one comes when the server thinks
+// the first one lost: its ack wait ended unseen, or its consumer was made anew. A lease in a fact holds off other
+// processes only, so both at work here could send one code twice.
+func (d *delivery) claim() bool {
+	_, taken := d.owner.sub.Bus.inHand.LoadOrStore(d.origin, nil)
+	d.only = !taken
+	return d.only
+}
+
 // release gives the delivery's place in the window free.
 func (d *delivery) release(err error) {
 	s := d.owner
 	if err != nil {
 		s.sub.Bus.log.Warn("settle_failed", "error", err) // the message comes back after its ack wait
+	}
+	if d.only {
+		s.sub.Bus.inHand.Delete(d.origin)
 	}
 	if d.cancel != nil {
 		d.cancel()
@@ -260,7 +275,7 @@ func (s *subscription) run(cons jetstream.Consumer, consuming jetstream.ConsumeC
 		}
 	}
 	if consuming != nil {
-		consuming.Stop()
+		consuming.Drain() // what lies ready passes take, which gives it back
 		<-consuming.Closed()
 	}
 	s.sending.Lock()
@@ -317,14 +332,14 @@ func (s *subscription) take(msg jetstream.Msg) {
 	s.sending.RLock()
 	defer s.sending.RUnlock()
 	if s.ended || s.ctx.Err() != nil {
-		_ = msg.Nak()
+		_ = msg.NakWithDelay(handBackDelay)
 		return
 	}
 	var place int
 	select {
 	case place = <-s.places:
 	case <-s.ctx.Done():
-		_ = msg.Nak()
+		_ = msg.NakWithDelay(handBackDelay)
 		return
 	}
 	m, d := s.wrap(msg)

@@ -40,7 +40,7 @@ const (
 	maxMessage = 64 << 10
 	// dedupeWindow is how long a stream recognises a repeated message id. It is an optimisation: the facts are the guarantee.
 	dedupeWindow = 10 * time.Minute
-	// ackWait is how long the server waits for a sign of life of a delivery. Every held message gives one each second.
+	// ackWait is how long the server waits for a sign of life of a delivery. Every message in a window gives one every 5 s.
 	ackWait = 30 * time.Second
 )
 
