@@ -90,9 +90,10 @@ func (g *gate) takeUnless(before uint64, stored leg.Leg, revision uint64) bool {
 
 // enter returns when a delivery may be handled, or when ctx ends. probe tells that it is let through to find out
 // whether the leg is back: the caller must then call probed.
-func (g *gate) enter(ctx context.Context) (probe bool, err error) {
+// A lane with patience leaves the probe to others for so long.
+func (g *gate) enter(ctx context.Context, patience time.Duration) (probe bool, err error) {
 	for {
-		wait, changed, open := g.look()
+		wait, changed, open := g.look(patience)
 		if open {
 			return false, ctx.Err()
 		}
@@ -115,7 +116,7 @@ func (g *gate) enter(ctx context.Context) (probe bool, err error) {
 }
 
 // look tells whether the gate is open, and if not, how long it is shut for certain.
-func (g *gate) look() (wait time.Duration, changed <-chan struct{}, open bool) {
+func (g *gate) look(patience time.Duration) (wait time.Duration, changed <-chan struct{}, open bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -124,7 +125,7 @@ func (g *gate) look() (wait time.Duration, changed <-chan struct{}, open bool) {
 	case g.current.Until.IsZero(), g.probing:
 		return forever, g.changed, false
 	}
-	return g.current.Until.Sub(g.legs.now()), g.changed, false
+	return g.current.Until.Sub(g.legs.now()) + patience, g.changed, false
 }
 
 // claim makes the caller's delivery the probe of the whole fleet.

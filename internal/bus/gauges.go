@@ -80,7 +80,7 @@ func (g *Gauges) Read(ctx context.Context) (Figures, error) {
 		return Figures{}, err
 	}
 	for _, l := range slices.Concat(lanes...) {
-		if open[legOf(l.Lane, l.Leg)] {
+		if !slices.ContainsFunc(legsOf(l.Lane, l.Leg), func(name string) bool { return !open[name] }) {
 			l.Ready = l.Pending
 		}
 		f.Lanes = append(f.Lanes, l)
@@ -115,8 +115,10 @@ func (g *Gauges) shares() []share {
 func (g *Gauges) legNames() []string {
 	var names []string
 	for _, s := range g.shares() {
-		if name := legOf(s.lane, s.leg); !slices.Contains(names, name) {
-			names = append(names, name)
+		for _, name := range legsOf(s.lane, s.leg) {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
 		}
 	}
 	return names

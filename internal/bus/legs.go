@@ -56,6 +56,8 @@ func consumers(name string) [][2]string {
 			{streamRefresh, "refresh-" + which},
 			{streamTokenTimers, "due-refresh-" + which},
 		}
+	case "refresh":
+		return consumers(leg.Name("microsoft", which))[1:]
 	case "warmy":
 		return [][2]string{
 			{streamRegister, "register-" + which},
@@ -70,7 +72,7 @@ func consumers(name string) [][2]string {
 func (l Legs) List(ctx context.Context) ([]leg.Leg, error) {
 	var names []string
 	for _, source := range []struct{ stream, prefix, kind string }{
-		{streamCode, "code-", "microsoft"}, {streamRegister, "register-", "warmy"},
+		{streamCode, "code-", "microsoft"}, {streamRefresh, "refresh-", "refresh"}, {streamRegister, "register-", "warmy"},
 	} {
 		stream, err := l.bus.stream(ctx, source.stream)
 		if err != nil {
@@ -226,19 +228,27 @@ func (l Legs) apply(ctx context.Context, stored leg.Leg, revision uint64) error 
 	return nil
 }
 
-// tell brings the consumers of a leg in step with it. A pause is never longer than longestPause.
+// tell brings the consumers of a leg in step with it, and with the other leg that has a say in some of them. A pause is never
+// longer than longestPause.
 func (l Legs) tell(ctx context.Context, stored leg.Leg) error {
-	now := l.now()
-	until := now.Add(longestPause)
-	if !stored.Until.IsZero() && stored.Until.Before(until) {
-		until = stored.Until
-	}
 	if stored.State == leg.Probing {
 		return nil // the pause has ended, and deliveries are needed to probe with
 	}
-	for _, c := range consumers(stored.Name) {
+	var other leg.Leg
+	if name := sibling(stored.Name); name != "" {
 		var err error
-		if stored.State == leg.Held && until.After(now) {
+		if other, _, err = l.load(ctx, name); err != nil {
+			return err
+		}
+	}
+	now := l.now()
+	for _, c := range consumers(stored.Name) {
+		until := pauseOf(stored, now)
+		if slices.Contains(consumers(other.Name), c) {
+			until = later(until, pauseOf(other, now))
+		}
+		var err error
+		if until.After(now) {
 			_, err = l.bus.js.PauseConsumer(ctx, c[0], c[1], until)
 		} else {
 			_, err = l.bus.js.ResumeConsumer(ctx, c[0], c[1])
@@ -248,6 +258,30 @@ func (l Legs) tell(ctx context.Context, stored leg.Leg) error {
 		}
 	}
 	return nil
+}
+
+// pauseOf is until when the consumers of l are to be paused; a time that has passed if they are not.
+func pauseOf(l leg.Leg, now time.Time) time.Time {
+	until := now.Add(longestPause)
+	switch {
+	case l.State != leg.Held:
+		return time.Time{}
+	case !l.Until.IsZero() && l.Until.Before(until):
+		return l.Until
+	}
+	return until
+}
+
+// sibling is the other leg that some consumers of the named one belong to; "" if there is none.
+func sibling(name string) string {
+	kind, which, _ := strings.Cut(name, "/")
+	switch kind {
+	case "microsoft":
+		return leg.Name("refresh", which)
+	case "refresh":
+		return leg.Name("microsoft", which)
+	}
+	return ""
 }
 
 // keepLegs renews the pauses of held legs and takes back those of open ones, until ctx ends. So the server follows the
@@ -312,10 +346,14 @@ func (b *Bus) watchLegs(ctx context.Context, gates map[string]*gate) (func(), er
 	return consuming.Stop, nil
 }
 
-// legOf returns the leg that a lane's share belongs to.
-func legOf(lane events.Lane, which string) string {
-	if lane == events.Code || lane == events.Refresh {
-		return leg.Name("microsoft", which)
+// legsOf returns the legs that a lane's share belongs to. A fault that tells that nothing can succeed on the dependency
+// holds the first one; the lane's own outages hold the last one.
+func legsOf(lane events.Lane, which string) []string {
+	switch lane {
+	case events.Code:
+		return []string{leg.Name("microsoft", which)}
+	case events.Refresh:
+		return []string{leg.Name("microsoft", which), leg.Name("refresh", which)}
 	}
-	return leg.Name("warmy", which)
+	return []string{leg.Name("warmy", which)}
 }

@@ -38,7 +38,7 @@ func Rights(process string) []string {
 			reads(bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations),
 			asks("STREAM.MSG.GET."+streamDead), // does the event have its dead letter already?
 			rescues(streamCode, streamRefresh, streamTokenTimers),
-			worksLegs("microsoft", events.Code, events.Refresh),
+			worksLegs(events.Code, events.Refresh),
 			consumes(streamCode, "kindling.code.>"), consumes(streamRefresh, "kindling.refresh.>"),
 			consumes(streamTokenTimers, "kindling.due.refresh.>"))
 	case ProcessWarmyWorker:
@@ -49,7 +49,7 @@ func Rights(process string) []string {
 			reads(bucketMailboxes, bucketGrants, bucketRegistrations),
 			asks("STREAM.MSG.GET."+streamDead),
 			rescues(streamRegister, streamWarmyTimers),
-			worksLegs("warmy", events.Register, events.Reconcile),
+			worksLegs(events.Register, events.Reconcile),
 			consumes(streamRegister, "kindling.register.>"),
 			consumes(streamWarmyTimers, "kindling.due.register.>", "kindling.due.reconcile.>"))
 	case ProcessConsole:
@@ -147,12 +147,17 @@ func follows(bucket string, filters ...string) []string {
 	return rights
 }
 
-// worksLegs are a worker's rights on the control bucket: its legs, and its book of handlings that began.
-func worksLegs(kind string, lanes ...events.Lane) []string {
-	rights := []string{"$KV.control.leg." + kind + ".>"}
+// worksLegs are a worker's rights on the control bucket: the legs of its lanes, and its book of handlings that began.
+func worksLegs(lanes ...events.Lane) []string {
+	var rights []string
 	for _, lane := range lanes {
 		rights = append(rights, "$KV.control.began."+string(lane)+".>")
+		for _, name := range legsOf(lane, "") {
+			rights = append(rights, "$KV.control."+legKey(name)+">")
+		}
 	}
+	slices.Sort(rights)
+	rights = slices.Compact(rights)
 	rights = append(rights, asks("STREAM.MSG.DELETE.KV_"+bucketControl)...)
 	return slices.Concat(rights, reads(bucketControl), follows(bucketControl, "$KV.control.leg.>"))
 }

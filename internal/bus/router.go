@@ -82,9 +82,10 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 	}
 	gates := make(map[string]*gate)
 	for _, lane := range lanes {
-		name := legOf(lane.Lane, lane.Leg)
-		if gates[name] == nil {
-			gates[name] = newGate(b.Legs(), name)
+		for _, name := range legsOf(lane.Lane, lane.Leg) {
+			if gates[name] == nil {
+				gates[name] = newGate(b.Legs(), name)
+			}
 		}
 	}
 	stopWatch, err := b.watchLegs(ctx, gates)
@@ -109,7 +110,10 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 	var subscribers []*Subscriber
 	var workers []*worker
 	for _, lane := range lanes {
-		w := &worker{bus: b, cfg: cfg, lane: lane, gate: gates[legOf(lane.Lane, lane.Leg)], stop: ctx}
+		w := &worker{bus: b, cfg: cfg, lane: lane, stop: ctx}
+		for _, name := range legsOf(lane.Lane, lane.Leg) {
+			w.gates = append(w.gates, gates[name])
+		}
 		subs, err := w.subscribe(ctx, router)
 		if err != nil {
 			return err
@@ -216,11 +220,11 @@ func (b *Bus) fitConsumer(ctx context.Context, stream string, want, have jetstre
 
 // worker handles one lane's deliveries: it is the one place that obeys the policy.
 type worker struct {
-	bus  *Bus
-	cfg  ServeConfig
-	lane Lane
-	gate *gate
-	stop context.Context //nolint:containedctx // ends when no new work shall begin; a delivery's own context outlives it
+	bus   *Bus
+	cfg   ServeConfig
+	lane  Lane
+	gates []*gate         // of its legs: see legsOf
+	stop  context.Context //nolint:containedctx // ends when no new work shall begin; a delivery's own context outlives it
 }
 
 // handle is the Watermill handler: nil acknowledges, an error gives the message back.
@@ -247,24 +251,53 @@ func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outc
 		return w.refuse(ctx, d, payload, e, err)
 	}
 	for {
-		probe, err := w.gate.enter(w.stop) //nolint:contextcheck // parked work ends with the process, not with the delivery's longer life
+		probes, err := w.enter(w.stop) //nolint:contextcheck // parked work ends with the process, not with the delivery's longer life
 		if err != nil {
 			d.nakAfter(0) // the process stops: another one may have it at once
 			return "left", errGivenBack
 		}
-		outcome, err, again := w.once(ctx, d, payload, e, probe)
+		outcome, err, again := w.once(ctx, d, payload, e, probes)
 		if !again {
 			return outcome, err
 		}
 	}
 }
 
+// refreshPatience is how long refreshes leave the probe of Microsoft's leg to a code: codes die.
+const refreshPatience = 5 * time.Second
+
+// enter passes the gates of the lane's legs. It returns those that the delivery is let through to probe.
+func (w *worker) enter(ctx context.Context) (probes []*gate, err error) {
+	var patience time.Duration
+	if w.lane.Lane == events.Refresh {
+		patience = refreshPatience
+	}
+	for _, g := range w.gates {
+		probe, err := g.enter(ctx, patience)
+		if err != nil {
+			w.endProbes(context.WithoutCancel(ctx), events.Event{}, probes, false, nil)
+			return nil, err
+		}
+		if probe {
+			probes = append(probes, g)
+		}
+	}
+	return probes, nil
+}
+
+// endProbes tells every gate that was probed whether its dependency answered. held is the gate that the answer holds.
+func (w *worker) endProbes(ctx context.Context, e events.Event, probes []*gate, answered bool, held *gate) {
+	for _, g := range probes {
+		w.warn(ctx, "probe_not_ended", e, g.probed(ctx, answered, g == held))
+	}
+}
+
 // once handles the event once and does what the policy says. again tells that its leg is held: nothing was counted.
-func (w *worker) once(ctx context.Context, d *delivery, payload []byte, e events.Event, probe bool) (outcome string, err error, again bool) {
+func (w *worker) once(ctx context.Context, d *delivery, payload []byte, e events.Event, probes []*gate) (outcome string, err error, again bool) {
 	book := w.begin(ctx, d, e)
 	follow, seen, err := w.attempt(ctx, book, e)
 	cut := err != nil && ctx.Err() != nil // by the end of the drain: no failure of the event
-	decision := w.judge(ctx, d, e, err, seen, cut, probe)
+	decision := w.judge(ctx, d, e, err, seen, cut, probes)
 	if !book.crashed { // a crash loop stays in the book until it is buried
 		book.crossOut(ctx)
 	}
@@ -281,20 +314,23 @@ func (w *worker) once(ctx context.Context, d *delivery, payload []byte, e events
 	return outcome, err, false
 }
 
-// judge decides, holds the leg if it comes to that, and ends a probe, whatever happens.
-func (w *worker) judge(ctx context.Context, d *delivery, e events.Event, err error, seen *leg.Witness, cut, probe bool) Decision {
-	held := false
-	if probe {
-		defer func() {
-			w.warn(ctx, "probe_not_ended", e, w.gate.probed(context.WithoutCancel(ctx), seen.Answered(), held))
-		}()
-	}
+// judge decides, holds a leg if it comes to that, and ends the probes, whatever happens.
+func (w *worker) judge(ctx context.Context, d *delivery, e events.Event, err error, seen *leg.Witness, cut bool, probes []*gate) Decision {
+	var held *gate
+	defer func() { w.endProbes(context.WithoutCancel(ctx), e, probes, seen.Answered(), held) }()
 	decision := w.decide(d, e, err, seen, cut)
-	if held = decision.Verdict == Hold; held {
-		w.hold(ctx, e, err, decision.Delay)
+	if decision.Verdict == Hold {
+		held = w.gates[0]
+		if !fault.Is(err, fault.LegDown) {
+			held = w.own()
+		}
+		w.hold(ctx, held, e, err, decision.Delay)
 	}
 	return decision
 }
+
+// own is the gate of the leg that the lane's own outages hold.
+func (w *worker) own() *gate { return w.gates[len(w.gates)-1] }
 
 // attempt runs the handler once, unless the event has killed its workers before. seen tells how the dependency answered.
 func (w *worker) attempt(ctx context.Context, book *book, e events.Event) ([]events.Event, *leg.Witness, error) {
@@ -312,8 +348,8 @@ func (w *worker) decide(d *delivery, e events.Event, err error, seen *leg.Witnes
 	if cut {
 		return Decision{Verdict: Leave}
 	}
-	tripped := w.gate.judge(seen)
-	if err != nil && fault.Of(err).Outage && seen.Failed() && (tripped || w.gate.shut()) {
+	tripped := w.own().judge(seen)
+	if err != nil && fault.Of(err).Outage && seen.Failed() && (tripped || w.own().shut()) {
 		return Decision{Verdict: Hold}
 	}
 	return w.lane.Policy.Decide(e, err, w.failed(d, e), time.Now(), rand.Float64()) //nolint:gosec // jitter needs no secrecy
@@ -340,7 +376,7 @@ func (w *worker) invoke(ctx context.Context, e events.Event) (follow []events.Ev
 	return w.lane.Handler.Handle(ctx, e)
 }
 
-func (w *worker) hold(ctx context.Context, e events.Event, cause error, d time.Duration) {
+func (w *worker) hold(ctx context.Context, g *gate, e events.Event, cause error, d time.Duration) {
 	f := fault.Of(cause)
 	if f.Class != fault.LegDown {
 		f = breakerOpen(f)
@@ -348,8 +384,8 @@ func (w *worker) hold(ctx context.Context, e events.Event, cause error, d time.D
 	if d == 0 {
 		d = w.cfg.HoldFor
 	}
-	w.bus.log.ErrorContext(ctx, "leg_held", "leg", w.gate.name, "fault", f.Code, "cause", f.Cause, "remedy", f.Remedy, "hold_for", d)
-	w.warn(ctx, "leg_hold_failed", e, w.gate.hold(ctx, f, d, "fault"))
+	w.bus.log.ErrorContext(ctx, "leg_held", "leg", g.name, "fault", f.Code, "cause", f.Cause, "remedy", f.Remedy, "hold_for", d)
+	w.warn(ctx, "leg_hold_failed", e, g.hold(ctx, f, d, "fault"))
 }
 
 func (w *worker) obey(

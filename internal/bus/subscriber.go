@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -230,26 +231,38 @@ func (s *subscription) consume(cons jetstream.Consumer) (jetstream.ConsumeContex
 }
 
 // again consumes anew after nats.go gave up, which it does when the consumer was deleted: an operator's slip, or a
-// restore. A lane that silently stands still would be the worst answer.
+// restore. A lane that silently stands still would be the worst answer. It waits a little first, and not as long as its
+// neighbours: a consumer that is made while the server still removes the old one can be broken for good.
 func (s *subscription) again(cons jetstream.Consumer) jetstream.ConsumeContext {
-	retry := time.NewTicker(time.Second)
-	defer retry.Stop()
 	for {
 		s.sub.Bus.log.ErrorContext(s.ctx, "consumer_lost", "consumer", cons.CachedInfo().Name, "stream", cons.CachedInfo().Stream)
-		if s.sub.Ensure == nil || s.sub.Ensure(s.ctx) == nil {
-			fresh, err := s.sub.Bus.js.Consumer(s.ctx, cons.CachedInfo().Stream, cons.CachedInfo().Name)
-			if err == nil {
-				if consuming, err := s.consume(fresh); err == nil {
-					return consuming
-				}
-			}
-		}
+		wait := time.NewTimer(time.Second + rand.N(time.Second)) //nolint:gosec // jitter needs no secrecy
 		select {
-		case <-retry.C:
+		case <-wait.C:
 		case <-s.ctx.Done():
+			wait.Stop()
 			return nil
 		}
+		if consuming := s.anew(cons); consuming != nil {
+			return consuming
+		}
 	}
+}
+
+// anew makes the consumer again if it must, and consumes it; nil if that fails.
+func (s *subscription) anew(cons jetstream.Consumer) jetstream.ConsumeContext {
+	if s.sub.Ensure != nil && s.sub.Ensure(s.ctx) != nil {
+		return nil
+	}
+	fresh, err := s.sub.Bus.js.Consumer(s.ctx, cons.CachedInfo().Stream, cons.CachedInfo().Name)
+	if err != nil {
+		return nil
+	}
+	consuming, err := s.consume(fresh)
+	if err != nil {
+		return nil
+	}
+	return consuming
 }
 
 func (s *subscription) report(err error) {

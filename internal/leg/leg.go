@@ -1,4 +1,5 @@
-// Package leg names the dependencies of the pipeline as its work lanes see them: "microsoft/<app>", "warmy/<account>".
+// Package leg names the dependencies of the pipeline as its work lanes see them: "microsoft/<app>", "warmy/<account>", and
+// "refresh/<app>", the refresh lane's own view of Microsoft: refreshes that fail must not delay codes.
 //
 // A leg on which nothing can succeed is held: its messages are neither delivered nor counted, for all workers at once,
 // until an operator releases it or a probe succeeds.
@@ -32,7 +33,7 @@ type Leg struct {
 	Prober string `json:"prober,omitempty"` // with Probing: the process whose delivery is let through
 }
 
-// Name returns the name of a leg of the given kind ("microsoft" or "warmy").
+// Name returns the name of a leg of the given kind ("microsoft", "refresh" or "warmy").
 func Name(kind, which string) string { return kind + "/" + which }
 
 // Key returns the leg's name in the form in which it may stand in a key or a subject.
