@@ -65,7 +65,7 @@ func TestTheFiguresOfALaneTellWaitingWorkFromWorkUnderWay(t *testing.T) {
 	for _, l := range f.Legs {
 		states[l.Name] = l.State
 	}
-	if states["warmy/main"] != leg.Held || states["microsoft/main"] != leg.Open || len(states) != 2 {
+	if states["warmy/main"] != leg.Held || states["microsoft/main"] != leg.Open || states["refresh/main"] != leg.Open || len(states) != 3 {
 		t.Errorf("legs: %v", states)
 	}
 	if len(f.Streams) != 0 || len(f.Dead) != 0 {

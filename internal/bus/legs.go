@@ -354,6 +354,8 @@ func legsOf(lane events.Lane, which string) []string {
 		return []string{leg.Name("microsoft", which)}
 	case events.Refresh:
 		return []string{leg.Name("microsoft", which), leg.Name("refresh", which)}
+	case events.Register, events.Reconcile:
+		return []string{leg.Name("warmy", which)}
 	}
-	return []string{leg.Name("warmy", which)}
+	return nil
 }

@@ -58,7 +58,7 @@ func Rights(process string) []string {
 				"$KV.campaigns.>", "$KV.mailboxes.>", "$KV.control.leg.>", "$KV.control.discarded.>"),
 			reads(bucketCampaigns, bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations, bucketControl),
 			follows(bucketCampaigns), follows(bucketMailboxes), follows(bucketClaims), follows(bucketGrants), follows(bucketRegistrations),
-			asks("STREAM.MSG.GET."+streamDead, "STREAM.MSG.DELETE."+streamDead, "CONSUMER.NAMES."+streamCode, "CONSUMER.NAMES."+streamRegister),
+			asks("STREAM.MSG.GET."+streamDead, "STREAM.MSG.DELETE."+streamDead, "CONSUMER.NAMES."+streamCode, "CONSUMER.NAMES."+streamRefresh, "CONSUMER.NAMES."+streamRegister),
 			pauses(queues()...), measures(queues()...))
 	case ProcessAdmin:
 		rights = append(asks("STREAM.CREATE.*", "STREAM.UPDATE.*"), "kindling.audit.operator")

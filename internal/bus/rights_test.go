@@ -77,7 +77,7 @@ var questions = map[string]map[string]string{
 	"CONSUMER.CREATE.%.x.kindling.at.refresh.>":        lanes("a", "a"), "CONSUMER.CREATE.%.x.kindling.at.register.>": lanes("a", "a"),
 	"CONSUMER.CREATE.%.x.$KV.control.leg.>": {"KV_control": "tw", "CODE": "a", "REFRESH": "a", "TIMERS_TOKEN": "a", "REGISTER": "a", "TIMERS_WARMY": "a"},
 	"CONSUMER.CREATE.%.x.$KV.grants.>":      lanes("a", "a"),
-	"CONSUMER.NAMES.%":                      {"CODE": "c", "REGISTER": "c"},
+	"CONSUMER.NAMES.%":                      {"CODE": "c", "REFRESH": "c", "REGISTER": "c"},
 	"CONSUMER.INFO.%.x":                     consuming("ca", "c", "tw"),
 	"CONSUMER.DELETE.%.x":                   {"KV_campaigns": "c", "KV_mailboxes": "c", "KV_claims": "c", "KV_grants": "c", "KV_registrations": "c", "KV_control": "tw"},
 	"CONSUMER.MSG.NEXT.%.x":                 consuming("", "c", "tw"),
