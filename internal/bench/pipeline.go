@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,12 +51,14 @@ func (o options) pipeline(ctx context.Context) ([]figure, error) {
 		}
 	}
 	reference := fmt.Sprintf("bare loop at %.0f/s", median(bare))
+	// A process writes for itself, too: leases, legs. That is a handful in all, which two digits do not show.
+	perMailbox := math.Round(100*median(writes)) / 100
 	return []figure{
 		atLeast(figure{name: "pipeline, default sync", value: rateOf(lazy, bare), against: reference}, median(lazy), 0.5),
 		atLeast(figure{name: "pipeline, sync always", value: rateOf(always, bare), against: reference}, median(always), 0.28),
 		atMost(figure{
-			name: "writes per mailbox, code to registered", value: fmt.Sprintf("%.2f", median(writes)), against: "counted by the streams",
-		}, median(writes), 8, "%.0f"),
+			name: "writes per mailbox, code to registered", value: fmt.Sprintf("%.2f", perMailbox), against: "counted by the streams",
+		}, perMailbox, 8, "%.0f"),
 	}, nil
 }
 
