@@ -250,11 +250,8 @@ func TestAStoreThatIsAwayEndsTheImport(t *testing.T) {
 	}
 }
 
-func TestAHundredThousandRowsAreImportedInTime(t *testing.T) {
+func TestAHundredThousandRowsAreImported(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
 	w := consoletest.New(t)
 	var file bytes.Buffer
 	file.WriteString("email,external_id\n")
@@ -262,11 +259,7 @@ func TestAHundredThousandRowsAreImportedInTime(t *testing.T) {
 	for i := range rows {
 		fmt.Fprintf(&file, "owner%d@company%d.example,crm-%d\n", i, i%97, i)
 	}
-	started := time.Now()
-	report := importCSV(t, w, "Large", file.String())
-	if took := time.Since(started); took > 60*time.Second || report.Invited != rows {
-		t.Errorf("%d invited in %v", report.Invited, took)
-	} else {
-		t.Logf("%d rows in %v", rows, took)
+	if report := importCSV(t, w, "Large", file.String()); report.Invited != rows {
+		t.Errorf("%d of %d invited", report.Invited, rows)
 	}
 }

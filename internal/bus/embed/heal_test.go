@@ -37,7 +37,7 @@ func TestTheServerHealsWhenItsFullFileSystemHasRoomAgain(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=32m"); errors.Is(err, syscall.EPERM) {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=32m"); errors.Is(err, syscall.EPERM) && os.Getenv("CI") != "true" { //nolint:forbidigo // whether a test may be left out
 		t.Skip("no right to mount a small file system here: the test of the file size limit and the one in a container stand for this one")
 	} else if err != nil {
 		t.Fatal(err)

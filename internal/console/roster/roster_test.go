@@ -180,9 +180,6 @@ func TestWalkFollowsTheFile(t *testing.T) {
 
 // A million mailboxes must fit beside everything else within 512 MiB (docs/design.md, "Yardsticks").
 func TestAMailboxTakesLittleMemory(t *testing.T) { //nolint:paralleltest // it measures the heap
-	if testing.Short() {
-		t.Skip("fills the memory")
-	}
 	const n = 200_000
 	before := heap()
 	r := roster.New(start)
