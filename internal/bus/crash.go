@@ -24,7 +24,7 @@ type book struct {
 	event    events.Event
 	kv       kv
 	revision uint64 // of what is written; 0: nothing
-	release  func() // of the suspects' turn
+	release  func() // gives the suspects' turn back; it must be called, or no suspect is handled here any more
 	crashed  bool   // handlings of this event have begun and never ended too often
 }
 
@@ -56,12 +56,8 @@ func (w *worker) begin(ctx context.Context, d *delivery, e events.Event) *book {
 }
 
 // crossOut says that the handling has ended.
-func (b *book) crossOut(ctx context.Context) { b.close(ctx, true) }
-
-// close ends the turn and, if the beginning is done with, forgets it.
-func (b *book) close(ctx context.Context, done bool) {
-	defer b.release()
-	if !done || b.revision == 0 {
+func (b *book) crossOut(ctx context.Context) {
+	if b.revision == 0 {
 		return
 	}
 	if err := b.kv.remove(context.WithoutCancel(ctx), b.revision); err != nil {

@@ -92,6 +92,7 @@ func (w *worker) endProbes(ctx context.Context, e events.Event, probes []*gate, 
 // once handles the event once and does what the policy says. again tells that its leg is held: nothing was counted.
 func (w *worker) once(ctx context.Context, d *delivery, payload []byte, e events.Event, probes []*gate) (outcome string, err error, again bool) {
 	book := w.begin(ctx, d, e)
+	defer book.release()
 	follow, seen, err := w.attempt(ctx, book, e)
 	cut := err != nil && ctx.Err() != nil // by the end of the drain: no failure of the event
 	decision := w.judge(ctx, d, e, err, seen, cut, probes)
@@ -105,8 +106,8 @@ func (w *worker) once(ctx context.Context, d *delivery, payload []byte, e events
 		return "", nil, true
 	}
 	outcome, err = w.obey(ctx, d, payload, e, follow, err, decision)
-	if book.crashed {
-		book.close(ctx, outcome == "dead")
+	if book.crashed && outcome == "dead" {
+		book.crossOut(ctx)
 	}
 	return outcome, err, false
 }
