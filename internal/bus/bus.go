@@ -56,7 +56,7 @@ type Bus struct {
 	storing  *storing
 	reach    *reach
 	handles  sync.Map      // stream name → jetstream.Stream
-	inHand   sync.Map      // origin of a delivery → nothing: what this process is handling
+	inHand   sync.Map      // message or event → nothing: what this process is handling
 	fills    sync.Map      // stream name → *fill
 	suspects chan struct{} // holds one token: the suspect that is being handled
 }

@@ -57,6 +57,8 @@ const (
 	republishDelay = 2 * time.Second
 	// secondCopyDelay is how long a second delivery of a message waits while the first one is handled here.
 	secondCopyDelay = 5 * time.Second
+	// sameEventDelay is the same for another message of the event, which is rarer and has no ack wait behind it.
+	sameEventDelay = time.Second
 	// concludeTime bounds the storing of what a handler concluded.
 	concludeTime = 15 * time.Second
 )

@@ -56,7 +56,7 @@ type delivery struct {
 
 	delay  atomic.Int64 // of the nak, in nanoseconds
 	done   atomic.Bool  // settled: whoever comes first settles
-	only   bool         // the one delivery of its message that this process handles
+	mine   []string     // what of it this process handles nowhere else: its message, and its event
 	owner  *subscription
 	place  int                // in the owner's window
 	cancel context.CancelFunc // of the message's context; nil when it ends with the subscription's work
@@ -99,13 +99,16 @@ func (d *delivery) settle(acked bool) {
 	d.release(d.msg.NakWithDelay(max(time.Duration(d.delay.Load()), 100*time.Millisecond)))
 }
 
-// claim tells whether d is the only delivery of its message in this process. A second one comes when the server thinks
-// the first one lost: its ack wait ended unseen, or its consumer was made anew. A lease in a fact holds off other
+// claim tells whether d is the only delivery in this process of what is named: its message or its event. A message comes
+// a second time when the server thinks the first one lost: its ack wait ended unseen, or its consumer was made anew. An
+// event is in two messages when it was published again after the dedupe window. A lease in a fact holds off other
 // processes only, so both at work here could send one code twice.
-func (d *delivery) claim() bool {
-	_, taken := d.owner.sub.Bus.inHand.LoadOrStore(d.origin, nil)
-	d.only = !taken
-	return d.only
+func (d *delivery) claim(what string) bool {
+	_, taken := d.owner.sub.Bus.inHand.LoadOrStore(what, nil)
+	if !taken {
+		d.mine = append(d.mine, what)
+	}
+	return !taken
 }
 
 // release gives the delivery's place in the window free.
@@ -114,8 +117,8 @@ func (d *delivery) release(err error) {
 	if err != nil {
 		s.sub.Bus.log.Warn("settle_failed", "error", err) // the message comes back after its ack wait
 	}
-	if d.only {
-		s.sub.Bus.inHand.Delete(d.origin)
+	for _, what := range d.mine {
+		s.sub.Bus.inHand.Delete(what)
 	}
 	if d.cancel != nil {
 		d.cancel()

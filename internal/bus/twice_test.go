@@ -141,3 +141,29 @@ func TestADeletedConsumerSendsNoCodeAfterItsTokensAreSaved(t *testing.T) { //nol
 		m.report(t)
 	})
 }
+
+// One process. A code's event was published again after the dedupe window, so it lies in two messages. Whichever of them
+// comes second waits until the first is settled.
+func TestTwoMessagesOfOneEventSendNoCodeTwice(t *testing.T) { //nolint:paralleltest // a bubble
+	bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
+		f := newFleet(t)
+		m := &watchfulMicrosoft{
+			down:    func() bool { return false },
+			connect: func(int) time.Duration { return 200 * time.Millisecond }, answer: 2 * time.Second,
+		}
+		for i := range 20 {
+			e := f.consent(t, fmt.Sprintf("again%d", i), time.Now())
+			for range 3 { // without an id the server recognises none of them, as after the window
+				if err := bus.PublishRaw(t.Context(), f.bus, e.Subject(), []byte(encoded(t, e))); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		serveCodes(t, f, m, 32)
+		waiting(t, f.bus, "CODE", 0)
+		m.report(t)
+		if len(m.sends) != 20 {
+			t.Errorf("%d of 20 codes were sent", len(m.sends))
+		}
+	})
+}

@@ -39,13 +39,17 @@ func (w *worker) handle(msg *message.Message) error {
 var errGivenBack = errors.New("given back")
 
 func (w *worker) process(ctx context.Context, d *delivery, payload []byte) (outcome string, err error) {
-	if !d.claim() {
+	if !d.claim(d.origin) {
 		d.nakAfter(secondCopyDelay)
 		return "left", errGivenBack
 	}
 	e, err := read(d.msg.Subject(), d.msg.Headers(), payload, time.Now())
 	if err != nil {
 		return w.refuse(ctx, d, payload, e, err)
+	}
+	if !d.claim(e.ID) {
+		d.nakAfter(sameEventDelay)
+		return "left", errGivenBack
 	}
 	for {
 		probes, err := w.enter(w.stop) //nolint:contextcheck // parked work ends with the process, not with the delivery's longer life
