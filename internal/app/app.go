@@ -4,6 +4,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -147,11 +148,12 @@ func later(ctx context.Context, d time.Duration) (context.Context, context.Cance
 	return delayed, func() { forget(); end() }
 }
 
-// owner names this process in leases: no two running processes share it.
+// owner names a process in leases: no two share it, or both could send one code. Host and number tell an operator which
+// one it is, but in containers that share a host's name every process may have number 1.
 func owner() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return host + "/" + strconv.Itoa(os.Getpid())
+	return host + "/" + strconv.Itoa(os.Getpid()) + "/" + rand.Text()[:8]
 }

@@ -112,3 +112,15 @@ func freeAddress(t *testing.T) string {
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()
 }
+
+// Two workers in containers of one host name can both have process number 1.
+func TestNoTwoOwnersAreAlike(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for range 100 {
+		seen[owner()] = true
+	}
+	if len(seen) != 100 {
+		t.Errorf("%d names for 100 owners", len(seen))
+	}
+}
