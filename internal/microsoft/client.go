@@ -155,7 +155,7 @@ func (c *Client) Refresh(ctx context.Context, app string, t mailbox.Tokens) (mai
 		return mailbox.Tokens{}, err
 	}
 	if absent := reg.missing(tokens.Scope); len(tokens.Scope) > 0 && len(absent) > 0 {
-		return mailbox.Tokens{}, lacking(absent)
+		return mailbox.Tokens{}, reg.lacking(absent)
 	}
 	return tokens, nil
 }
