@@ -109,7 +109,7 @@ func appRows() []row {
 			remedy: "set tenant to consumers for an app of personal accounts, to organizations for one of work accounts",
 		},
 		{
-			codes: []int{50011, 500112, 900971, 70004}, class: down, actor: operator, cause: "the redirect URI is not the registered one",
+			codes: []int{50011, 900971, 70004}, class: down, actor: operator, cause: "the redirect URI is not the registered one",
 			remedy: "register the app's redirect URI in Azure exactly as `kindling config show` prints it, as type web",
 		},
 		{
@@ -150,6 +150,11 @@ func grantRows() []row {
 			codes: []int{501481, 50147, 501491}, class: consent, reason: mailbox.SignInFailed, actor: owner, mixed: true,
 			cause:  "the PKCE verifier does not fit the code: two attempts were mixed up, or a code was slipped in",
 			remedy: "send the owner the link again; look into it if it happens twice",
+		},
+		{
+			codes: []int{500112}, class: consent, reason: mailbox.SignInFailed, actor: operator,
+			cause:  "the code is redeemed with another redirect URI than its sign-in began with",
+			remedy: "compare edge.public_url of all processes, then send the owner a new link",
 		},
 		{
 			codes: []int{700005, 7000012}, class: consent, reason: mailbox.SignInFailed, actor: operator,

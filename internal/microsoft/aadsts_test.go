@@ -47,7 +47,7 @@ func meanings() []meaning {
 		{"tenant not found", []int{90002}, request, down, "", "", us, 0},
 		{"not multi-tenant", []int{50194}, request, down, "", "", us, 0},
 		{"account types", []int{9002331, 9002332}, request, down, "", "", us, 0},
-		{"redirect URI", []int{50011, 500112, 900971, 70004}, request, down, "", "", us, 0},
+		{"redirect URI", []int{50011, 900971, 70004}, request, down, "", "", us, 0},
 		{"scopes", []int{70011, 28002, 28003, 700022}, "invalid_scope", down, "", "", us, 0},
 		{"permission not listed", []int{65005}, "invalid_resource", down, "", "", us, 0},
 		{"other cloud", []int{90038, 900439, 900432, 900382}, request, down, "", "", us, 0},
@@ -58,6 +58,7 @@ func meanings() []meaning {
 
 		// the code or the grant
 		{"PKCE", []int{501481, 50147, 501491}, grant, consent, failed, failed, owner, 0},
+		{"another sign-in's redirect URI", []int{500112}, grant, consent, failed, failed, us, 0},
 		{"another tenant's", []int{700005, 7000012}, grant, consent, failed, failed, us, 0},
 		{"spent", []int{54005}, grant, consent, expired, revoked, owner, 0},
 		{"expired", []int{70008}, grant, consent, expired, revoked, owner, 0},
