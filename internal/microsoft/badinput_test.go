@@ -3,6 +3,10 @@ package microsoft_test
 import (
 	"context"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +36,34 @@ import (
 //	TestTooManyRequestsWaitsAsAsked                                             wait
 //	TestAnOddErrorAnswerIsStillClassified, TestWithoutAKnownNumberTheErrorDecides  odd
 //	TestWhatBecomesOfAMailbox                                                   the same as an operator sees it
+
+func TestTheIndexNamesTestsThatExist(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all, index string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += string(text)
+		if file == "badinput_test.go" {
+			index, _, _ = strings.Cut(string(text), "\nfunc ")
+		}
+	}
+	names := regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(index, -1)
+	for _, name := range names {
+		if !strings.Contains(all, "\nfunc "+name+"(t *testing.T)") {
+			t.Errorf("%s is in the index, and nowhere else", name)
+		}
+	}
+	if len(names) < 20 {
+		t.Errorf("the index names %d tests: the pattern is broken", len(names))
+	}
+}
 
 // record is a fact of one mailbox, as the store keeps it.
 type record[T any] struct {
