@@ -19,6 +19,7 @@ type Metrics struct {
 	disk       *diskUse
 	gauges     *gauges
 	rescued    *prometheus.CounterVec
+	microsoft  microsoftFigures
 }
 
 // NewMetrics registers the figures.
@@ -49,7 +50,9 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		rescued: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kindling_rescued_total", Help: "Events that fell silent or were lost, by what found or restored them.",
 		}, []string{"how"}),
+		microsoft: newMicrosoftFigures(),
 	}
+	registry.MustRegister(m.microsoft.answers, m.microsoft.seconds, m.microsoft.unknown)
 	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued)
 	return m
 }

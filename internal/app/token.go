@@ -46,7 +46,7 @@ func TokenWorker(ctx context.Context, h Host) error {
 	}
 	defer b.Close()
 
-	client := microsoft.New(microsoft.Config{Apps: keys.apps})
+	client := microsoft.New(microsoft.Config{Apps: keys.apps, Observer: newMicrosoftWatch(h.Metrics, h.Log)})
 	policy := policyOf(h.Config)
 	redeem := handlers.RedeemCode{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Codes: codes, Microsoft: client,

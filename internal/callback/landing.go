@@ -166,10 +166,10 @@ func genuine(link string, inv mailbox.Invitation) bool {
 }
 
 // connected tells whether a consent is already stored that came from the newest link, or a newer attempt than it. The given
-// attempt does not count: it may well come twice.
+// attempt does not count: it may well come twice. Nor do tokens that Microsoft withholds until the owner comes again.
 func (e *edge) connected(ctx context.Context, inv mailbox.Invitation, except string) (bool, error) {
 	grant, err := e.grant(ctx, inv.ID)
-	if err != nil || grant.Tokens == nil || (except != "" && grant.Tokens.Attempt == except) {
+	if err != nil || grant.Tokens == nil || grant.Withheld() || (except != "" && grant.Tokens.Attempt == except) {
 		return false, err
 	}
 	claim, _, err := e.Claims.Load(ctx, inv.ID)

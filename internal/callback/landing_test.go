@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kindling/internal/callback"
+	"kindling/internal/fault"
 	"kindling/internal/mailbox"
 )
 
@@ -179,6 +180,26 @@ func TestANewerLinkOpensForAMailboxThatIsConnected(t *testing.T) {
 	r.invitations.set(mailboxID, func(i *mailbox.Invitation) { i.LinkGeneration, i.LinkHash = 2, mailbox.Hash(newer) })
 	if answer := r.get("/c/" + newer); !strings.Contains(bodyOf(t, answer), "Continue to Microsoft") {
 		t.Error("the operator's new link does not open")
+	}
+}
+
+func TestTheSameLinkOpensAgainWhenMicrosoftWithholdsTheTokens(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "https://connect.example")
+	a := r.press()
+	r.come(a, withCode(code))
+	attempt := r.claims.get(mailboxID).Attempts[0].ID
+	r.grants.set(mailboxID, func(g *mailbox.Grant) {
+		g.Phase, g.Attempt, g.Tokens = mailbox.GrantSaved, attempt, &mailbox.Tokens{Attempt: attempt}
+	})
+	if answer := r.get("/c/" + link); !strings.Contains(bodyOf(t, answer), "Already connected") {
+		t.Error("the link opens while the tokens are good")
+	}
+	r.grants.set(mailboxID, func(g *mailbox.Grant) {
+		*g = g.Withhold(&fault.Fault{Class: fault.NeedsConsent, Code: "AADSTS50076", Reason: mailbox.SignInFailed}, time.Now())
+	})
+	if answer := r.get("/c/" + link); !strings.Contains(bodyOf(t, answer), "Continue to Microsoft") {
+		t.Error("the owner cannot come again")
 	}
 }
 

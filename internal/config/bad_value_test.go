@@ -21,6 +21,8 @@ func TestBadValuesAreRefused(t *testing.T) {
 		warmy = " (write https://api.warmy.io, or leave it out; for a simulator set accounts.main.allow_custom_host: true)"
 		redir = " (leave it out, and register that address in Azure)"
 		ends  = " (end it after the host)"
+
+		graphOnly = " (keep those of Microsoft Graph: User.Read Mail.Send Mail.ReadWrite, beside openid profile offline_access)"
 	)
 	for name, c := range map[string]struct{ in, set, want string }{
 		// durations
@@ -114,6 +116,12 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"no offline_access":       {app, "scopes: [openid, profile, Mail.Send]", "apps.main.scopes: lacks offline_access, without which there is no refresh token (add it)"},
 		"no openid":               {app, "scopes: [profile, offline_access, Mail.Send]", "apps.main.scopes: lacks openid or profile, without which nobody knows who consented (add both)"},
 		".default mixed":          {app, "scopes: [openid, profile, offline_access, \"https://graph.microsoft.com/.default\", Mail.Send]", "apps.main.scopes: mixes .default with named scopes, which Microsoft refuses (name the scopes and leave .default out)"},
+		"two resources":           {app, "scopes: [openid, profile, offline_access, Mail.Send, \"https://outlook.office.com/SMTP.Send\"]", "apps.main.scopes: asks for permissions of several resources (Microsoft Graph, https://outlook.office.com), which Microsoft refuses in one request" + graphOnly},
+		"two other resources":     {app, "scopes: [openid, profile, offline_access, \"https://outlook.office.com/SMTP.Send\", \"https://vault.azure.net/.default\"]", "apps.main.scopes: asks for permissions of several resources (https://outlook.office.com, https://vault.azure.net), which Microsoft refuses in one request" + graphOnly},
+		"another resource":        {app, "scopes: [openid, profile, offline_access, \"https://outlook.office.com/IMAP.AccessAsUser.All\"]", "apps.main.scopes: asks for permissions of https://outlook.office.com, with which neither Warmy nor the proof of identity can work" + graphOnly},
+		"a resource by its id":    {app, "scopes: [openid, profile, offline_access, Mail.Send, \"00000002-0000-0ff1-ce00-000000000000/Mail.Send\"]", "apps.main.scopes: asks for permissions of several resources (Microsoft Graph, another resource), which Microsoft refuses in one request" + graphOnly},
+		"a resource with a user":  {app, "scopes: [openid, profile, offline_access, \"https://u:canary@x.example/Mail.Send\"]", "apps.main.scopes: asks for permissions of another resource, with which neither Warmy nor the proof of identity can work" + graphOnly},
+		"offline_access missing":  {app, "scopes: [openid, profile, \"https://graph.microsoft.com/Mail.Send\"]", "apps.main.scopes: lacks offline_access, without which there is no refresh token (add it)"},
 		"wildcard scope":          {app, "scopes: [openid, \"Mail.*\"]", "apps.main.scopes: has a scope with a wildcard (name each scope)"},
 		"name with a dot":         {"%", "apps: [{name: a.b}]", "apps.#1.name = \"a.b\": is not a valid name (use at most 32 lower-case letters, digits and hyphens between them)"},
 		"name too long":           {"%", "apps: [{name: " + strings.Repeat("a", 33) + "}]", "apps.#1.name = \"" + strings.Repeat("a", 33) + "\": is not a valid name (use at most 32 lower-case letters, digits and hyphens between them)"},

@@ -64,7 +64,7 @@ func (l *loader) checkApp(a *App, publicURL, key string) {
 	}
 	a.Authority, a.GraphURL = strings.TrimSuffix(a.Authority, "/"), strings.TrimSuffix(a.GraphURL, "/")
 	if !l.problems.bad(key + "scopes") {
-		l.checkScopes(a.Scopes, key+"scopes")
+		l.checkScopes(a, key+"scopes")
 	}
 }
 
@@ -84,24 +84,6 @@ func (l *loader) checkRedirect(a *App, publicURL, key string) {
 	}
 	if len(a.RedirectURI) > 256 && !l.problems.bad(key) {
 		l.tell(key, "is longer than the 256 signs that Azure takes", "shorten edge.public_url or the app's name")
-	}
-}
-
-// checkScopes refuses sets with which no usable grant can come.
-func (l *loader) checkScopes(scopes []string, key string) {
-	bare := make([]string, len(scopes))
-	for i, s := range scopes {
-		bare[i] = strings.ToLower(s[strings.LastIndex(s, "/")+1:])
-	}
-	openID := []string{"openid", "profile", "email", "offline_access"}
-	resources := slices.DeleteFunc(slices.Clone(bare), func(s string) bool { return slices.Contains(openID, s) })
-	switch {
-	case !slices.Contains(bare, "offline_access"):
-		l.tell(key, "lacks offline_access, without which there is no refresh token", "add it")
-	case !slices.Contains(bare, "openid") || !slices.Contains(bare, "profile"):
-		l.tell(key, "lacks openid or profile, without which nobody knows who consented", "add both")
-	case slices.Contains(resources, ".default") && len(resources) > 1:
-		l.tell(key, "mixes .default with named scopes, which Microsoft refuses", "name the scopes and leave .default out")
 	}
 }
 

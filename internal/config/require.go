@@ -66,6 +66,12 @@ func (c Config) inspect(roles Role, wrong, warn *problems) {
 	if roles.has(Console) {
 		c.requireOperators(wrong)
 	}
+	if roles.has(Edge) && c.Edge.StartPrompt == "consent" && warn != nil {
+		warn.add(Problem{
+			Key: "edge.start_prompt", Value: "consent", Reason: "means repeated consent prompts: everybody is asked to approve again, and non-admins meet the approval wall that their admin has opened",
+			Remedy: "leave it out; set it only while permissions have to be asked for anew, and rely on Grant admin consent in the Azure portal",
+		})
+	}
 	c.requireApps(roles, wrong, warn)
 	if roles.has(WarmyWorker | Console) {
 		c.requireAccounts(roles, wrong, warn)
@@ -157,6 +163,9 @@ func (c Config) requireApps(roles Role, wrong, warn *problems) {
 		}
 		if a.AllowCustomAuthority && warn != nil {
 			warn.add(Problem{Key: key + "allow_custom_authority", Reason: "client secrets may go to another host than Microsoft's", Remedy: "for simulators only"})
+		}
+		if roles.has(Edge) && warn != nil {
+			warnOfScopes(a, key+"scopes", warn)
 		}
 		if roles.has(TokenWorker | WarmyWorker) {
 			a.ClientSecrets.require(key+"client_secret", wrong, warn)

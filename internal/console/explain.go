@@ -134,7 +134,11 @@ func grantMoments(g mailbox.Grant) []Moment {
 	case mailbox.GrantRedeeming:
 		add(g.Since, "exchanging the code", fmt.Sprintf("sent %d times", g.Sends), false)
 	case mailbox.GrantNeedsConsent:
-		add(g.Since, "needs the owner again", needsConsent(g.Reason).Reason, true)
+		what := "needs the owner again"
+		if g.Withheld() {
+			what = "Microsoft withholds new tokens, the old ones are kept"
+		}
+		add(g.Since, what, needsConsent(g.Reason).Reason, true)
 	case mailbox.GrantMismatch:
 		add(g.Since, "somebody else consented", "the tokens were destroyed", true)
 	case mailbox.GrantDead:

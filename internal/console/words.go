@@ -32,7 +32,11 @@ func wordsOf(s mailbox.Status) Words {
 		if s.Reason == mailbox.LinkExpired {
 			return Words{"the owner has not used the link and it has expired", "issue a new link", "waits for a new link"}
 		}
-		return Words{Reason: "the owner has not used the link yet", Remedy: "remind the owner", Next: "waits for the owner"}
+		return Words{
+			Reason: "the owner has not used the link yet",
+			Remedy: "remind the owner; if nobody of a campaign comes back, compare the app's redirect URI with the one registered in Azure",
+			Next:   "waits for the owner",
+		}
 	case mailbox.StateCodeReceived:
 		return Words{Next: byItself + ": token-worker exchanges the code within its ten minutes"}
 	case mailbox.StateRedeeming:
@@ -44,7 +48,11 @@ func wordsOf(s mailbox.Status) Words {
 	case mailbox.StateRegistered:
 		return Words{Next: "nothing is left to do"}
 	case mailbox.StateNeedsConsent:
-		return needsConsent(s.Reason)
+		w := needsConsent(s.Reason)
+		if s.Stage != "" {
+			w.Next += "; the tokens are kept, and Microsoft is asked for them again every six hours"
+		}
+		return w
 	case mailbox.StateMismatch:
 		return Words{
 			"somebody else than the invited owner consented; the tokens were destroyed",
@@ -72,11 +80,17 @@ func needsConsent(reason string) Words {
 	case mailbox.Revoked:
 		return Words{"the access was taken back", "ask the owner, then hand out the link again", waits}
 	case mailbox.AdminRequired:
-		return Words{"the tenant wants an admin's consent", "send the tenant's admin the admin consent link", "waits for the tenant's admin"}
+		return Words{
+			"the tenant wants an admin's consent",
+			"send the tenant's admin the admin consent link, or let him press 'Grant admin consent' in the Azure portal", "waits for the tenant's admin",
+		}
 	case mailbox.LinkExpired:
 		return Words{"the link has expired", "issue a new link", "waits for a new link"}
 	case mailbox.SignInFailed:
-		return Words{"the sign-in failed at Microsoft", "ask the owner to try the link again", waits}
+		return Words{
+			"the sign-in failed at Microsoft",
+			"ask the owner to try the link again; if consent is asked for again and again, check 'Grant admin consent' in the Azure portal and leave edge.start_prompt: consent out", waits,
+		}
 	}
 	return Words{"the owner has to consent again", "hand out the link again", waits}
 }

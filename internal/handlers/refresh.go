@@ -40,7 +40,7 @@ func (h RefreshGrant) Handle(ctx context.Context, e events.Event) ([]events.Even
 	if !grant.Tokens.Fresh(h.Now(), h.Margin) {
 		tokens, err := h.Microsoft.Refresh(ctx, e.App, *grant.Tokens)
 		if fault.Is(err, fault.NeedsConsent) {
-			return nil, h.revoke(ctx, e, grant, revision, fault.Of(err))
+			return h.refused(ctx, e, grant, revision, fault.Of(err))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("refresh: %w", err)
@@ -55,6 +55,21 @@ func (h RefreshGrant) Handle(ctx context.Context, e events.Event) ([]events.Even
 		return proof.prove(ctx, e, inv.Address, grant, revision)
 	}
 	return proof.pass(ctx, e, e.Proof, grant, revision)
+}
+
+// refused records that Microsoft wants a person. Only the reason "revoked" says that the refresh token is dead; whatever
+// else a policy asks for, the tokens are kept, and asked for again later: they are good when somebody has acted.
+func (h RefreshGrant) refused(
+	ctx context.Context, e events.Event, grant mailbox.Grant, revision uint64, f *fault.Fault,
+) ([]events.Event, error) {
+	if f.Reason == mailbox.Revoked {
+		return nil, h.revoke(ctx, e, grant, revision, f)
+	}
+	if _, err := h.Grants.Save(ctx, e.Mailbox, grant.Withhold(f, h.Now()), revision); err != nil {
+		return nil, saved("withheld tokens", err)
+	}
+	now := h.Now()
+	return []events.Event{e.Follow(events.RefreshRequested, now).Later(now.Add(mailbox.AskAgain))}, nil
 }
 
 // revoke declares the grant dead only if nobody renewed it meanwhile: a refresh token that somebody else has just

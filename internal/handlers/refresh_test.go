@@ -57,6 +57,64 @@ func TestARevokedGrantNeedsItsOwner(t *testing.T) {
 	w.check(t)
 }
 
+// A policy is not a death: what Microsoft withholds until somebody acts is kept, and good again afterwards.
+func TestWithheldTokensAreKeptAndRecover(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []string{mailbox.AdminRequired, mailbox.SignInFailed, mailbox.Declined, ""} {
+		w, e := aged(t, time.Minute)
+		w.microsoft.dead = &fault.Fault{Class: fault.NeedsConsent, Code: "AADSTS53003", Reason: reason, Forecast: fault.ByPerson}
+		o := w.deliver(t.Context(), e)
+		if got := w.status(); o.err != nil || got.State != mailbox.StateNeedsConsent || got.Reason != reason || got.Finding == nil {
+			t.Fatalf("%q: %+v, %+v", reason, o, got)
+		}
+		if w.grants.get().Tokens == nil {
+			t.Fatalf("%q: the tokens were destroyed", reason)
+		}
+		if len(o.follow) != 1 || o.follow[0].Kind != events.RefreshRequested || !o.follow[0].NotBefore.Equal(w.now.Add(mailbox.AskAgain)) {
+			t.Fatalf("%q: nobody asks again: %+v", reason, o.follow)
+		}
+		since := w.status().Since
+		w.now = o.follow[0].NotBefore
+		again := w.deliver(t.Context(), o.follow[0])
+		if again.err != nil || len(again.follow) != 1 || again.follow[0].ID == o.follow[0].ID || !w.status().Since.Equal(since) {
+			t.Fatalf("%q: the second time: %+v, %+v", reason, again, w.status())
+		}
+		w.now, w.microsoft.dead = again.follow[0].NotBefore, nil
+		if !w.run(t.Context(), again.follow...) || w.status().State != mailbox.StateRegistered {
+			t.Errorf("%q: after the policy changed: %+v", reason, w.status())
+		}
+		w.check(t)
+	}
+}
+
+func TestWithheldTokensThatDieAfterAllAreDestroyed(t *testing.T) {
+	t.Parallel()
+	w, e := aged(t, time.Minute)
+	w.microsoft.dead = &fault.Fault{Class: fault.NeedsConsent, Code: "AADSTS50076", Reason: mailbox.SignInFailed, Forecast: fault.ByPerson}
+	next := w.deliver(t.Context(), e).follow[0]
+	w.now = next.NotBefore
+	w.microsoft.dead = &fault.Fault{Class: fault.NeedsConsent, Code: "AADSTS700082", Reason: mailbox.Revoked, Forecast: fault.ByPerson}
+	o := w.deliver(t.Context(), next)
+	if got := w.status(); o.err != nil || len(o.follow) != 0 || w.grants.get().Tokens != nil || got.Reason != mailbox.Revoked {
+		t.Errorf("%+v, %+v", o, got)
+	}
+}
+
+func TestANewConsentReplacesWithheldTokens(t *testing.T) {
+	t.Parallel()
+	w, e := aged(t, time.Minute)
+	w.microsoft.dead = &fault.Fault{Class: fault.NeedsConsent, Code: "AADSTS50076", Reason: mailbox.SignInFailed, Forecast: fault.ByPerson}
+	late := w.deliver(t.Context(), e).follow[0]
+	code := codeOf(1)
+	code.At, code.Deadline = w.now, w.now.Add(mailbox.CodeLife)
+	if !w.run(t.Context(), code) || w.status().State != mailbox.StateRegistered {
+		t.Fatalf("%+v", w.status())
+	}
+	if o := w.deliver(t.Context(), late); o.err != nil || len(o.follow) != 0 || w.microsoft.refreshes != 1 {
+		t.Errorf("the old request: %+v after %d refreshes", o, w.microsoft.refreshes)
+	}
+}
+
 func TestAGrantThatSomebodyRenewedIsNotCalledRevoked(t *testing.T) {
 	t.Parallel()
 	w, e := aged(t, time.Minute)

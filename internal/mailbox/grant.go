@@ -67,6 +67,10 @@ const RedeemLease = 45 * time.Second
 // send is the loss that has already happened.
 const MaxSends = 3
 
+// AskAgain is how long withheld tokens rest before Microsoft is asked for them again: what an admin or an owner puts right
+// takes a day rather than a minute, and the owner may come with a new consent at any time.
+const AskAgain = 6 * time.Hour
+
 // Verdict is what a fact allows.
 type Verdict int
 
@@ -189,8 +193,8 @@ func (g Grant) Rotate(t Tokens, now time.Time) Grant {
 	t.IDToken, t.Nonce, t.Attempt, t.Rotation = old.IDToken, old.Nonce, old.Attempt, old.Rotation+1
 	t.SavedAt = now.UTC()
 	g.Tokens = &t
-	if g.Attempt == t.Attempt || g.deadWithTokens() {
-		g.Phase, g.Stage, g.Finding, g.Since = GrantSaved, "", nil, now.UTC()
+	if g.Attempt == t.Attempt || g.deadWithTokens() || g.Withheld() {
+		g.Phase, g.Reason, g.Stage, g.Finding, g.Since = GrantSaved, "", "", nil, now.UTC()
 	}
 	return g
 }
@@ -230,6 +234,27 @@ func (g Grant) Revoke(f *fault.Fault, now time.Time) Grant {
 		return g
 	}
 	return g.needsConsent(Revoked, f, now)
+}
+
+// Withhold records that Microsoft renews the tokens only after the owner or the tenant's admin has acted. Nothing says that
+// they are dead, so they are kept, and good again when the policy changes. A newer code in hand keeps its phase.
+func (g Grant) Withhold(f *fault.Fault, now time.Time) Grant {
+	if g.Tokens == nil || g.destroyed() || g.Phase == GrantRedeeming && !codeDead(g.CodeAt, now) {
+		return g
+	}
+	since := g.Since
+	again := g.Withheld() && g.Reason == f.Reason
+	g = g.needsConsent(f.Reason, f, now)
+	g.Stage = string(events.Refresh)
+	if again {
+		g.Since = since
+	}
+	return g
+}
+
+// Withheld tells whether the stored tokens wait for somebody to act at Microsoft.
+func (g Grant) Withheld() bool {
+	return g.Phase == GrantNeedsConsent && g.Tokens != nil && g.Stage == string(events.Refresh)
 }
 
 // Bury records that the work on e was given up. It returns the grant unchanged if that is no news of it: it is about

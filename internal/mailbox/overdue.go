@@ -66,11 +66,28 @@ func (f Facts) tokensDue(now time.Time) Due {
 		return Due{} // a newer version's, or a newer code is in hand and its tokens will replace these
 	case r.Phase != RegistrationNone && r.Phase != RegistrationDead:
 		return Due{} // a POST may be under way, whichever attempt it was made for
-	case r.Attempt == g.Tokens.Attempt && (r.Phase == RegistrationDead || r.Proof != nil):
+	case r.Attempt == g.Tokens.Attempt && r.Phase == RegistrationDead:
+		return Due{} // warmy-worker's
+	case g.Withheld():
+		return g.againDue(due, now)
+	case r.Attempt == g.Tokens.Attempt && r.Proof != nil:
 		return Due{} // warmy-worker's
 	default:
 		due.Remedy = Reissue
 	}
+	return due
+}
+
+// againDue is the next request for withheld tokens. It waits as a timer until then.
+func (g Grant) againDue(due Due, now time.Time) Due {
+	asked := due.Since
+	if g.Finding != nil {
+		asked = newest(asked, g.Finding.At)
+	}
+	if due.Since = asked.Add(AskAgain); now.Before(due.Since) {
+		return Due{}
+	}
+	due.Remedy = Reissue
 	return due
 }
 
@@ -95,7 +112,7 @@ func (f Facts) RegistrationDue(now time.Time) Due {
 		due.Kind = events.RegistrationUnclear
 	case r.Phase == Posting && !now.Before(r.Lease):
 		due.Kind, due.Since = events.RegistrationUnclear, newest(r.Since, r.Lease)
-	case r.Phase == RegistrationNone && granted && r.Proof != nil && !g.deadWithTokens():
+	case r.Phase == RegistrationNone && granted && r.Proof != nil && !g.deadWithTokens() && !g.Withheld():
 		due.Kind, due.Since = events.RegistrationRequested, newest(due.Since, g.Since, g.Tokens.SavedAt)
 	case r.Phase == RegistrationDead && (granted || r.Unsettled):
 		return r.letterDue(due)

@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"kindling/internal/events"
+	"kindling/internal/fault"
 	"kindling/internal/mailbox"
 )
 
@@ -26,6 +27,7 @@ func restorable(r *rapid.T) mailbox.Facts {
 		f.Grant = mailbox.Grant{Phase: phase, Attempt: who("grant of"), CodeAt: instant("code at"), Since: instant("grant since")}
 		if phase == mailbox.GrantNeedsConsent {
 			f.Grant.Reason = mailbox.Declined
+			f.Grant.Stage = rapid.SampledFrom([]string{"", string(events.Refresh)}).Draw(r, "withheld")
 		}
 		if phase == mailbox.GrantDead {
 			f.Grant.Stage, f.Grant.Finding = string(rapid.SampledFrom([]events.Lane{events.Code, events.Refresh}).Draw(r, "stage")), finding
@@ -138,6 +140,24 @@ func TestNothingIsDueWhileAWorkerMayBeAtIt(t *testing.T) {
 	} {
 		if due.Remedy != mailbox.NothingDue {
 			t.Errorf("%s: %+v", name, due)
+		}
+	}
+}
+
+func TestWithheldTokensAreAskedForAgainWhenTheirTimerIsLost(t *testing.T) {
+	t.Parallel()
+	proof := &events.Proof{TenantID: "tid", ObjectID: "oid"}
+	asked := at.Add(time.Hour)
+	f := mailbox.Facts{Invitation: mailbox.Invitation{ID: mb}}
+	f.Grant = savedGrant(t, 1).Withhold(faultOf(fault.NeedsConsent, mailbox.AdminRequired), asked)
+	for name, r := range map[string]mailbox.Registration{"never asked for": {}, "asked for before": {Attempt: "att01", Proof: proof}} {
+		f.Registration = r
+		early, due := f.GrantDue(asked.Add(mailbox.AskAgain-time.Second)), f.GrantDue(asked.Add(mailbox.AskAgain))
+		if early.Remedy != mailbox.NothingDue || due.Remedy != mailbox.Reissue || due.Kind != events.RefreshRequested {
+			t.Errorf("%s: %+v, then %+v", name, early, due)
+		}
+		if half := f.RegistrationDue(asked.Add(mailbox.AskAgain)); half.Remedy != mailbox.NothingDue {
+			t.Errorf("%s: warmy-worker asks, too: %+v", name, half)
 		}
 	}
 }

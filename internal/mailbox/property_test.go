@@ -148,7 +148,7 @@ func (h *history) newsOfTokens(r *rapid.T) {
 	if g.Tokens == nil {
 		return
 	}
-	switch rapid.IntRange(0, 3).Draw(r, "news") {
+	switch rapid.IntRange(0, 4).Draw(r, "news") {
 	case 0:
 		h.facts.Grant = g.Rotate(tokens("rotated", h.now.Add(time.Hour)), h.now)
 	case 1:
@@ -157,6 +157,11 @@ func (h *history) newsOfTokens(r *rapid.T) {
 		h.facts.Grant = g.Revoke(anyFault(r), h.now)
 	case 3:
 		h.facts.Grant, _ = g.Revive(h.now)
+	case 4:
+		h.facts.Grant = g.Withhold(anyFault(r), h.now)
+		if h.facts.Grant.Tokens != g.Tokens || h.facts.Grant.Attempt != g.Attempt {
+			r.Fatalf("withheld %+v, from %+v", h.facts.Grant, g)
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ type Facts struct {
 type Status struct {
 	State   State
 	Reason  string // refines needs_consent and invited: one of the reasons of this package
-	Stage   string // with dead: the lane it died in
+	Stage   string // with dead: the lane it died in; with needs_consent: the lane whose tokens are kept until somebody acts
 	Since   time.Time
 	WarmyID string
 	Finding *Finding // what went wrong last, if anything is known
@@ -82,6 +82,8 @@ func (f Facts) viewSaved() Status {
 	switch {
 	case f.Grant.deadWithTokens():
 		return Status{State: StateDead, Stage: f.Grant.Stage, Since: f.Grant.Since, Finding: f.Grant.Finding}
+	case f.Grant.Withheld() && r.Phase != Posting && r.Phase != Uncertain:
+		return Status{State: StateNeedsConsent, Reason: f.Grant.Reason, Stage: f.Grant.Stage, Since: f.Grant.Since, Finding: f.Grant.Finding}
 	case r.Attempt != attempt && r.Phase != Posting && r.Phase != Uncertain:
 		return s
 	case r.Phase == Posting:

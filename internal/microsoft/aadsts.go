@@ -24,11 +24,13 @@ const (
 type row struct {
 	codes  []int
 	class  fault.Class
-	reason string        // with NeedsConsent, on the code lane; a dead refresh token is always "revoked"
+	reason string        // with NeedsConsent
+	dead   bool          // with NeedsConsent: a refresh token that gets this answer will never be good again
 	after  time.Duration // with RetryAfter: the least wait
 	actor  actor
 	secret bool // another client secret may do better
-	local  bool // LegDown only if the tenant is the app's own: a row's wrong tenant must not stop everybody
+	local  bool // with LegDown: may be the fault of one tenant, and then must not stop everybody
+	mixed  bool // two attempts were mixed up, or a code was slipped in: an alarm
 	cause  string
 	remedy string
 }
@@ -68,7 +70,7 @@ func appRows() []row {
 	return []row{
 		{
 			codes: []int{7000215, 70002}, class: down, actor: operator, secret: true, cause: "the client secret is wrong",
-			remedy: "put the secret's value (not its id) into the app's client_secret_file; then restart the workers",
+			remedy: "verify the client secret: put its value (not its id) into the app's client_secret_file; then restart the workers",
 		},
 		{
 			codes: []int{7000222}, class: down, actor: operator, secret: true, cause: "the client secret has expired",
@@ -107,15 +109,15 @@ func appRows() []row {
 			remedy: "set tenant to consumers for an app of personal accounts, to organizations for one of work accounts",
 		},
 		{
-			codes: []int{50011, 500112, 900971, 70004}, class: down, actor: operator, cause: "the redirect URI is not the registered one",
-			remedy: "register the app's redirect URI exactly as `kindling config show` prints it, as type web",
+			codes: []int{50011, 900971, 70004}, class: down, actor: operator, cause: "the redirect URI is not the registered one",
+			remedy: "register the app's redirect URI in Azure exactly as `kindling config show` prints it, as type web",
 		},
 		{
 			codes: []int{70011, 28002, 28003, 700022}, class: down, actor: operator, cause: "the scopes are invalid, or belong to more than one resource",
 			remedy: "ask for Graph permissions only: User.Read Mail.Send Mail.ReadWrite, beside openid profile offline_access",
 		},
 		{
-			codes: []int{65005}, class: down, actor: operator, cause: "the app asks for a permission that its registration does not list",
+			codes: []int{65005}, class: down, actor: operator, local: true, cause: "the app asks for a permission that its registration does not list",
 			remedy: "add the permissions under 'API permissions' in the Azure portal; spell offline_access without a resource",
 		},
 		{
@@ -140,47 +142,52 @@ func requestRows() []row {
 	}
 }
 
-// grantRows are codes and refresh tokens that are no good any more.
+// grantRows are codes and refresh tokens that are no good any more, or not here.
 func grantRows() []row {
 	const consent = fault.NeedsConsent
 	return []row{
 		{
-			codes: []int{501481, 50147, 501491}, class: consent, reason: mailbox.SignInFailed, actor: owner,
+			codes: []int{501481, 50147, 501491}, class: consent, reason: mailbox.SignInFailed, actor: owner, mixed: true,
 			cause:  "the PKCE verifier does not fit the code: two attempts were mixed up, or a code was slipped in",
 			remedy: "send the owner the link again; look into it if it happens twice",
+		},
+		{
+			codes: []int{500112}, class: consent, reason: mailbox.SignInFailed, actor: operator,
+			cause:  "the code is redeemed with another redirect URI than its sign-in began with",
+			remedy: "compare edge.public_url of all processes, then send the owner a new link",
 		},
 		{
 			codes: []int{700005, 7000012}, class: consent, reason: mailbox.SignInFailed, actor: operator,
 			cause: "the code or grant belongs to another tenant", remedy: "correct the tenant of the app or of this row, then send the owner a new link",
 		},
 		{
-			codes: []int{54005}, class: consent, reason: mailbox.CodeExpired, actor: owner,
+			codes: []int{54005}, class: consent, reason: mailbox.CodeExpired, actor: owner, dead: true,
 			cause: "the authorization code was already redeemed", remedy: "send the owner the link again",
 		},
 		{
-			codes: []int{70008}, class: consent, reason: mailbox.CodeExpired, actor: owner,
+			codes: []int{70008}, class: consent, reason: mailbox.CodeExpired, actor: owner, dead: true,
 			cause: "the authorization code or refresh token has expired", remedy: "send the owner the link again; look at the code lane's age if this happens often",
 		},
 		{
-			codes: []int{70000}, class: consent, reason: mailbox.CodeExpired, actor: owner,
+			codes: []int{70000}, class: consent, reason: mailbox.CodeExpired, actor: owner, dead: true,
 			cause: "the code or grant is not valid (for personal accounts also: expired)", remedy: "send the owner the link again",
 		},
 		{
-			codes: []int{700082}, class: consent, reason: mailbox.CodeExpired, actor: owner,
+			codes: []int{700082}, class: consent, reason: mailbox.CodeExpired, actor: owner, dead: true,
 			cause: "the refresh token was not used for 90 days", remedy: "send the owner the link again",
 		},
 		{
-			codes: []int{700084}, class: consent, reason: mailbox.SignInFailed, actor: operator,
+			codes: []int{700084}, class: consent, reason: mailbox.SignInFailed, actor: operator, dead: true,
 			cause:  "the refresh token is one of a single-page app, which lives 24 hours",
 			remedy: "register the redirect URI as type web in the Azure portal, then send new links",
 		},
 		{
-			codes: []int{70043}, class: consent, reason: mailbox.SignInFailed, actor: admin,
+			codes: []int{70043}, class: consent, reason: mailbox.SignInFailed, actor: admin, dead: true,
 			cause:  "the tenant's sign-in frequency ended the grant, and will do so again",
 			remedy: "ask the tenant's admin to exempt the app from the sign-in frequency policy, then send a new link",
 		},
 		{
-			codes: []int{50173, 50089, 50132, 50133}, class: consent, reason: mailbox.SignInFailed, actor: owner,
+			codes: []int{50173, 50089, 50132, 50133}, class: consent, reason: mailbox.SignInFailed, actor: owner, dead: true,
 			cause: "the grant was revoked, or the password was reset", remedy: "send the owner the link again",
 		},
 	}
@@ -192,8 +199,8 @@ func personRows() []row {
 	return []row{
 		{
 			codes: []int{65001}, class: consent, reason: mailbox.SignInFailed, actor: owner,
-			cause:  "the owner has not consented to the app's permissions",
-			remedy: "send the owner the link again; if the tenant blocks user consent, its admin needs the admin consent link",
+			cause:  "nobody has consented to the app's permissions, or the consent was taken back",
+			remedy: "send the owner the link again; if the tenant blocks user consent, its admin first has to press 'Grant admin consent' in the Azure portal",
 		},
 		{
 			codes: []int{65004}, class: consent, reason: mailbox.Declined, actor: owner,
@@ -220,7 +227,8 @@ func tenantRows() []row {
 	return []row{
 		{
 			codes: []int{90094, 90095}, class: consent, reason: mailbox.AdminRequired, actor: admin,
-			cause: "the tenant lets only an admin consent", remedy: "send the tenant's admin the admin consent link, then the owner a new link",
+			cause:  "the tenant lets only an admin consent",
+			remedy: "have the tenant's admin grant consent (the admin consent link, or 'Grant admin consent' in the Azure portal), then send the owner a new link",
 		},
 		{
 			codes: []int{650052, 650056, 500011}, class: consent, reason: mailbox.AdminRequired, actor: admin,

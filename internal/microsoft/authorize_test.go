@@ -71,6 +71,8 @@ func TestScopesAreNormalised(t *testing.T) {
 		"offline_access is always asked for": {"public", []string{"User.Read"}, "offline_access User.Read"},
 		"default drops named permissions":    {"public", []string{"offline_access", "https://graph.microsoft.com/.default", "Mail.Read"}, "offline_access https://graph.microsoft.com/.default"},
 		"prefixed OIDC scopes become bare":   {"public", []string{"https://graph.microsoft.com/openid", "Mail.Send"}, "openid profile offline_access Mail.Send"},
+		"whatever their prefix":              {"public", []string{"https://outlook.office.com/Offline_Access", "HTTPS://GRAPH.microsoft.com//OpenID", "Mail.Send"}, "offline_access openid profile Mail.Send"},
+		"by Graph's id":                      {"public", []string{"00000003-0000-0000-c000-000000000000/offline_access", "OFFLINE_ACCESS", "Mail.Send"}, "offline_access Mail.Send"},
 		"another resource stays":             {"public", []string{"https://outlook.office.com/SMTP.Send"}, "offline_access https://outlook.office.com/SMTP.Send"},
 		"a national cloud is spelled out":    {"usgov", []string{"Mail.Send"}, "offline_access https://graph.microsoft.us/Mail.Send"},
 		"blanks and doubles go":              {"public", []string{" Mail.Send", "", "mail.send"}, "offline_access Mail.Send"},

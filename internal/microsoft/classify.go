@@ -26,6 +26,15 @@ const (
 type origin struct {
 	lane      lane
 	ownTenant bool // the tenant is the mailbox's own, not the app's
+	accepted  bool // a moment ago Microsoft gave tokens to the same app at the same address: the app itself is fine
+}
+
+// call names the request for whoever counts.
+func (o origin) call() Call {
+	if o.lane == refreshLane {
+		return CallRefresh
+	}
+	return CallRedeem
 }
 
 // refusal is an error answer of the token endpoint (RFC 6749 § 5.2, and Microsoft's additions). Every field that may
@@ -127,6 +136,7 @@ func (r refusal) classify(status int, from origin) *fault.Fault {
 	known, number, ok := r.known()
 	passing := base.class == fault.Transient || base.class == fault.RetryAfter
 	if ok && (!passing || r.name == "" || known.actor == nobody) {
+		known.dead = known.dead || r.neverAgain()
 		return known.fault(aadsts(number), from)
 	}
 	f := base.fault(code, from)
@@ -228,23 +238,39 @@ func (r refusal) bySuberror() row {
 		}
 	}
 	return row{
-		class: fault.NeedsConsent, reason: mailbox.CodeExpired, actor: owner,
+		class: fault.NeedsConsent, reason: mailbox.CodeExpired, actor: owner, dead: r.neverAgain(),
 		cause: "the code or grant is not valid any more", remedy: "send the owner the link again",
 	}
 }
+
+// neverAgain tells whether the suberror says that this refresh token is dead. invalid_grant alone does not: it also stands
+// for policies, which pass.
+func (r refusal) neverAgain() bool { return r.sub == "bad_token" || r.sub == "token_expired" }
 
 // fault turns a row into the fault that it is for this request.
 func (r row) fault(code string, from origin) *fault.Fault {
 	f := &fault.Fault{
 		Class: r.class, Code: code, Cause: r.cause, Remedy: r.remedy, Forecast: r.forecast(), Reason: r.reason, After: r.after,
 	}
-	if r.class == fault.NeedsConsent && from.lane == refreshLane && r.reason != mailbox.AdminRequired {
-		f.Reason = mailbox.Revoked
+	if r.class == fault.NeedsConsent && from.lane == refreshLane {
+		f.Reason = r.refreshReason()
 	}
-	if r.class == fault.LegDown && r.local && from.ownTenant {
+	if r.class == fault.LegDown && r.local && (from.ownTenant || from.accepted) {
 		f.Class = fault.Permanent
 	}
 	return f
+}
+
+// refreshReason is the reason on the refresh lane. Tokens are destroyed for "revoked" and kept for any other: whoever
+// says it must be sure.
+func (r row) refreshReason() string {
+	switch {
+	case r.dead:
+		return mailbox.Revoked
+	case r.reason == mailbox.CodeExpired:
+		return mailbox.SignInFailed
+	}
+	return r.reason
 }
 
 // Refusal says what an error at the authorize endpoint means (OpenID Connect Core § 3.1.2.6). It always is of

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
 	"kindling/internal/fault"
@@ -25,6 +24,7 @@ type Config struct {
 	Transport http.RoundTripper // nil: Transport()
 	Timeout   time.Duration     // of a whole call; 0: 15 s
 	Now       func() time.Time  // nil: time.Now
+	Observer  Observer          // nil: nobody counts
 }
 
 // Client redeems, refreshes and proves for a set of apps. It is safe for concurrent use.
@@ -33,9 +33,10 @@ type Client struct {
 	transport http.RoundTripper
 	timeout   time.Duration
 	now       func() time.Time
+	observer  Observer
 
 	mu   sync.Mutex
-	keys map[string]oidc.KeySet // by authority; each caches what it fetched
+	keys map[string]*keyring // by authority
 }
 
 var _ handlers.TokenEndpoint = (*Client)(nil)
@@ -44,14 +45,26 @@ var _ handlers.TokenEndpoint = (*Client)(nil)
 // it is not known whether a refused client costs the code.
 type registration struct {
 	App
+
 	accepted atomic.Int32
+	granted  atomic.Int64 // when tokens were given at the app's own address last, in Unix nanoseconds
+}
+
+// provenFor is how long tokens for one mailbox prove that an app is fine, so that what Microsoft says against the app
+// afterwards is about the tenant of another mailbox. Short: when the app itself breaks, what fails meanwhile is buried.
+const provenFor = time.Minute
+
+// proven tells whether Microsoft gave tokens to the app a moment ago, at its own address.
+func (r *registration) proven(now time.Time) bool {
+	at := r.granted.Load()
+	return at != 0 && now.Sub(time.Unix(0, at)) < provenFor
 }
 
 // New returns a Client for the apps in c.
 func New(c Config) *Client {
 	client := &Client{
 		apps: make(map[string]*registration, len(c.Apps)), transport: c.Transport, timeout: c.Timeout, now: c.Now,
-		keys: make(map[string]oidc.KeySet),
+		observer: c.Observer, keys: make(map[string]*keyring),
 	}
 	for _, app := range c.Apps {
 		client.apps[app.Name] = &registration{App: app}
@@ -64,6 +77,9 @@ func New(c Config) *Client {
 	}
 	if client.now == nil {
 		client.now = time.Now
+	}
+	if client.observer == nil {
+		client.observer = silent{}
 	}
 	return client
 }
@@ -139,7 +155,7 @@ func (c *Client) Refresh(ctx context.Context, app string, t mailbox.Tokens) (mai
 		return mailbox.Tokens{}, err
 	}
 	if absent := reg.missing(tokens.Scope); len(tokens.Scope) > 0 && len(absent) > 0 {
-		return mailbox.Tokens{}, lacking(absent)
+		return mailbox.Tokens{}, reg.lacking(absent)
 	}
 	return tokens, nil
 }
@@ -170,15 +186,20 @@ func (c *Client) exchange(
 	var failure *fault.Fault
 	for i := range secrets {
 		at := (first + i) % len(secrets)
-		got := &answer{}
+		got, began := &answer{}, time.Now()
 		client := httpClient(recorder{base: c.transport, got: got})
 		err := call(context.WithValue(ctx, oauth2.HTTPClient, client), secrets[at])
+		from.accepted = reg.proven(c.now())
 		tokens, f := c.judge(ctx, got, err, from)
+		c.observe(from.call(), got, f, time.Since(began))
 		if ctx.Err() == nil || !errors.Is(ctx.Err(), context.Canceled) { // our own stop says nothing about Microsoft
 			leg.Asked(ctx, f != nil && f.Outage)
 		}
 		if f == nil {
 			reg.accepted.Store(int32(at)) //nolint:gosec // an index of a short list
+			if !from.ownTenant {
+				reg.granted.Store(c.now().UnixNano())
+			}
 			return tokens, nil
 		}
 		failure = f

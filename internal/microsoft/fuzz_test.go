@@ -1,12 +1,22 @@
 package microsoft
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"kindling/internal/fault"
+	"kindling/internal/mailbox"
+	"kindling/internal/secret"
 )
 
 func FuzzAnAnswerOfTheTokenEndpoint(f *testing.F) {
@@ -26,7 +36,11 @@ func FuzzAnAnswerOfTheTokenEndpoint(f *testing.F) {
 				t.Errorf("accepted %+v", tokens)
 			}
 			sound(t, failure)
-			sound(t, refused(got, origin{lane: lane}, now))
+			no := refused(got, origin{lane: lane}, now)
+			sound(t, no)
+			if r := parseRefusal(got.body); lane == refreshLane && no.Reason == mailbox.Revoked && !r.neverAgain() && len(r.codes) == 0 {
+				t.Errorf("%s destroys tokens, and nothing says that they are dead", body)
+			}
 		}
 	})
 }
@@ -36,15 +50,105 @@ func FuzzAProfile(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		p, err := parseProfile([]byte(body))
-		if err != nil {
-			sound(t, fault.Of(err))
+		p, failure := parseProfile([]byte(body))
+		if failure != nil {
+			sound(t, failure)
 			return
 		}
-		failure := p.match(p.ID, "invited@contoso.example")
+		failure = p.match(p.ID, "invited@contoso.example")
 		sound(t, failure)
 		if failure == nil && foldASCII(p.Mail) != "invited@contoso.example" && foldASCII(p.UPN) != "invited@contoso.example" {
 			t.Errorf("%q passed for the invited address", body)
+		}
+	})
+}
+
+// fuzzKey signs the tokens that are good.
+var fuzzKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
+const (
+	fuzzClient = "11111111-2222-4333-8444-555555555555"
+	fuzzTenant = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
+	fuzzLogin  = "https://login.microsoftonline.com"
+)
+
+func fuzzToken(tb testing.TB, claims string) string {
+	tb.Helper()
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: fuzzKey(), KeyID: "k1"}}, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	signed, err := signer.Sign([]byte(claims))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	compact, err := signed.CompactSerialize()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return compact
+}
+
+// FuzzAnIDToken gives the proof any token, and any claims in a token that Microsoft has really signed: only those of this
+// attempt, for this app, from the tenant that they name may prove anything.
+func FuzzAnIDToken(f *testing.F) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	good := fmt.Sprintf(`{"iss":"%s/%s/v2.0","aud":"%s","tid":"%s","oid":"%s","nonce":"n","exp":%d}`,
+		fuzzLogin, fuzzTenant, fuzzClient, fuzzTenant, fuzzTenant, now.Add(time.Hour).Unix())
+	for _, seed := range []string{good, `{}`, `{"tid":["x"],"oid":5}`, `null`, strings.Replace(good, fuzzTenant, "..", 1), ``} {
+		f.Add(seed, true)
+		f.Add(seed, false)
+	}
+	f.Add(fuzzToken(f, good), false)
+	f.Add("eyJhbGciOiJub25lIn0.e30.", false)
+	app := App{Name: "main", Tenant: "organizations", ClientID: fuzzClient, Scopes: []string{"openid"}, LoginURL: fuzzLogin}
+	f.Fuzz(func(t *testing.T, text string, signed bool) {
+		client := New(Config{Apps: []App{app}, Now: func() time.Time { return now }})
+		ring := client.keyring(app)
+		ring.keys = []jose.JSONWebKey{{Key: &fuzzKey().PublicKey, KeyID: "k1"}}
+		ring.fetched = []time.Time{now, now} // nothing more is asked for
+		raw := text
+		if signed {
+			raw = fuzzToken(t, text)
+		}
+		proof, err := client.identity(t.Context(), app, mailbox.Tokens{IDToken: secret.New(raw), Nonce: secret.New("n")})
+		if err != nil {
+			sound(t, fault.Of(err))
+			if fault.Of(err).Code == "unclassified" {
+				t.Errorf("%v has no class", err)
+			}
+			return
+		}
+		var read struct{ Iss, Tid, Oid, Nonce string }
+		payload, _ := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[1])
+		if json.Unmarshal(payload, &read) != nil || guid(proof.TenantID) == "" || guid(proof.ObjectID) == "" ||
+			!strings.EqualFold(read.Tid, proof.TenantID) || read.Nonce != "n" || !strings.HasPrefix(read.Iss, fuzzLogin+"/") {
+			t.Errorf("%s proves %+v", payload, proof)
+		}
+	})
+}
+
+func FuzzTheKeys(f *testing.F) {
+	for _, seed := range []string{
+		`{"keys":[{"kty":"RSA","kid":"k1","use":"sig","n":"AQAB","e":"AQAB"},{"kty":"oct","k":"c2VjcmV0"},5]}`, `{"keys":null}`, `{}`, `[]`, "\xef\xbb\xbf{}",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		keys, err := parseKeys([]byte(body))
+		for _, key := range keys {
+			if !key.IsPublic() || !key.Valid() {
+				t.Errorf("%s gives a key that is no public one", body)
+			}
+		}
+		if (err == nil) != (len(keys) > 0) {
+			t.Errorf("%d keys, %v", len(keys), err)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package microsoft
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,13 +63,13 @@ func life(raw json.RawMessage) time.Duration {
 func (a App) incomplete(t mailbox.Tokens) *fault.Fault {
 	if t.Refresh.Empty() {
 		return incomplete("no_refresh_token", "the grant holds no refresh token, so Warmy could not keep it alive",
-			"add offline_access to the app's API permissions (spelled without a resource), then send the owner a new link")
+			"add offline_access to the app's API permissions in the Azure portal and grant admin consent (Kindling asks for it, spelled without a resource), then send the owner a new link")
 	}
 	if len(t.Scope) == 0 {
 		return incomplete("no_scope", "the answer does not say what was granted", "send the owner the link again")
 	}
 	if absent := a.missing(t.Scope); len(absent) > 0 {
-		return lacking(absent)
+		return a.lacking(absent)
 	}
 	return nil
 }
@@ -79,9 +80,16 @@ func incomplete(what, cause, remedy string) *fault.Fault {
 	}
 }
 
-func lacking(absent []string) *fault.Fault {
-	return incomplete("missing_scope", "the grant lacks "+strings.Join(absent, ", "),
-		"add the permission in the Azure portal, let an admin consent, then send the owner a new link (prompt=consent if the app asks for .default)")
+// lacking names what was not granted. With .default that has a cause of its own: whoever consented to anything before is not
+// asked, and gets what he granted then.
+func (a App) lacking(absent []string) *fault.Fault {
+	cause := "the grant lacks " + strings.Join(absent, ", ")
+	if slices.ContainsFunc(a.scopes(), isDefault) {
+		return incomplete("missing_scope", cause+": the app asks for .default, which gives only the old permissions to whoever consented to anything before",
+			"name the permissions in the app's scopes instead of .default, or ask once more with edge.start_prompt: consent; then send the owner a new link")
+	}
+	return incomplete("missing_scope", cause,
+		"add the permission in the Azure portal, grant admin consent there, then send the owner a new link")
 }
 
 // unreadable is a good status with an answer that is not Microsoft's. Whether the code was spent is not known.

@@ -30,11 +30,20 @@ func (c *Client) me(ctx context.Context, app App, t mailbox.Tokens) (profile, er
 	}
 	req.Header.Set("Authorization", "Bearer "+t.Access.Reveal())
 	req.Header.Set("Accept", "application/json")
-	got := &answer{}
+	got, began := &answer{}, time.Now()
 	resp, err := httpClient(recorder{base: c.transport, got: got}).Do(req)
 	if err == nil {
 		_ = resp.Body.Close()
 	}
+	p, f := c.readProfile(ctx, got)
+	c.observer.Answered(CallMe, outcomeOf(f), time.Since(began))
+	if f != nil {
+		return profile{}, f
+	}
+	return p, nil
+}
+
+func (c *Client) readProfile(ctx context.Context, got *answer) (profile, *fault.Fault) {
 	if f := got.broken(ctx, "graph"); f != nil && !got.failed() {
 		f.Class = fault.Transient // the leg is the token endpoint's: codes must not wait because Graph is away
 		return profile{}, judged(f)
@@ -45,7 +54,7 @@ func (c *Client) me(ctx context.Context, app App, t mailbox.Tokens) (profile, er
 	return parseProfile(got.body)
 }
 
-func parseProfile(body []byte) (profile, error) {
+func parseProfile(body []byte) (profile, *fault.Fault) {
 	var p profile
 	if err := json.Unmarshal(trimBOM(body), &p); err != nil || p.ID == "" {
 		return profile{}, unreadable("graph")

@@ -109,6 +109,14 @@ func (f *fake) client(t *testing.T, change ...func(*microsoft.App)) *microsoft.C
 	return microsoft.New(microsoft.Config{Apps: []microsoft.App{app}, Transport: transport, Now: clock, Timeout: 2 * time.Second})
 }
 
+// clientAt is a client whose clock a test moves.
+func (f *fake) clientAt(t *testing.T, now func() time.Time) *microsoft.Client {
+	t.Helper()
+	transport := microsoft.Transport()
+	t.Cleanup(transport.CloseIdleConnections)
+	return microsoft.New(microsoft.Config{Apps: []microsoft.App{f.app()}, Transport: transport, Now: now, Timeout: 2 * time.Second})
+}
+
 func answerJSON(status int, body any) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")

@@ -74,15 +74,15 @@ func (c *Client) identity(ctx context.Context, app App, t mailbox.Tokens) (event
 		}
 		return events.Proof{TenantID: strings.ToLower(guid(app.Tenant))}, nil
 	}
-	keys := &watched{set: c.keySet(ctx, app)}
+	keys := &watched{ring: c.keyring(app)}
 	verifier := oidc.NewVerifier("", keys, &oidc.Config{
 		ClientID: app.ClientID, SupportedSigningAlgs: []string{oidc.RS256, oidc.ES256},
 		SkipIssuerCheck: true, // it depends on a claim, and is checked below
 		Now:             func() time.Time { return c.received(t) },
 	})
 	token, err := verifier.Verify(ctx, t.IDToken.Reveal())
-	if keys.unreachable {
-		return events.Proof{}, keysMissing(ctx)
+	if keys.trouble != nil {
+		return events.Proof{}, keys.trouble
 	}
 	if err != nil {
 		return events.Proof{}, unproven(verdict(err))
@@ -121,45 +121,34 @@ func verdict(err error) string {
 	return "its signature, form or audience is wrong"
 }
 
-// watched is a key set that tells an unreachable server from a wrong signature, which the verifier does not.
+// watched is a key set that tells keys that could not be had from a wrong signature, which the verifier does not.
 type watched struct {
-	set         oidc.KeySet
-	unreachable bool
+	ring    *keyring
+	trouble *fault.Fault
 }
 
-// VerifySignature verifies jwt with the watched set. The set wraps what went wrong with a fetch, and nothing else.
+// VerifySignature verifies jwt with the watched set.
 func (w *watched) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
-	payload, err := w.set.VerifySignature(ctx, jwt)
-	w.unreachable = errors.Unwrap(err) != nil || ctx.Err() != nil
-	return payload, err //nolint:wrapcheck // judged by its shape
+	payload, err := w.ring.VerifySignature(ctx, jwt)
+	if f, ok := errors.AsType[*fault.Fault](err); ok {
+		w.trouble = f
+	}
+	return payload, err
 }
 
-// keySet returns the keys of the app's authority. They are fetched on the first unknown key id, once for all callers.
-func (c *Client) keySet(ctx context.Context, app App) oidc.KeySet {
+// keyring returns the keys of the app's authority.
+func (c *Client) keyring(app App) *keyring {
 	address := app.authority("common") + "/discovery/v2.0/keys"
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	set, ok := c.keys[address]
+	ring, ok := c.keys[address]
 	if !ok {
-		client := httpClient(bounded{c.transport})
-		client.Timeout = c.timeout
-		// The set outlives the call that makes it, so it must not end with that call's context.
-		set = oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), client), address)
-		c.keys[address] = set
+		ring = &keyring{
+			address: address, client: httpClient(bounded{c.transport}), timeout: c.timeout, now: c.now, observer: c.observer,
+		}
+		c.keys[address] = ring
 	}
-	return set
-}
-
-func keysMissing(ctx context.Context) *fault.Fault {
-	f := &fault.Fault{
-		Class: fault.Transient, Code: "microsoft_keys_missing", Forecast: fault.ByTime,
-		Cause:  "Microsoft's signing keys could not be fetched",
-		Remedy: "none: it is tried again, and the tokens are kept; check that the login host's discovery address is reachable",
-	}
-	if errors.Is(ctx.Err(), context.Canceled) {
-		f.Err = context.Canceled
-	}
-	return f
+	return ring
 }
 
 func unproven(why string) *fault.Fault {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -167,6 +168,11 @@ func TestAnIDTokenThatProvesNothingIsRefused(t *testing.T) {
 		"no tid":           idToken(t, server.URL, map[string]any{"tid": nil}),
 		"tid is no GUID":   idToken(t, server.URL, map[string]any{"tid": "..", "iss": server.URL + "/../v2.0"}),
 		"no oid":           idToken(t, server.URL, map[string]any{"oid": nil}),
+		"oid is no GUID":   idToken(t, server.URL, map[string]any{"oid": "jane"}),
+		"tid in a list":    idToken(t, server.URL, map[string]any{"tid": []string{tenantID}}),
+		"aud without ours": idToken(t, server.URL, map[string]any{"aud": []string{"a", "b"}}),
+		"no exp":           idToken(t, server.URL, map[string]any{"exp": nil}),
+		"only e-mail":      idToken(t, server.URL, map[string]any{"tid": nil, "oid": nil, "sub": nil}),
 		"oid is no text":   idToken(t, server.URL, map[string]any{"oid": 5}),
 		"wrong signature":  sign(t, jose.RS256, jose.JSONWebKey{Key: stranger, KeyID: "k1"}, claims),
 		"unknown key":      sign(t, jose.RS256, jose.JSONWebKey{Key: stranger, KeyID: "k9"}, claims),
@@ -177,6 +183,66 @@ func TestAnIDTokenThatProvesNothingIsRefused(t *testing.T) {
 		t.Log(name)
 		_, err := server.client(t).Prove(t.Context(), "main", tokensWith(token), address)
 		wants(t, err, fault.Permanent, "identity_unproven", "")
+	}
+}
+
+// rerouted sends requests for the clouds' own hosts to the tests' Microsoft.
+type rerouted struct {
+	base http.RoundTripper
+	to   string
+}
+
+func (r rerouted) RoundTrip(req *http.Request) (*http.Response, error) {
+	there, err := url.Parse(r.to)
+	if err != nil {
+		return nil, err
+	}
+	req = req.Clone(req.Context())
+	req.URL.Scheme, req.URL.Host = there.Scheme, there.Host
+	return r.base.RoundTrip(req)
+}
+
+// Each cloud signs with an issuer of its own, built from the tenant that the token names; a personal account's tenant is
+// always the same.
+func TestTheIssuerIsThatOfTheCloudAndTheTenant(t *testing.T) {
+	t.Parallel()
+	const personal = "9188040d-6c67-4c5b-b112-36a304b66dad"
+	server := newFake(t)
+	issuers := map[string]string{
+		"public": "https://login.microsoftonline.com", "usgov": "https://login.microsoftonline.us",
+		"usgov-dod": "https://login.microsoftonline.us", "china": "https://login.partner.microsoftonline.cn",
+	}
+	for cloud, own := range issuers {
+		app := server.app()
+		app.Cloud = cloud
+		app.LoginURL, app.GraphURL, _ = microsoft.Cloud(cloud)
+		transport := microsoft.Transport()
+		t.Cleanup(transport.CloseIdleConnections)
+		client := microsoft.New(microsoft.Config{
+			Apps: []microsoft.App{app}, Transport: rerouted{transport, server.URL}, Now: clock, Timeout: 2 * time.Second,
+		})
+		for _, issuer := range issuers {
+			for _, tenant := range []string{tenantID, personal} {
+				token := idToken(t, issuer, map[string]any{"tid": tenant, "iss": issuer + "/" + tenant + "/v2.0"})
+				proof, err := client.Prove(t.Context(), "main", tokensWith(token), address)
+				if issuer == own {
+					if err != nil || proof.TenantID != tenant {
+						t.Errorf("%s: %+v, %v", cloud, proof, err)
+					}
+					continue
+				}
+				wants(t, err, fault.Permanent, "identity_unproven", "")
+			}
+		}
+		for what, iss := range map[string]string{
+			"version 1": "https://sts.windows.net/" + tenantID + "/", "no version": own + "/" + tenantID, "the alias": own + "/organizations/v2.0",
+			"the template": own + "/{tenantid}/v2.0", "a longer one": own + "/" + tenantID + "/v2.0/", "another's": own + "/" + personal + "/v2.0",
+		} {
+			_, err := client.Prove(t.Context(), "main", tokensWith(idToken(t, own, map[string]any{"iss": iss})), address)
+			if fault.Of(err).Code != "identity_unproven" {
+				t.Errorf("%s, %s: %v", cloud, what, err)
+			}
+		}
 	}
 }
 
@@ -235,9 +301,15 @@ func TestGraphsTroubleKeepsTheTokensForLater(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := newFake(t)
+			tokens := tokensWith(idToken(t, server.URL, nil))
+			client := server.client(t)
+			if name == "hang" {
+				client = impatient(t, server)
+			}
+			primed(t, client, tokens)
 			server.onGraph(c.answer)
 			ctx, seen := leg.Watch(t.Context())
-			_, err := impatient(t, server).Prove(ctx, "main", tokensWith(idToken(t, server.URL, nil)), address)
+			_, err := client.Prove(ctx, "main", tokens, address)
 			wants(t, err, c.class, c.code, "")
 			if fault.Of(err).Outage != c.breaks {
 				t.Errorf("Outage = %t", !c.breaks)
@@ -246,6 +318,16 @@ func TestGraphsTroubleKeepsTheTokensForLater(t *testing.T) {
 				t.Error("Graph's answers must not hold the leg of the codes")
 			}
 		})
+	}
+}
+
+// primed returns when the client has the keys, whose fetch has a deadline, too.
+func primed(t *testing.T, client *microsoft.Client, tokens mailbox.Tokens) {
+	t.Helper()
+	for t.Context().Err() == nil {
+		if _, err := client.Prove(t.Context(), "main", tokens, address); err == nil {
+			return
+		}
 	}
 }
 

@@ -221,6 +221,31 @@ func TestAnIncompleteGrantIsRefusedWithItsRemedy(t *testing.T) {
 	wants(t, err, fault.Permanent, "incomplete_grant_missing_scope", "")
 }
 
+// The trap of .default: whoever consented to anything before is not asked, and gives what he gave then.
+func TestTheMissingScopeOfDefaultHasItsOwnRemedy(t *testing.T) {
+	t.Parallel()
+	server := newFake(t)
+	server.onToken(answerJSON(200, with(goodGrant(), "scope", "openid profile User.Read")))
+	for scope, c := range map[string]struct{ cause, remedy string }{
+		"https://graph.microsoft.com/.default": {
+			"the grant lacks Mail.Send, Mail.Read: the app asks for .default, which gives only the old permissions to whoever consented to anything before",
+			"name the permissions in the app's scopes instead of .default, or ask once more with edge.start_prompt: consent; then send the owner a new link",
+		},
+		"Mail.Send": {
+			"the grant lacks Mail.Send, Mail.Read",
+			"add the permission in the Azure portal, grant admin consent there, then send the owner a new link",
+		},
+	} {
+		client := server.client(t, func(a *microsoft.App) { a.Scopes = []string{"openid", "profile", "offline_access", scope} })
+		f := wants(t, redeem(t.Context(), client), fault.Permanent, "incomplete_grant_missing_scope", "")
+		if f.Cause != c.cause || f.Remedy != c.remedy || f.Forecast != fault.ByPerson {
+			t.Errorf("%s: %s; %s", scope, f.Cause, f.Remedy)
+		}
+		_, err := client.Refresh(t.Context(), "main", mailbox.Tokens{Refresh: secret.New("r")})
+		wants(t, err, fault.Permanent, "incomplete_grant_missing_scope", "")
+	}
+}
+
 func TestAnAnswerThatMayHaveSpentTheCodeIsTransientAndAskedForOnce(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -230,6 +255,9 @@ func TestAnAnswerThatMayHaveSpentTheCodeIsTransientAndAskedForOnce(t *testing.T)
 	}{
 		"time-out before headers": {hang, "microsoft_timeout", true},
 		"time-out in the body":    {drip(`{"access_token":`, 1), "microsoft_timeout", true},
+		"a byte at a time":        {trickle(`{"access_token":"a","refresh_token":"r"}`), "microsoft_timeout", true},
+		"RST":                     {reset(""), "microsoft_connection_lost", true},
+		"RST in the body":         {reset("HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{\"access_token\":"), "microsoft_connection_lost", true},
 		"EOF":                     {cut(""), "microsoft_connection_lost", true},
 		"short body":              {cut("HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{\"access_token\":"), "microsoft_connection_lost", true},
 		"not HTTP":                {cut(canary + " nonsense\r\n\r\n"), "microsoft_connection_lost", true},
@@ -279,6 +307,40 @@ func drip(start string, n int) http.HandlerFunc {
 		_, _ = io.WriteString(w, start+strings.Repeat(" ", n))
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
+	}
+}
+
+// trickle sends a byte at a time, none too late for a deadline that begins anew with each.
+func trickle(body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for _, b := range []byte(body) {
+			select {
+			case <-r.Context().Done():
+				return
+			case <-tick.C:
+			}
+			_, _ = w.Write([]byte{b})
+			_ = http.NewResponseController(w).Flush()
+		}
+	}
+}
+
+// reset writes raw bytes and resets the connection instead of closing it.
+func reset(raw string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, raw)
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		_ = conn.Close()
 	}
 }
 

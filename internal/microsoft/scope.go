@@ -39,7 +39,10 @@ func (a App) bare(scope string) string {
 	return scope
 }
 
+// isOIDC tells whether a scope is one of OpenID Connect's, whatever resource was written before it: they belong to none, and
+// Microsoft refuses them under another than Graph (AADSTS65005).
 func isOIDC(scope string) bool {
+	scope = scope[strings.LastIndex(scope, "/")+1:]
 	switch strings.ToLower(scope) {
 	case "openid", "profile", "email", "offline_access":
 		return true
@@ -61,7 +64,7 @@ func (a App) scopes() []string {
 		switch name := a.bare(strings.TrimSpace(scope)); {
 		case name == "":
 		case isOIDC(name):
-			add(&oidcScopes, strings.ToLower(name))
+			add(&oidcScopes, strings.ToLower(name[strings.LastIndex(name, "/")+1:]))
 		default:
 			add(&resource, a.spelled(strings.TrimSpace(scope), name))
 		}

@@ -195,13 +195,19 @@ func TestTheSimulatorsOddAnswersAreRead(t *testing.T) {
 			t.Errorf("%s %s%s: %v", c.rule.Kind, c.rule.Value, c.rule.Set, err)
 		}
 	}
-	s.ClearFaults()
-	s.RotateKeys(true)
-	tokens, err := s.client.Redeem(t.Context(), "main", s.consentOf(address))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.client.Prove(t.Context(), "main", tokens, address); err != nil {
-		t.Errorf("after a rotation of keys: %v", err)
+}
+
+func TestAgainstTheSimulatorARotationOfKeysIsFollowed(t *testing.T) {
+	t.Parallel()
+	s := simulate(t, "ES256", msid.Switches{})
+	for range 2 {
+		tokens, err := s.client.Redeem(t.Context(), "main", s.consentOf(address))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.client.Prove(t.Context(), "main", tokens, address); err != nil {
+			t.Fatal(err)
+		}
+		s.RotateKeys(true)
 	}
 }
