@@ -13,7 +13,7 @@ import (
 )
 
 // Sink receives facts as they are stored. Its methods are called one at a time.
-type Sink interface {
+type Sink interface { //nolint:interfacebloat // one method for each kind of fact
 	Campaign(c mailbox.Campaign)
 	Invitation(i mailbox.Invitation)
 	Claim(id mailbox.ID, c mailbox.Claim)

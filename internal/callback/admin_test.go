@@ -141,7 +141,7 @@ func TestTheAdminsButtonIsPressedOnOurPageAlone(t *testing.T) {
 		}
 	}
 	body := r.request(http.MethodPost, path, "tenant=evil&app=other&_method=DELETE")
-	if answer := r.do(body); answer.StatusCode != 303 || !strings.HasPrefix(answer.Header.Get("Location"), origin+"/"+tenant+"/") {
+	if answer := r.do(body); answer.StatusCode != http.StatusSeeOther || !strings.HasPrefix(answer.Header.Get("Location"), origin+"/"+tenant+"/") {
 		t.Errorf("with fields: %d to %s", answer.StatusCode, answer.Header.Get("Location"))
 	}
 	if len(r.admins.facts) != 0 {

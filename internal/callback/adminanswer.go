@@ -87,7 +87,7 @@ func (e *edge) adminConclude(ctx context.Context, a adminAnswered) reply {
 	return e.adminThanks(a, mailbox.AdminRefused, reason)
 }
 
-// adminReason says in the closed set of mailbox.AdminReasons why there is no consent.
+// adminReason says why there is no consent: the admin declined, somebody else tried, or the sign-in failed.
 func adminReason(f *fault.Fault) string {
 	switch f.Reason {
 	case mailbox.Declined:

@@ -47,7 +47,7 @@ type Facts interface {
 }
 
 // Sink takes facts, in any order.
-type Sink interface {
+type Sink interface { //nolint:interfacebloat // one method for each kind of fact
 	Campaign(c mailbox.Campaign)
 	Invitation(i mailbox.Invitation)
 	Claim(id mailbox.ID, c mailbox.Claim)

@@ -17,7 +17,7 @@ type TenantView struct {
 	Connected int                `json:"connected"` // of them
 	Blocked   int                `json:"blocked"`   // of them: sent back to the admin by Microsoft
 	Consent   mailbox.AdminState `json:"admin_consent"`
-	Reason    string             `json:"reason,omitempty"` // with refused: one of mailbox.AdminReasons
+	Reason    string             `json:"reason,omitempty"` // with refused: declined, not_admin or sign_in_failed
 	Since     time.Time          `json:"since,omitzero"`
 	Remedy    string             `json:"remedy"`
 }

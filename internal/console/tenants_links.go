@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -125,18 +126,20 @@ func (c *Console) tenantLinkRows(tenants []TenantView) ([]TenantLinkRow, error) 
 }
 
 func writeTenantLinks(w http.ResponseWriter, name, format string, rows []TenantLinkRow) error {
-	var errs []error
 	if format == "jsonl" {
 		startFile(w, "application/jsonl", name)
 		enc := json.NewEncoder(w)
 		for _, row := range rows {
-			errs = append(errs, enc.Encode(row))
+			if err := enc.Encode(row); err != nil {
+				return fmt.Errorf("write admins' links: %w", err)
+			}
 		}
-		return errors.Join(errs...)
+		return nil
 	}
 	startFile(w, "text/csv; charset=utf-8", name)
 	out := csv.NewWriter(w)
 	out.UseCRLF = true
+	var errs []error
 	errs = append(errs, out.Write([]string{"app", "tenant", "mailboxes", "admin_consent", "link", "expires_at"}))
 	for _, row := range rows {
 		errs = append(errs, out.Write([]string{

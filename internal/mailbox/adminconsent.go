@@ -15,7 +15,7 @@ type AdminConsent struct {
 	Tenant    string     `json:"tenant"` // as the link names it, never as the answer does
 	GrantedAt time.Time  `json:"granted_at,omitzero"`
 	RefusedAt time.Time  `json:"refused_at,omitzero"`
-	Reason    string     `json:"reason,omitempty"`     // of the refusal: one of AdminReasons
+	Reason    string     `json:"reason,omitempty"`     // of the refusal: Declined, NotAdmin or SignInFailed
 	StateHash string     `json:"state_hash,omitempty"` // of the attempt that was answered last
 	Outcome   AdminState `json:"outcome,omitempty"`    // its answer: AdminGranted or AdminRefused
 }
@@ -43,9 +43,6 @@ func (s AdminState) Settled() bool { return s == AdminGranted || s == AdminProve
 // NotAdmin is the reason of a refusal that only an administrator can turn into a consent; the others are Declined and
 // SignInFailed.
 const NotAdmin = "not_admin"
-
-// AdminReasons lists why an admin's consent can be missing after an attempt.
-func AdminReasons() []string { return []string{Declined, NotAdmin, SignInFailed} }
 
 // Grant records that the attempt with this state came back with an admin's consent.
 func (c AdminConsent) Grant(stateHash string, now time.Time) (AdminConsent, Answer) {

@@ -16,7 +16,7 @@ type Tenant struct {
 	Blocked     int // of them: wait for the admin now
 
 	State  mailbox.AdminState
-	Reason string // with refused: one of mailbox.AdminReasons
+	Reason string // with refused: declined, not_admin or sign_in_failed
 	Since  time.Time
 }
 
