@@ -10,6 +10,7 @@ import (
 	"kindling/internal/events"
 	"kindling/internal/microsoft"
 	"kindling/internal/seal"
+	"kindling/internal/secret"
 )
 
 // oneAtATime publishes single events: the shape that the edge asks for.
@@ -43,8 +44,8 @@ func Edge(ctx context.Context, h Host) error {
 	defer b.Close()
 	handler, err := callback.New(callback.Config{
 		PublicURL: h.Config.Edge.PublicURL, Apps: apps, ResponseMode: h.Config.Edge.ResponseMode, Prompt: h.Config.Edge.StartPrompt,
-		Invitations: b.Invitations(people), Claims: b.Claims(), Grants: b.Grants(nil), Registrations: b.Registrations(),
-		Publisher: oneAtATime{b}, Codes: codes, Cookies: cookies, ParseLink: seal.ParseLink, Refusal: microsoft.Refusal,
+		Invitations: b.Invitations(people), Claims: b.Claims(), Grants: b.Grants(nil), Registrations: b.Registrations(), AdminConsents: b.AdminConsents(),
+		Publisher: oneAtATime{b}, Codes: codes, Cookies: cookies, ParseLink: seal.ParseLink, ParseAdminLink: seal.NewAdminLinks(people).Parse, Refusal: microsoft.Refusal,
 		Observe: h.Metrics.edgeAnswered, Log: h.Log,
 		PerSecond: h.Config.Edge.RequestsPerSecond, Burst: int(10 * h.Config.Edge.RequestsPerSecond),
 	})
@@ -63,7 +64,10 @@ func edgeApps(cfg config.Config) (map[string]callback.App, error) {
 		}
 		apps[a.Name] = callback.App{
 			AuthorizeURL: func(p callback.AuthorizeParams) string { return app.AuthorizeURL(microsoft.AuthorizeParams(p)) },
-			Tenant:       app.Tenant, RedirectURI: app.RedirectURI, LoginOrigin: app.LoginURL, Scopes: app.Scopes,
+			AdminConsentURL: func(tenant string, state secret.Text) string {
+				return app.AdminConsentURL(tenant, app.RedirectURI, state)
+			},
+			Tenant: app.Tenant, RedirectURI: app.RedirectURI, LoginOrigin: app.LoginURL, Scopes: app.Scopes,
 		}
 	}
 	return apps, nil

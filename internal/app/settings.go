@@ -82,6 +82,14 @@ func appNames(cfg config.Config) []string {
 	return names
 }
 
+func appTenants(cfg config.Config) map[string]string {
+	tenants := make(map[string]string, len(cfg.Apps))
+	for _, a := range cfg.Apps {
+		tenants[a.Name] = a.Tenant
+	}
+	return tenants
+}
+
 func accountNames(cfg config.Config) []string {
 	names := make([]string, len(cfg.Accounts))
 	for i, a := range cfg.Accounts {

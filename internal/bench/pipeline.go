@@ -254,11 +254,12 @@ type registered struct {
 	done  chan struct{}
 }
 
-func (*registered) Campaign(mailbox.Campaign)       {}
-func (*registered) Invitation(mailbox.Invitation)   {}
-func (*registered) Claim(mailbox.ID, mailbox.Claim) {}
-func (*registered) Grant(mailbox.ID, mailbox.Grant) {}
-func (r *registered) CaughtUp()                     { close(r.ready) }
+func (*registered) Campaign(mailbox.Campaign)         {}
+func (*registered) Invitation(mailbox.Invitation)     {}
+func (*registered) Claim(mailbox.ID, mailbox.Claim)   {}
+func (*registered) Grant(mailbox.ID, mailbox.Grant)   {}
+func (*registered) AdminConsent(mailbox.AdminConsent) {}
+func (r *registered) CaughtUp()                       { close(r.ready) }
 func (r *registered) Registration(_ mailbox.ID, reg mailbox.Registration) {
 	if reg.Phase == mailbox.Registered && r.count.Add(1) == r.want {
 		close(r.done)

@@ -33,6 +33,7 @@ func TestTheServerRefuses(t *testing.T) {
 		"TIMERS_TOKEN": "kindling.due.refresh.main.mb1.id", "TIMERS_WARMY": "kindling.due.register.main.mb1.id",
 		"AUDIT": "kindling.audit.operator", "KV_campaigns": "$KV.campaigns.c", "KV_mailboxes": "$KV.mailboxes.mb1",
 		"KV_claims": "$KV.claims.mb1", "KV_grants": "$KV.grants.mb1", "KV_registrations": "$KV.registrations.mb1", "KV_control": "$KV.control.leg.x.y",
+		"KV_tenants": "$KV.tenants.main.x",
 	}
 	large := strings.Repeat("x", 65<<10)
 	for stream, subject := range subjects {

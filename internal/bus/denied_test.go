@@ -129,6 +129,7 @@ func (nobody) Invitation(mailbox.Invitation)                 {}
 func (nobody) Claim(mailbox.ID, mailbox.Claim)               {}
 func (nobody) Grant(mailbox.ID, mailbox.Grant)               {}
 func (nobody) Registration(mailbox.ID, mailbox.Registration) {}
+func (nobody) AdminConsent(mailbox.AdminConsent)             {}
 func (nobody) CaughtUp()                                     {}
 
 // ensured has the administrator make the streams.

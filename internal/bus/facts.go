@@ -13,12 +13,13 @@ import (
 )
 
 // Sink receives facts as they are stored. Its methods are called one at a time.
-type Sink interface {
+type Sink interface { //nolint:interfacebloat // one method for each kind of fact
 	Campaign(c mailbox.Campaign)
 	Invitation(i mailbox.Invitation)
 	Claim(id mailbox.ID, c mailbox.Claim)
 	Grant(id mailbox.ID, g mailbox.Grant)
 	Registration(id mailbox.ID, r mailbox.Registration)
+	AdminConsent(c mailbox.AdminConsent)
 	// CaughtUp is called once, when everything that was stored before Follow began has been delivered.
 	CaughtUp()
 }
@@ -34,14 +35,16 @@ func (b *Bus) Facts(people Box) Facts { return Facts{bus: b, people: people} }
 
 // Follow delivers the existing facts, then every change, until ctx ends. A change may be delivered twice.
 func (f Facts) Follow(ctx context.Context, sink Sink) error {
-	feed := &feed{sink: sink, log: f.bus, behind: 5}
+	feed := &feed{sink: sink, log: f.bus}
 	feeds := map[string]func(id string, data []byte) error{
 		bucketCampaigns:     decodeInto(plainCodec[mailbox.Campaign](), func(_ string, c mailbox.Campaign) { sink.Campaign(c) }),
 		bucketMailboxes:     decodeInto(invitationCodec(f.people), func(_ string, i mailbox.Invitation) { sink.Invitation(i) }),
 		bucketClaims:        decodeInto(plainCodec[mailbox.Claim](), sink.Claim),
 		bucketGrants:        decodeInto(grantCodec(nil), sink.Grant),
 		bucketRegistrations: decodeInto(plainCodec[mailbox.Registration](), sink.Registration),
+		bucketTenants:       decodeInto(plainCodec[mailbox.AdminConsent](), func(_ string, c mailbox.AdminConsent) { sink.AdminConsent(c) }),
 	}
+	feed.behind = len(feeds)
 	for bucket, deliver := range feeds {
 		stop, err := feed.follow(ctx, f.bus, bucket, deliver)
 		if err != nil {

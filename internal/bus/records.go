@@ -123,6 +123,11 @@ func (b *Bus) Claims() Records[mailbox.Claim] {
 	return Records[mailbox.Claim]{kv{b, bucketClaims}, plainCodec[mailbox.Claim]()}
 }
 
+// AdminConsents returns what is known of tenants' admins, under mailbox.TenantKey. callback-ingest alone may save.
+func (b *Bus) AdminConsents() Records[mailbox.AdminConsent] {
+	return Records[mailbox.AdminConsent]{kv{b, bucketTenants}, plainCodec[mailbox.AdminConsent]()}
+}
+
 // Registrations returns what warmy-worker knows. It alone may save.
 func (b *Bus) Registrations() Records[mailbox.Registration] {
 	return Records[mailbox.Registration]{kv{b, bucketRegistrations}, plainCodec[mailbox.Registration]()}

@@ -29,8 +29,8 @@ func Rights(process string) []string {
 	switch process {
 	case ProcessEdge:
 		rights = slices.Concat(
-			writes("kindling.code.>", "$KV.claims.>"),
-			reads(bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations))
+			writes("kindling.code.>", "$KV.claims.>", "$KV.tenants.>"),
+			reads(bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations, bucketTenants))
 	case ProcessTokenWorker:
 		rights = slices.Concat(
 			writes("kindling.refresh.>", "kindling.register.>", "kindling.at.refresh.>", "kindling.dead.code.>", "kindling.dead.refresh.>",
@@ -58,6 +58,7 @@ func Rights(process string) []string {
 				"$KV.campaigns.>", "$KV.mailboxes.>", "$KV.control.leg.>", "$KV.control.discarded.>"),
 			reads(bucketCampaigns, bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations, bucketControl),
 			follows(bucketCampaigns), follows(bucketMailboxes), follows(bucketClaims), follows(bucketGrants), follows(bucketRegistrations),
+			follows(bucketTenants),
 			asks("STREAM.MSG.GET."+streamDead, "STREAM.MSG.DELETE."+streamDead, "CONSUMER.NAMES."+streamCode, "CONSUMER.NAMES."+streamRefresh, "CONSUMER.NAMES."+streamRegister),
 			pauses(queues()...), measures(queues()...))
 	case ProcessAdmin:

@@ -36,7 +36,7 @@ var subjects = map[string]string{
 	"kindling.dead.reconcile.permanent.m": "w", "kindling.dead.other.permanent.m": "",
 	"kindling.audit.operator": "ca", "kindling.audit.server": "", "kindling.other": "", "other": "",
 
-	"$KV.campaigns.c": "c", "$KV.mailboxes.m": "c", "$KV.claims.m": "e", "$KV.grants.m": "t", "$KV.registrations.m": "w", "$KV.other.m": "",
+	"$KV.campaigns.c": "c", "$KV.mailboxes.m": "c", "$KV.claims.m": "e", "$KV.grants.m": "t", "$KV.registrations.m": "w", "$KV.tenants.main.m": "e", "$KV.other.m": "",
 	"$KV.control.leg.microsoft.main": "tc", "$KV.control.leg.warmy.main": "wc", "$KV.control.pace.main": "w", "$KV.control.other": "",
 	"$KV.control.restore.grants": "t", "$KV.control.restore.registrations": "w", "$KV.control.discarded.m": "c",
 	"$KV.control.began.code.x": "t", "$KV.control.began.refresh.x": "t", "$KV.control.began.register.x": "w", "$KV.control.began.reconcile.x": "w",
@@ -63,14 +63,14 @@ var questions = map[string]map[string]string{
 	"STREAM.DELETE.%": {}, "STREAM.PURGE.%": {}, "STREAM.SNAPSHOT.%": {}, "STREAM.RESTORE.%": {}, "STREAM.PEER.REMOVE.%": {},
 	"STREAM.LEADER.STEPDOWN.%": {},
 	"STREAM.MSG.GET.%": {
-		"KV_campaigns": "c", "KV_mailboxes": "etwc", "KV_claims": "etc", "KV_grants": "etwc", "KV_registrations": "etwc", "KV_control": "twc", "DEAD": "twc",
+		"KV_campaigns": "c", "KV_mailboxes": "etwc", "KV_claims": "etc", "KV_grants": "etwc", "KV_registrations": "etwc", "KV_tenants": "e", "KV_control": "twc", "DEAD": "twc",
 		"CODE": "tc", "REFRESH": "tc", "TIMERS_TOKEN": "tc", "REGISTER": "wc", "TIMERS_WARMY": "wc",
 	},
 	"STREAM.MSG.DELETE.%": {
 		"CODE": "t", "REFRESH": "t", "TIMERS_TOKEN": "t", "REGISTER": "w", "TIMERS_WARMY": "w", "DEAD": "c", "KV_control": "tw",
 	},
 	"CONSUMER.CREATE.%": {}, "CONSUMER.DURABLE.CREATE.%.x": {}, "CONSUMER.LIST.%": lanes("a", "a"),
-	"CONSUMER.CREATE.%.x":                              {"KV_campaigns": "c", "KV_mailboxes": "c", "KV_claims": "c", "KV_grants": "c", "KV_registrations": "c"},
+	"CONSUMER.CREATE.%.x":                              {"KV_campaigns": "c", "KV_mailboxes": "c", "KV_claims": "c", "KV_grants": "c", "KV_registrations": "c", "KV_tenants": "c"},
 	"CONSUMER.CREATE.%.x.kindling.code.main.>":         {"CODE": "ta", "REFRESH": "a", "TIMERS_TOKEN": "a", "REGISTER": "a", "TIMERS_WARMY": "a"},
 	"CONSUMER.CREATE.%.x.kindling.due.refresh.main.>":  {"CODE": "a", "REFRESH": "a", "TIMERS_TOKEN": "ta", "REGISTER": "a", "TIMERS_WARMY": "a"},
 	"CONSUMER.CREATE.%.x.kindling.due.register.main.>": {"CODE": "a", "REFRESH": "a", "TIMERS_TOKEN": "a", "REGISTER": "a", "TIMERS_WARMY": "wa"},
@@ -79,7 +79,7 @@ var questions = map[string]map[string]string{
 	"CONSUMER.CREATE.%.x.$KV.grants.>":      lanes("a", "a"),
 	"CONSUMER.NAMES.%":                      {"CODE": "c", "REFRESH": "c", "REGISTER": "c"},
 	"CONSUMER.INFO.%.x":                     consuming("ca", "c", "tw"),
-	"CONSUMER.DELETE.%.x":                   {"KV_campaigns": "c", "KV_mailboxes": "c", "KV_claims": "c", "KV_grants": "c", "KV_registrations": "c", "KV_control": "tw"},
+	"CONSUMER.DELETE.%.x":                   {"KV_campaigns": "c", "KV_mailboxes": "c", "KV_claims": "c", "KV_grants": "c", "KV_registrations": "c", "KV_tenants": "c", "KV_control": "tw"},
 	"CONSUMER.MSG.NEXT.%.x":                 consuming("", "c", "tw"),
 	"CONSUMER.PAUSE.%.x":                    consuming("c", "", ""),
 	"CONSUMER.RESET.%.x":                    {}, "CONSUMER.UNPIN.%.x": {}, "CONSUMER.LEADER.STEPDOWN.%.x": {},
@@ -95,7 +95,7 @@ func lanes(token, warmy string) map[string]string {
 func consuming(others, facts, control string) map[string]string {
 	m := lanes("t"+others, "w"+others)
 	m["KV_control"] = control
-	for _, bucket := range []string{"campaigns", "mailboxes", "claims", "grants", "registrations"} {
+	for _, bucket := range []string{"campaigns", "mailboxes", "claims", "grants", "registrations", "tenants"} {
 		m["KV_"+bucket] = facts
 	}
 	return m

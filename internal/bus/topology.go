@@ -32,6 +32,7 @@ const (
 	bucketGrants        = "grants"
 	bucketRegistrations = "registrations"
 	bucketControl       = "control"
+	bucketTenants       = "tenants"
 )
 
 const (
@@ -85,7 +86,7 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 		// An import stores hundreds of invitations with one sync instead of one each.
 		all[i].AllowAtomicPublish = all[i].Name == "KV_"+bucketMailboxes
 	}
-	all = append(all, bucket(bucketCampaigns, gib/4), bucket(bucketControl, gib/4))
+	all = append(all, bucket(bucketCampaigns, gib/4), bucket(bucketControl, gib/4), bucket(bucketTenants, gib/4))
 	for i := range all {
 		all[i].Storage, all[i].Replicas = jetstream.FileStorage, b.replicas
 		all[i].MaxMsgs, all[i].MaxConsumers = -1, -1

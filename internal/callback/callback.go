@@ -54,13 +54,15 @@ type AuthorizeParams struct {
 // App is an Azure app registration as its owners' pages need it.
 type App struct {
 	AuthorizeURL func(AuthorizeParams) string // where consent is asked for
-	Tenant       string                       // used when the invitation names none
-	RedirectURI  string                       // registered at Microsoft; the route of this app's callback
-	LoginOrigin  string                       // such as https://login.microsoftonline.com: forms may lead there
-	Scopes       []string                     // shown in words
-	Name         string                       // as Microsoft shows it; empty: not shown
-	Operator     string                       // the organisation that asks
-	Contact      string                       // whom owners may ask: an address or a telephone number; empty: not shown
+	// AdminConsentURL is where a tenant's admin is asked to consent for everybody; the answer comes to RedirectURI.
+	AdminConsentURL func(tenant string, state secret.Text) string
+	Tenant          string   // used when the invitation names none
+	RedirectURI     string   // registered at Microsoft; the route of this app's callback
+	LoginOrigin     string   // such as https://login.microsoftonline.com: forms may lead there
+	Scopes          []string // shown in words
+	Name            string   // as Microsoft shows it; empty: not shown
+	Operator        string   // the organisation that asks
+	Contact         string   // whom owners may ask: an address or a telephone number; empty: not shown
 }
 
 // Publisher publishes events. It returns nil only when the event is stored durably.
@@ -91,16 +93,18 @@ type Config struct {
 	Claims        handlers.Records[mailbox.Claim]
 	Grants        handlers.Reader[mailbox.Grant] // tokens may be left out: the edge cannot open them, and does not ask
 	Registrations handlers.Reader[mailbox.Registration]
+	AdminConsents handlers.Records[mailbox.AdminConsent] // under mailbox.TenantKey
 	Publisher     Publisher
 	Codes         Codes
 	Cookies       Cookies
 
-	ParseLink func(token string) (mailbox.ID, bool)            // tells the mailbox of a well-formed link
-	Refusal   func(errorCode, description string) *fault.Fault // classifies an error answer; must quote neither
-	Observe   func(ctx context.Context, route, outcome string) // counts answers by closed sets; nil: not counted
-	Log       *slog.Logger                                     // nil: nothing is logged
-	Now       func() time.Time                                 // nil: time.Now
-	Rand      io.Reader                                        // nil: crypto/rand
+	ParseLink      func(token string) (mailbox.ID, bool)            // tells the mailbox of a well-formed link
+	ParseAdminLink func(token string) (mailbox.AdminLink, bool)     // opens a genuine link for a tenant's admin
+	Refusal        func(errorCode, description string) *fault.Fault // classifies an error answer; must quote neither
+	Observe        func(ctx context.Context, route, outcome string) // counts answers by closed sets; nil: not counted
+	Log            *slog.Logger                                     // nil: nothing is logged
+	Now            func() time.Time                                 // nil: time.Now
+	Rand           io.Reader                                        // nil: crypto/rand
 
 	PerSecond      float64        // requests with effect per client network, sustained; 0: 20
 	Burst          int            // and at once; 0: 200, since a whole office may share one address
@@ -201,7 +205,7 @@ func (e *edge) checkParts() error {
 	for name, missing := range map[string]bool{
 		"invitations": e.Invitations == nil, "claims": e.Claims == nil, "grants": e.Grants == nil,
 		"registrations": e.Registrations == nil, "publisher": e.Publisher == nil, "codes": e.Codes == nil,
-		"cookies": e.Cookies == nil, "parse link": e.ParseLink == nil, "refusal": e.Refusal == nil,
+		"cookies": e.Cookies == nil, "parse link": e.ParseLink == nil, "parse admin link": e.ParseAdminLink == nil, "admin consents": e.AdminConsents == nil, "refusal": e.Refusal == nil,
 	} {
 		if missing {
 			problems = append(problems, fmt.Errorf("%s: missing", name))
@@ -219,8 +223,8 @@ func (e *edge) checkApps() error {
 		switch origin, err := url.Parse(app.LoginOrigin); {
 		case !events.IsToken(name):
 			problems = append(problems, fmt.Errorf("app %q: not a name", name))
-		case app.AuthorizeURL == nil || app.RedirectURI == "" || app.Tenant == "":
-			problems = append(problems, fmt.Errorf("app %s: authorize URL, redirect URI or tenant is missing", name))
+		case app.AuthorizeURL == nil || app.AdminConsentURL == nil || app.RedirectURI == "" || app.Tenant == "":
+			problems = append(problems, fmt.Errorf("app %s: authorize URL, admin consent URL, redirect URI or tenant is missing", name))
 		case err != nil || origin.Host == "" || origin.Scheme+"://"+origin.Host != app.LoginOrigin:
 			problems = append(problems, fmt.Errorf("app %s: login origin must be a scheme and a host", name))
 		}

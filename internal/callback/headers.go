@@ -20,7 +20,7 @@ func (e *edge) setHeaders(h http.Header, route string) {
 	h.Set("Permissions-Policy", "accelerometer=(), camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 	h.Set("X-Robots-Tag", "noindex, nofollow")
 	h.Set("Referrer-Policy", "no-referrer")
-	if route == "landing" {
+	if route == "landing" || route == "admin_landing" {
 		// Without a referrer the button's POST would come from the origin "null" and be refused.
 		h.Set("Referrer-Policy", "same-origin")
 	}

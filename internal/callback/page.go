@@ -31,6 +31,7 @@ type page struct {
 	Refresh   int    // seconds until the page loads itself again; 0: never
 	Reference string
 	Landing   *landingTexts // the landing page has a body of its own
+	Admin     *adminTexts   // so has that of a tenant's admin
 }
 
 // step is one line of the done page's progress.

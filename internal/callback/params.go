@@ -19,6 +19,7 @@ var statePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
 // params are the parameters of an answer that mean anything to us.
 type params struct {
 	state, code, failure, description, issuer string
+	adminConsent                              string
 	hasCode, hasFailure, hasIssuer            bool
 }
 
@@ -36,7 +37,7 @@ func parseParams(raw string) (params, bool) {
 		}
 		seen[name] = value
 	}
-	p := params{state: seen["state"], description: seen["error_description"]}
+	p := params{state: seen["state"], description: seen["error_description"], adminConsent: seen["admin_consent"]}
 	p.code, p.hasCode = seen["code"]
 	p.failure, p.hasFailure = seen["error"]
 	p.issuer, p.hasIssuer = seen["iss"]

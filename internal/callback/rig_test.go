@@ -40,6 +40,7 @@ type rig struct {
 	claims        *records[mailbox.Claim]
 	grants        *records[mailbox.Grant]
 	registrations *records[mailbox.Registration]
+	admins        *records[mailbox.AdminConsent]
 	publisher     *publisher
 	codes         box
 	logs          *strings.Builder
@@ -59,7 +60,7 @@ func newRig(tb testing.TB, base string, changes ...func(*callback.Config)) *rig 
 	tb.Helper()
 	r := &rig{
 		t: tb, base: base, invitations: newRecords[mailbox.Invitation](), claims: newRecords[mailbox.Claim](),
-		grants: newRecords[mailbox.Grant](), registrations: newRecords[mailbox.Registration](), publisher: &publisher{},
+		grants: newRecords[mailbox.Grant](), registrations: newRecords[mailbox.Registration](), admins: newRecords[mailbox.AdminConsent](), publisher: &publisher{},
 		codes: newBox(tb), logs: &strings.Builder{}, mu: &sync.Mutex{}, now: time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC),
 	}
 	r.invitations.set(mailboxID, func(i *mailbox.Invitation) {
@@ -71,7 +72,7 @@ func newRig(tb testing.TB, base string, changes ...func(*callback.Config)) *rig 
 	r.config = callback.Config{
 		PublicURL: base, Apps: map[string]callback.App{"main": testApp(base, "main"), "other": testApp(base, "other")},
 		Invitations: r.invitations, Claims: r.claims, Grants: r.grants, Registrations: r.registrations, Publisher: r.publisher,
-		Codes: r.codes, Cookies: newBox(tb), ParseLink: parseLink, Refusal: refusal, Now: r.clock,
+		Codes: r.codes, Cookies: newBox(tb), ParseLink: parseLink, AdminConsents: r.admins, ParseAdminLink: parseAdminLink, Refusal: refusal, Now: r.clock,
 		Log:       slog.New(slog.NewJSONHandler(&lockedWriter{r.mu, r.logs}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		PerSecond: 1e6, Burst: 1e6,
 	}
@@ -121,7 +122,7 @@ func testApp(base, name string) callback.App {
 				"login_hint": {p.LoginHint}, "prompt": {p.Prompt}, "response_mode": {p.ResponseMode},
 			}.Encode()
 		},
-		Tenant: "organizations", RedirectURI: base + "/oauth-callback/" + name, LoginOrigin: origin, Name: "Mail Connector",
+		AdminConsentURL: adminConsentURL, Tenant: "organizations", RedirectURI: base + "/oauth-callback/" + name, LoginOrigin: origin, Name: "Mail Connector",
 		Operator: "Contoso Marketing", Contact: "it@contoso.example",
 		Scopes: []string{"https://graph.microsoft.com/Mail.Send", "Mail.ReadWrite", "User.Read", "openid", "offline_access"},
 	}

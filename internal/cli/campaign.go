@@ -309,6 +309,7 @@ func (s *shell) download(cmd *cobra.Command, ref, what string, query url.Values,
 	if err != nil {
 		return err
 	}
+	s.tellOfAdmins(cmd.Context(), api, c)
 	lines := query.Get("format") == "jsonl"
 	out := &rows{to: w, array: lines && s.output == formatJSON}
 	err = api.Download(cmd.Context(), "/campaigns/"+url.PathEscape(c.ID)+"/"+what, query, out)

@@ -79,7 +79,7 @@ func New(env service.Env, extra ...*cobra.Command) *cobra.Command {
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	root.AddCommand(
-		s.statusCommand(), s.campaignCommands(), s.mailboxCommands(), s.deadCommands(), s.replayCommands(), s.legCommands(),
+		s.statusCommand(), s.campaignCommands(), s.tenantCommands(), s.mailboxCommands(), s.deadCommands(), s.replayCommands(), s.legCommands(),
 		s.configCommands(), s.storeCommands(), s.keyCommands(), s.operatorCommands(), s.versionCommand(),
 	)
 	root.AddCommand(extra...)

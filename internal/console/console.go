@@ -41,7 +41,7 @@ func New(cfg Config) (*Console, error) {
 		return nil, err
 	}
 	c := &Console{
-		cfg: cfg, roster: roster.New(cfg.Now), operators: newRegister(cfg.OperatorsFile, cfg.Now),
+		cfg: cfg, roster: roster.New(cfg.Now, cfg.AppTenants), operators: newRegister(cfg.OperatorsFile, cfg.Now),
 		sessions: newSessions(cfg.Now), guard: newGuard(cfg.Now), jobs: newJobs(), pages: p,
 	}
 	c.dead = newDeadCounts(cfg.DeadLetters, cfg.Now)

@@ -30,6 +30,7 @@ func (c *Console) pageRoutes() []route {
 		get("/campaigns", c.pageCampaigns),
 		act("/campaigns", Worker, c.actImport),
 		get("/campaigns/{id}", c.pageCampaign),
+		act("/campaigns/{id}/tenant-link", Worker, c.actTenantLink),
 		get("/mailboxes", c.pageMailboxes),
 		act("/mailboxes/find", Viewer, c.actFind),
 		act("/mailboxes/reinvite", Worker, c.actPreviewReinvite),
@@ -102,14 +103,6 @@ func (c *Console) pageCampaigns(r *request) error {
 		Defaults               campaign.Defaults
 		Apps, Accounts, Speeds []string
 	}{c.campaignViews(), c.cfg.Defaults, c.cfg.Apps, c.cfg.Accounts, []string{"slow", "medium", "fast"}}})
-}
-
-func (c *Console) pageCampaign(r *request) error {
-	view, err := c.campaign(r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	return c.pages.render(r, http.StatusOK, "campaign", page{Title: view.Name, Active: "/campaigns", Live: true, Data: view})
 }
 
 // mailboxFilter is what the filter's form shows again.

@@ -47,12 +47,13 @@ type Facts interface {
 }
 
 // Sink takes facts, in any order.
-type Sink interface {
+type Sink interface { //nolint:interfacebloat // one method for each kind of fact
 	Campaign(c mailbox.Campaign)
 	Invitation(i mailbox.Invitation)
 	Claim(id mailbox.ID, c mailbox.Claim)
 	Grant(id mailbox.ID, g mailbox.Grant)
 	Registration(id mailbox.ID, r mailbox.Registration)
+	AdminConsent(c mailbox.AdminConsent)
 	CaughtUp()
 }
 
@@ -88,6 +89,11 @@ type Links interface {
 	Link(id mailbox.ID, generation int) string
 }
 
+// AdminLinks writes the links for tenants' admins. The edge can read them, and nobody else.
+type AdminLinks interface {
+	Token(link mailbox.AdminLink) (string, error)
+}
+
 // Config is all that a Console needs. Fields without a word on it must be set.
 type Config struct {
 	Invitations Invitations
@@ -97,15 +103,17 @@ type Config struct {
 	Legs        Legs
 	Audit       Audit
 	Links       Links
+	AdminLinks  AdminLinks
 
 	// The facts of the other processes, for the timeline of one mailbox. Grants are read without their tokens' texts.
 	Claims        handlers.Reader[mailbox.Claim]
 	Grants        handlers.Reader[mailbox.Grant]
 	Registrations handlers.Reader[mailbox.Registration]
 
-	Apps           []string // configured names; nil accepts any
-	Accounts       []string // configured names; nil accepts any
-	AllowedDomains []string // see campaign.Rules; nil allows all
+	Apps           []string          // configured names; nil accepts any
+	AppTenants     map[string]string // the apps' tenants, by name; an app that is not there serves many
+	Accounts       []string          // configured names; nil accepts any
+	AllowedDomains []string          // see campaign.Rules; nil allows all
 	Defaults       campaign.Defaults
 	PublicURL      string        // of the edge, before "/c/<link>"
 	LinkLife       time.Duration // of a consent link; 0: 14 days
@@ -137,7 +145,7 @@ func (c Config) missing() error {
 	var errs []error
 	for name, absent := range map[string]bool{
 		"Invitations": c.Invitations == nil, "Campaigns": c.Campaigns == nil, "Facts": c.Facts == nil,
-		"DeadLetters": c.DeadLetters == nil, "Legs": c.Legs == nil, "Audit": c.Audit == nil, "Links": c.Links == nil,
+		"DeadLetters": c.DeadLetters == nil, "Legs": c.Legs == nil, "Audit": c.Audit == nil, "Links": c.Links == nil, "AdminLinks": c.AdminLinks == nil,
 		"Claims": c.Claims == nil, "Grants": c.Grants == nil, "Registrations": c.Registrations == nil,
 		"PublicURL": c.PublicURL == "", "OperatorsFile": c.OperatorsFile == "", "Log": c.Log == nil,
 	} {

@@ -171,11 +171,12 @@ type view struct {
 	seen map[string]string // contest → winner
 }
 
-func (*view) Campaign(mailbox.Campaign)       {}
-func (*view) Invitation(mailbox.Invitation)   {}
-func (*view) Claim(mailbox.ID, mailbox.Claim) {}
-func (*view) Grant(mailbox.ID, mailbox.Grant) {}
-func (*view) CaughtUp()                       {}
+func (*view) Campaign(mailbox.Campaign)         {}
+func (*view) Invitation(mailbox.Invitation)     {}
+func (*view) Claim(mailbox.ID, mailbox.Claim)   {}
+func (*view) Grant(mailbox.ID, mailbox.Grant)   {}
+func (*view) AdminConsent(mailbox.AdminConsent) {}
+func (*view) CaughtUp()                         {}
 func (v *view) Registration(id mailbox.ID, r mailbox.Registration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

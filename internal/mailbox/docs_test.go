@@ -44,6 +44,17 @@ func TestTheDocumentedStatesAreTheStates(t *testing.T) {
 	}
 }
 
+func TestTheDocumentedStatesOfAdminsAreTheStates(t *testing.T) {
+	t.Parallel()
+	var states []string
+	for _, s := range mailbox.AdminStates() {
+		states = append(states, string(s))
+	}
+	if diff := cmp.Diff(states, firstColumn(t, "Admins")); diff != "" {
+		t.Errorf("docs/states.md differs from AdminStates() (-code +docs):\n%s", diff)
+	}
+}
+
 func TestTheDocumentedReasonsAreTheReasons(t *testing.T) {
 	t.Parallel()
 	if diff := cmp.Diff(mailbox.Reasons(), firstColumn(t, "Reasons")); diff != "" {

@@ -35,6 +35,7 @@ type World struct {
 	Claims        *Bucket[mailbox.Claim]
 	Grants        *Bucket[mailbox.Grant]
 	Registrations *Bucket[mailbox.Registration]
+	AdminConsents *Bucket[mailbox.AdminConsent]
 	Dead          *Dead
 	Legs          *Legs
 	Audit         *Audit
@@ -96,7 +97,7 @@ func NewUnready(tb testing.TB) *World {
 func newWorld(operators string) *World {
 	return &World{
 		Invitations: NewBucket[mailbox.Invitation](), Campaigns: NewBucket[mailbox.Campaign](), Claims: NewBucket[mailbox.Claim](),
-		Grants: NewBucket[mailbox.Grant](), Registrations: NewBucket[mailbox.Registration](),
+		Grants: NewBucket[mailbox.Grant](), Registrations: NewBucket[mailbox.Registration](), AdminConsents: NewBucket[mailbox.AdminConsent](),
 		Dead: &Dead{}, Legs: &Legs{}, Audit: &Audit{}, OperatorsFile: operators, Tokens: map[string]string{},
 		clock: &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
 	}
@@ -105,7 +106,7 @@ func newWorld(operators string) *World {
 func (w *World) config() console.Config {
 	return console.Config{
 		Invitations: Creator{w.Invitations}, Campaigns: w.Campaigns, Facts: follower{w}, DeadLetters: w.Dead, Legs: w.Legs,
-		Audit: w.Audit, Links: w.Links, Claims: w.Claims, Grants: w.Grants, Registrations: w.Registrations,
+		Audit: w.Audit, Links: w.Links, AdminLinks: w.Links, Claims: w.Claims, Grants: w.Grants, Registrations: w.Registrations,
 		Apps: []string{"main", "second"}, Accounts: []string{"main", "other"},
 		Defaults:  campaign.Defaults{App: "main", Account: "main", TariffPlanTypeID: 41, SpeedMode: "fast"},
 		PublicURL: "https://connect.example", OperatorsFile: w.OperatorsFile, Log: slog.New(slog.DiscardHandler),
@@ -262,12 +263,13 @@ func (f follower) Follow(ctx context.Context, sink console.Sink) error {
 	w := f.w
 	var group sync.WaitGroup
 	var existing sync.WaitGroup
-	existing.Add(5)
+	existing.Add(6)
 	follow(ctx, &group, &existing, w.Campaigns, func(_ string, c mailbox.Campaign) { sink.Campaign(c) })
 	follow(ctx, &group, &existing, w.Invitations, func(_ string, i mailbox.Invitation) { sink.Invitation(i) })
 	follow(ctx, &group, &existing, w.Claims, sink.Claim)
 	follow(ctx, &group, &existing, w.Grants, sink.Grant)
 	follow(ctx, &group, &existing, w.Registrations, sink.Registration)
+	follow(ctx, &group, &existing, w.AdminConsents, func(_ string, c mailbox.AdminConsent) { sink.AdminConsent(c) })
 	existing.Wait()
 	sink.CaughtUp()
 	group.Wait()
@@ -308,6 +310,11 @@ func (Links) Mailbox(app, address string) mailbox.ID {
 func (Links) Link(id mailbox.ID, generation int) string {
 	sum := sha256.Sum256([]byte(id + strconv.Itoa(generation)))
 	return base64.RawURLEncoding.EncodeToString(append(sum[:], 0))[:44]
+}
+
+// Token returns a link for an admin that names what it is for.
+func (Links) Token(link mailbox.AdminLink) (string, error) {
+	return base64.RawURLEncoding.EncodeToString([]byte(link.App + "|" + link.Tenant + "|" + link.Expires.Format(time.RFC3339))), nil
 }
 
 // Dead are dead letters.

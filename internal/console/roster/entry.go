@@ -30,6 +30,7 @@ type entry struct {
 	campaign, tenant, plan, line       uint32
 	grantFinding, registrationFinding  uint32
 	due, fromName                      uint32 // fromName: its mark
+	directory                          uint32 // whose admin must allow it, as app NUL tenant; 0: nobody
 	app, account, speed, generation    uint16
 	attemptRefusal, grantReason        uint16
 	grantPhase, grantStage             uint16
@@ -63,7 +64,7 @@ func (r *Roster) putInvitation(e *entry, i mailbox.Invitation) {
 	e.setTexts(i.Address, i.ExternalID, warmyID)
 	e.invited, e.expires, e.erased = max(1, toMilli(i.InvitedAt)), toMilli(i.LinkExpiresAt), toMilli(i.ErasedAt)
 	e.app, e.account, e.speed = r.short(i.App), r.short(i.Account), r.short(i.SpeedMode)
-	e.tenant, e.fromName = r.wide.id(i.Tenant), mark(i.FromName)
+	e.tenant, e.fromName, e.directory = r.wide.id(i.Tenant), mark(i.FromName), r.directoryOf(i)
 	e.plan, e.line = uint32(max(0, i.TariffPlanTypeID)), uint32(max(0, i.Line)) //nolint:gosec // checked at the import
 	e.generation = uint16(min(max(0, i.LinkGeneration), 1<<16-1))
 }

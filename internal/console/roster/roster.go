@@ -27,9 +27,11 @@ type Roster struct {
 	chunks    [][]entry
 	size      uint32
 	narrow    *names // apps, accounts, reasons, phases, stages, speed modes: at most 65,535
-	wide      *names // campaigns and tenants
+	wide      *names // campaigns, tenants and directories
 	findings  *findings
 	campaigns map[uint32]*group
+	tenants   map[string]string               // of the apps, by name
+	admins    map[uint32]mailbox.AdminConsent // by directory
 	totals    tally
 	due       map[int64][]uint32 // minute → places whose state changes by itself then
 	nextDue   int64              // the earliest minute in due
@@ -46,13 +48,13 @@ type group struct {
 
 const never = int64(1) << 62
 
-// New returns an empty Roster.
-func New(now func() time.Time) *Roster {
+// New returns an empty Roster. It is told the apps' tenants by their names, to know whose admin a mailbox needs.
+func New(now func() time.Time, tenants map[string]string) *Roster {
 	return &Roster{
 		now: now, seed: maphash.MakeSeed(),
 		places: map[uint64]uint32{}, overflow: map[string]uint32{},
 		narrow: newNames(1<<16 - 1), wide: newNames(1<<32 - 1), findings: newFindings(),
-		campaigns: map[uint32]*group{}, totals: tally{}, due: map[int64][]uint32{}, nextDue: never,
+		campaigns: map[uint32]*group{}, tenants: tenants, admins: map[uint32]mailbox.AdminConsent{}, totals: tally{}, due: map[int64][]uint32{}, nextDue: never,
 	}
 }
 

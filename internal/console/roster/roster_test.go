@@ -77,7 +77,7 @@ func TestTheRosterNeverDisagreesWithTheView(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		now := start()
-		r := roster.New(func() time.Time { return now })
+		r := roster.New(func() time.Time { return now }, nil)
 		all := map[string]mailbox.Facts{}
 		for i := range rapid.IntRange(1, 5).Draw(t, "mailboxes") {
 			id := fmt.Sprintf("box%021d", i)
@@ -140,7 +140,7 @@ func agree(t *rapid.T, r *roster.Roster, all map[string]mailbox.Facts, now time.
 
 func TestAnOlderInvitationThatComesLateIsIgnored(t *testing.T) {
 	t.Parallel()
-	r := roster.New(start)
+	r := roster.New(start, nil)
 	inv := mailbox.Invitation{ID: "box", Campaign: "one", Address: "a@b.example", LinkGeneration: 2, InvitedAt: start(), LinkExpiresAt: start().Add(time.Hour)}
 	r.Invitation(inv)
 	inv.LinkGeneration, inv.LinkExpiresAt = 1, start()
@@ -152,7 +152,7 @@ func TestAnOlderInvitationThatComesLateIsIgnored(t *testing.T) {
 
 func TestIdsThatNoWriterMakesAreIgnored(t *testing.T) {
 	t.Parallel()
-	r := roster.New(start)
+	r := roster.New(start, nil)
 	r.Claim("", mailbox.Claim{})
 	r.Invitation(mailbox.Invitation{ID: strings.Repeat("x", 1000), InvitedAt: start()})
 	if n := r.Counts("").Total; n != 0 {
@@ -162,7 +162,7 @@ func TestIdsThatNoWriterMakesAreIgnored(t *testing.T) {
 
 func TestWalkFollowsTheFile(t *testing.T) {
 	t.Parallel()
-	r := roster.New(start)
+	r := roster.New(start, nil)
 	for _, line := range []int{700, 3, 1500, 2} {
 		r.Invitation(mailbox.Invitation{ID: fmt.Sprintf("box%d", line), Campaign: "one", Line: line, LinkGeneration: 1, InvitedAt: start()})
 	}
@@ -182,7 +182,7 @@ func TestWalkFollowsTheFile(t *testing.T) {
 func TestAMailboxTakesLittleMemory(t *testing.T) { //nolint:paralleltest // it measures the heap
 	const n = 200_000
 	before := heap()
-	r := roster.New(start)
+	r := roster.New(start, nil)
 	for i := range n {
 		id := fmt.Sprintf("%024d", i)
 		r.Invitation(mailbox.Invitation{

@@ -87,7 +87,8 @@ type Crowd struct {
 	Now func() time.Time
 }
 
-// Visit follows one link. The error is about the way, never about what the
+// Visit follows one link: an owner's, or a tenant's as its administrator would,
+// who signs in with the address. The error is about the way, never about what the
 // pages say: that is in the outcome.
 func (c Crowd) Visit(ctx context.Context, link, address string, does Behaviour) (Outcome, error) {
 	c, release := c.filled()

@@ -147,7 +147,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, req request, add
 		s.showError(w, number)
 		return
 	}
-	if number = user.ConsentError; number == 0 && sw.AdminConsentNeeded && !s.book.consented(user.TenantID) {
+	if number = user.ConsentError; number == 0 && sw.adminNeeded(user.TenantID) && !s.book.consented(user.TenantID) {
 		number = 90094
 	}
 	if number != 0 {
@@ -217,54 +217,4 @@ func (s *Server) sendBack(w http.ResponseWriter, r *http.Request, req request, v
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Location", req.redirect+separator+values.Encode()+"#")
 	w.WriteHeader(status)
-}
-
-func (s *Server) adminPage(w http.ResponseWriter, r *http.Request) {
-	if number := s.adminError(r); number != 0 {
-		s.showError(w, number)
-		return
-	}
-	s.show(w, http.StatusOK, "admin", consentView{
-		Action: r.URL.RequestURI(), ClientID: r.URL.Query().Get("client_id"), Scopes: strings.Fields(r.URL.Query().Get("scope")),
-	})
-}
-
-func (s *Server) adminError(r *http.Request) int {
-	q := r.URL.Query()
-	app, redirect := s.apps[q.Get("client_id")], q.Get("redirect_uri")
-	a, ok := parseAuthority(r.PathValue("tenant"))
-	switch {
-	case !ok || a.path == "common" || a.path == "consumers":
-		return 90002
-	case app == nil:
-		return 700016
-	case !slices.Contains(app.RedirectURIs, redirect):
-		return 50011
-	}
-	return 0
-}
-
-// adminForm consents for a whole tenant: that of the authority, or else of the
-// administrator's address.
-func (s *Server) adminForm(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 1<<16)
-	if number := s.adminError(r); number != 0 {
-		s.showError(w, number)
-		return
-	}
-	q := r.URL.Query()
-	a, _ := parseAuthority(r.PathValue("tenant"))
-	req := request{redirect: q.Get("redirect_uri"), state: q.Get("state"), mode: "query"}
-	if r.PostFormValue("action") == "decline" {
-		s.sendBack(w, r, req, s.backValues(req, 65004))
-		return
-	}
-	user, ok := s.people.find(r.PostFormValue("address"))
-	if !ok && a.tid == "" {
-		s.showError(w, 50034)
-		return
-	}
-	tid := or(a.tid, user.TenantID)
-	s.book.adminConsent(tid)
-	s.sendBack(w, r, req, url.Values{"admin_consent": {"True"}, "tenant": {tid}, "scope": {q.Get("scope")}, "state": {req.state}})
 }

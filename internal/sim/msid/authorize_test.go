@@ -182,6 +182,44 @@ func TestAnAdministratorOpensATenant(t *testing.T) {
 	}
 }
 
+func TestOneTenantMayWantItsAdministrator(t *testing.T) {
+	t.Parallel()
+	m := start(t, func(c *msid.Config) {
+		c.Switches.AdminConsentTenants = []string{"contoso.example", "not a tenant"}
+		c.Rules = []trouble.Rule{{Kind: msid.KindAADSTS, Op: msid.OpAdmin, Code: 90094, Times: 1}}
+	})
+	if back := m.consent(owner, "accept", nil); !strings.HasPrefix(back.Get("error_description"), "AADSTS90094") {
+		t.Errorf("in the tenant: %v", back)
+	}
+	if back := m.consent("jane@fabrikam.example", "accept", nil); back.Get("code") == "" {
+		t.Errorf("elsewhere: %v", back)
+	}
+	q := url.Values{"client_id": {clientID}, "redirect_uri": {redirect}, "scope": {"Mail.Read"}, "state": {"s"}}
+	ask := func(action string) url.Values {
+		t.Helper()
+		resp, body := m.do(http.MethodPost, "/contoso.example/v2.0/adminconsent?"+q.Encode(), url.Values{"address": {"boss@contoso.example"}, "action": {action}})
+		to, err := url.Parse(resp.Header.Get("Location"))
+		if err != nil || resp.StatusCode != http.StatusSeeOther || to.Query().Get("state") != "s" || to.Query().Get("admin_consent") != "True" {
+			t.Fatalf("%s: %d %s: %v", action, resp.StatusCode, body, to)
+		}
+		return to.Query()
+	}
+	for _, want := range []string{"AADSTS90094", "AADSTS65004"} { // no administrator, then one who declines
+		if back := ask(map[bool]string{true: "accept", false: "decline"}[want == "AADSTS90094"]); !strings.HasPrefix(back.Get("error_description"), want) || back.Get("error") == "" {
+			t.Errorf("want %s: %v", want, back)
+		}
+	}
+	if back := m.consent(owner, "accept", nil); back.Get("code") != "" {
+		t.Error("an owner gets in though no administrator agreed")
+	}
+	if back := ask("accept"); back.Has("error") || back.Get("tenant") != msid.TenantOf("contoso.example") {
+		t.Errorf("agreed: %v", back)
+	}
+	if back := m.consent(owner, "accept", nil); back.Get("code") == "" {
+		t.Errorf("afterwards: %v", back)
+	}
+}
+
 func TestStrictTenantsKeepStrangersOut(t *testing.T) {
 	t.Parallel()
 	post := func(m *microsoft) string {

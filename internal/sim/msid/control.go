@@ -11,6 +11,7 @@ import (
 const (
 	OpAuthorize = "authorize"
 	OpConsent   = "consent"
+	OpAdmin     = "admin_consent"
 	OpCode      = "code"
 	OpRefresh   = "refresh"
 	OpMe        = "me"
@@ -19,7 +20,7 @@ const (
 )
 
 func ops() []string {
-	return []string{OpAuthorize, OpConsent, OpCode, OpRefresh, OpMe, OpKeys, OpMetadata}
+	return []string{OpAuthorize, OpConsent, OpAdmin, OpCode, OpRefresh, OpMe, OpKeys, OpMetadata}
 }
 
 // The kinds of trouble that only Microsoft makes.

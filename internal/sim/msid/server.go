@@ -91,6 +91,8 @@ type Switches struct {
 	// AdminConsentNeeded sends every owner back with AADSTS90094 until an
 	// administrator of the tenant consented.
 	AdminConsentNeeded bool `json:"admin_consent_needed"`
+	// AdminConsentTenants does that in these tenants alone (GUIDs or domains).
+	AdminConsentTenants []string `json:"admin_consent_tenants"`
 }
 
 // Server is the simulated Microsoft; it is an http.Handler, safe for
