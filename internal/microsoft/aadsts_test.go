@@ -31,7 +31,7 @@ func meanings() []meaning {
 		{"wrong secret", []int{7000215, 70002}, client, down, "", 0},
 		{"expired secret", []int{7000222}, client, down, "", 0},
 		{"secret missing or not wanted", []int{7000218, 700025}, client, down, "", 0},
-		{"assertion rejected", []int{700027, 50012, 700030}, client, down, "", 0},
+		{"assertion rejected", []int{700027, 50012, 700030, 700021, 700023, 700024}, client, down, "", 0},
 		{"app not found", []int{700016, 700011}, "unauthorized_client", down, "", 0},
 		{"app disabled", []int{70001, 7000112}, "unauthorized_client", down, "", 0},
 		{"tenant not found", []int{90002}, "invalid_request", down, "", 0},
