@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"net"
 	"os"
 	"time"
@@ -158,8 +159,35 @@ func (c Config) requireApps(roles Role, wrong, warn *problems) {
 		if a.AllowCustomAuthority && warn != nil {
 			warn.add(Problem{Key: key + "allow_custom_authority", Reason: "client secrets may go to another host than Microsoft's", Remedy: "for simulators only"})
 		}
-		if roles.has(TokenWorker | WarmyWorker) {
-			a.ClientSecrets.require(key+"client_secret", wrong, warn)
+		a.requireCredentials(roles, key, wrong, warn)
+	}
+}
+
+// requireCredentials reads what a role proves the app with: token-worker at Microsoft with the certificate, if there is one;
+// warmy-worker hands the secret on, always.
+func (a App) requireCredentials(roles Role, key string, wrong, warn *problems) {
+	certified := a.Certificate.Given()
+	if roles.has(TokenWorker) {
+		a.Certificate.read(time.Now(), wrong, warn)
+	}
+	switch {
+	case roles.has(WarmyWorker) && certified && !a.ClientSecrets.Given():
+		wrong.add(Problem{
+			Key: key + "client_secret", Reason: "is missing: Warmy renews tokens with a client secret and has no field for a certificate",
+			Remedy: "put it into a file and name that in " + key + "client_secret_file",
+		})
+	case roles.has(WarmyWorker), roles.has(TokenWorker) && !certified:
+		a.ClientSecrets.require(key+"client_secret", wrong, warn)
+	}
+	if warn != nil && roles.has(TokenWorker|WarmyWorker|Console) {
+		a.warnOfExpiry(key, time.Now(), warn)
+	}
+}
+
+func (a App) warnOfExpiry(key string, now time.Time, warn *problems) {
+	for i, day := range a.ClientSecretExpires {
+		if n := expiring(day, now, "make a new client secret; see docs/runbooks/client-secret-expires.md"); n != nil {
+			warn.add(Problem{Key: fmt.Sprintf("%sclient_secret_expires[%d]", key, i), Reason: "the client secret " + n.reason, Remedy: n.remedy})
 		}
 	}
 }
