@@ -19,6 +19,8 @@ type Metrics struct {
 	disk       *diskUse
 	gauges     *gauges
 	rescued    *prometheus.CounterVec
+	refused    *prometheus.GaugeVec
+	expiries   *expiries
 }
 
 // NewMetrics registers the figures.
@@ -49,8 +51,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		rescued: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kindling_rescued_total", Help: "Events that fell silent or were lost, by what found or restored them.",
 		}, []string{"how"}),
+		refused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kindling_secret_reload_failed", Help: "1 while the files of a leg's credentials hold what cannot be used, and the old ones are used.",
+		}, []string{"leg"}),
+		expiries: newExpiries(),
 	}
-	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued)
+	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued, m.refused, m.expiries)
 	return m
 }
 

@@ -216,4 +216,3 @@ func TestAnAssertionThatCannotBeSignedSendsNothing(t *testing.T) {
 		t.Error("a request went out without a proof of the app")
 	}
 }
-
