@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"time"
 )
@@ -159,7 +160,24 @@ func (c Config) requireApps(roles Role, wrong, warn *problems) {
 		if a.AllowCustomAuthority && warn != nil {
 			warn.add(Problem{Key: key + "allow_custom_authority", Reason: "client secrets may go to another host than Microsoft's", Remedy: "for simulators only"})
 		}
+		if warn != nil {
+			a.warnOfAuthority(key, warn)
+		}
 		a.requireCredentials(roles, key, wrong, warn)
+	}
+}
+
+// warnOfAuthority tells of a custom authority that shows secrets to others than its operator.
+func (a App) warnOfAuthority(key string, warn *problems) {
+	for name, pair := range map[string][2]string{"authority": {a.Authority, a.GraphURL}, "graph_url": {a.GraphURL, a.Authority}} {
+		u, err := url.Parse(pair[0])
+		switch {
+		case pair[0] == "" || err != nil:
+		case pair[1] == "":
+			warn.add(Problem{Key: key + name, Reason: "is set alone: tokens of one provider go to the other one", Remedy: "set authority and graph_url, or neither"})
+		case u.Scheme == "http" && !loopback(u.Hostname()):
+			warn.add(Problem{Key: key + name, Reason: "sends secrets or tokens over a network in the clear", Remedy: "write https://"})
+		}
 	}
 }
 
