@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -46,11 +47,7 @@ func (e *expiries) expect(app, position string, at time.Time) {
 func (e *expiries) known() map[expiring]time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	all := make(map[expiring]time.Time, len(e.days))
-	for which, at := range e.days {
-		all[which] = at
-	}
-	return all
+	return maps.Clone(e.days)
 }
 
 // Describe implements prometheus.Collector.

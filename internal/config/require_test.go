@@ -220,7 +220,7 @@ func TestACustomAuthorityThatShowsSecretsIsWarnedOf(t *testing.T) {
 	t.Parallel()
 	const (
 		alone = "is set alone: tokens of one provider go to the other one"
-		clear = "sends secrets or tokens over a network in the clear"
+		open  = "sends secrets or tokens over a network in the clear"
 	)
 	for _, c := range []struct {
 		authority, graph string
@@ -230,7 +230,7 @@ func TestACustomAuthorityThatShowsSecretsIsWarnedOf(t *testing.T) {
 		{"http://127.0.0.1:9001", "http://localhost:9001", nil},
 		{"https://login.example", "", map[string]string{"authority": alone}},
 		{"", "https://graph.example", map[string]string{"graph_url": alone}},
-		{"http://login.example", "http://graph.example", map[string]string{"authority": clear, "graph_url": clear}},
+		{"http://login.example", "http://graph.example", map[string]string{"authority": open, "graph_url": open}},
 	} {
 		cfg := complete(t)
 		cfg.Apps[0].AllowCustomAuthority, cfg.Apps[0].Authority, cfg.Apps[0].GraphURL = true, c.authority, c.graph

@@ -75,12 +75,17 @@ func (a asserting) RoundTrip(req *http.Request) (*http.Response, error) {
 	form.Del("client_secret")
 	form.Set("client_assertion_type", assertionType)
 	form.Set("client_assertion", signed)
-	next, err := http.NewRequestWithContext(req.Context(), req.Method, req.URL.String(), strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, fmt.Errorf("request with an assertion: %w", err)
-	}
-	next.Header = req.Header.Clone()
-	return a.base.RoundTrip(next) //nolint:wrapcheck // a RoundTripper passes errors on
+	return a.base.RoundTrip(withForm(req, form)) //nolint:wrapcheck // a RoundTripper passes errors on
+}
+
+// withForm is req with another form; the given one must not be changed.
+func withForm(req *http.Request, form url.Values) *http.Request {
+	body := form.Encode()
+	next := req.Clone(req.Context())
+	next.ContentLength = int64(len(body))
+	next.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }
+	next.Body, _ = next.GetBody()
+	return next
 }
 
 // formOf reads the form of a request and closes its body, as a RoundTripper must.

@@ -139,18 +139,7 @@ func TestTheSimulatorTakesGoodAssertionsAndRefusesTheRest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := msid.New(msid.Config{SigningAlg: msid.ES256, Seed: 1, Apps: []msid.App{
-				{ClientID: clientID, Certificates: []*x509.Certificate{registered}, RedirectURIs: []string{simRedirect}},
-			}})
-			listener := httptest.NewServer(server)
-			t.Cleanup(listener.Close)
-			transport := microsoft.Transport()
-			t.Cleanup(transport.CloseIdleConnections)
-			app := microsoft.App{
-				Name: "main", Tenant: "organizations", ClientID: clientID, Certificate: c.certificate, RedirectURI: simRedirect,
-				Scopes: strings.Fields(simScope), LoginURL: listener.URL, GraphURL: listener.URL,
-			}
-			s := simulated{server, microsoft.New(microsoft.Config{Apps: []microsoft.App{app}, Transport: transport, Now: c.clock})}
+			s := patient(t, msid.App{Certificates: []*x509.Certificate{registered}}, microsoft.App{Certificate: c.certificate}, c.clock)
 			tokens, err := s.client.Redeem(t.Context(), "main", s.consentOf(address))
 			if err == nil {
 				_, err = s.client.Refresh(t.Context(), "main", tokens)
@@ -162,6 +151,20 @@ func TestTheSimulatorTakesGoodAssertionsAndRefusesTheRest(t *testing.T) {
 			}
 		})
 	}
+}
+
+// patient is a simulated Microsoft with this app, and a client of it that waits as long as the real one.
+func patient(t *testing.T, registered msid.App, app microsoft.App, now func() time.Time) simulated {
+	t.Helper()
+	registered.ClientID, registered.RedirectURIs = clientID, []string{simRedirect}
+	server := msid.New(msid.Config{SigningAlg: msid.ES256, Seed: 1, Apps: []msid.App{registered}})
+	listener := httptest.NewServer(server)
+	t.Cleanup(listener.Close)
+	transport := microsoft.Transport()
+	t.Cleanup(transport.CloseIdleConnections)
+	app.Name, app.Tenant, app.ClientID, app.RedirectURI = "main", "organizations", clientID, simRedirect
+	app.Scopes, app.LoginURL, app.GraphURL = strings.Fields(simScope), listener.URL, listener.URL
+	return simulated{server, microsoft.New(microsoft.Config{Apps: []microsoft.App{app}, Transport: transport, Now: now})}
 }
 
 func shifted(by time.Duration) func() time.Time {

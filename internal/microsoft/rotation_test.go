@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"kindling/internal/fault"
 	"kindling/internal/mailbox"
@@ -89,24 +90,20 @@ func TestACallThatIsRefusedWithReplacedSecretsTriesTheNewOnes(t *testing.T) {
 
 func TestARotationUnderLoadLosesNoRedeemAndNoRefresh(t *testing.T) {
 	t.Parallel()
-	s := simulate(t, msid.ES256, msid.Switches{})
+	s := patient(t, msid.App{Secrets: []string{"s0"}}, microsoft.App{Secrets: secrets("s0").Secrets}, time.Now)
 	portal := func(expired []string, valid ...string) {
 		if !s.SetProofs(clientID, msid.Proofs{Secrets: valid, ExpiredSecrets: expired}) {
 			t.Error("the simulator does not know the app")
 		}
 	}
-	portal(nil, "s0")
-	if err := s.client.Replace("main", secrets("s0")); err != nil {
-		t.Fatal(err)
-	}
 	const workers, rotations = 8, 40
-	ctx, stop := context.WithCancel(t.Context())
+	var over atomic.Bool
 	var done atomic.Int64
 	var group sync.WaitGroup
 	for w := range workers {
 		group.Go(func() {
-			for i := 0; ctx.Err() == nil; i++ {
-				s.exchangeOnce(t, fmt.Sprintf("w%d-%d@contoso.example", w, i))
+			for i := 0; !over.Load(); i++ {
+				s.exchangeOnce(t.Context(), t, fmt.Sprintf("w%d-%d@contoso.example", w, i))
 				done.Add(1)
 			}
 		})
@@ -119,10 +116,10 @@ func TestARotationUnderLoadLosesNoRedeemAndNoRefresh(t *testing.T) {
 		}
 		portal([]string{old}, next) // the old one expires
 		for floor := done.Load() + workers/2; done.Load() < floor && !t.Failed(); {
-			s.exchangeOnce(t, fmt.Sprintf("r%d-%d@contoso.example", i, done.Add(1)))
+			s.exchangeOnce(t.Context(), t, fmt.Sprintf("r%d-%d@contoso.example", i, done.Add(1)))
 		}
 	}
-	stop()
+	over.Store(true)
 	group.Wait()
 	if done.Load() < rotations {
 		t.Errorf("only %d exchanges in %d rotations", done.Load(), rotations)
@@ -130,11 +127,11 @@ func TestARotationUnderLoadLosesNoRedeemAndNoRefresh(t *testing.T) {
 }
 
 // exchangeOnce redeems a code and refreshes its grant.
-func (s simulated) exchangeOnce(t *testing.T, owner string) {
+func (s simulated) exchangeOnce(ctx context.Context, t *testing.T, owner string) {
 	t.Helper()
-	tokens, err := s.client.Redeem(t.Context(), "main", s.consentOf(owner))
+	tokens, err := s.client.Redeem(ctx, "main", s.consentOf(owner))
 	if err == nil {
-		_, err = s.client.Refresh(t.Context(), "main", tokens)
+		_, err = s.client.Refresh(ctx, "main", tokens)
 	}
 	if err != nil {
 		t.Errorf("%s: %v", owner, err)
