@@ -96,7 +96,7 @@ func TestARotationUnderLoadLosesNoRedeemAndNoRefresh(t *testing.T) {
 			t.Error("the simulator does not know the app")
 		}
 	}
-	const workers, rotations = 8, 40
+	const workers, rotations = 4, 15
 	var over atomic.Bool
 	var done atomic.Int64
 	var group sync.WaitGroup
