@@ -52,8 +52,8 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "kindling_rescued_total", Help: "Events that fell silent or were lost, by what found or restored them.",
 		}, []string{"how"}),
 		refused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "kindling_secret_reload_failed", Help: "1 while the files of a leg's credentials hold what cannot be used, and the old ones are used.",
-		}, []string{"leg"}),
+			Name: "kindling_secret_reload_failed", Help: "1 while the files of a leg's credentials hold what this process cannot use, and it uses the old ones.",
+		}, []string{"leg", "process"}),
 		expiries: newExpiries(),
 	}
 	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued, m.refused, m.expiries)

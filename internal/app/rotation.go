@@ -72,7 +72,7 @@ func (r *rotation[T]) settle() (fresh T, settled bool) {
 func (h Host) follow(ctx context.Context, process string, all []follower) error {
 	log := h.Log.With("process", process)
 	for _, f := range all {
-		h.Metrics.refused.WithLabelValues(f.name()).Set(0)
+		h.Metrics.refused.WithLabelValues(f.name(), process).Set(0)
 	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -83,7 +83,7 @@ func (h Host) follow(ctx context.Context, process string, all []follower) error 
 		case <-tick.C:
 		}
 		for _, f := range all {
-			h.Metrics.refused.WithLabelValues(f.name()).Set(truth(f.look(ctx, log)))
+			h.Metrics.refused.WithLabelValues(f.name(), process).Set(truth(f.look(ctx, log)))
 		}
 	}
 }

@@ -317,7 +317,7 @@ func TestACorrectedSecretFileOpensTheHeldLegAndSavesTheCode(t *testing.T) {
 		t.Error("the log shows the secret")
 	}
 	figures := gathered(t, h.Registry)
-	if got, known := figures["kindling_secret_reload_failed microsoft/main"]; !known || got != 0 {
+	if got, known := figures["kindling_secret_reload_failed microsoft/main token-worker"]; !known || got != 0 {
 		t.Errorf("figures = %v", figures)
 	}
 	if got := figures["kindling_client_secret_days_left main 1"]; got < 499 || got > 500 {

@@ -97,6 +97,10 @@ func expiring(at, now time.Time, remedy string) *note {
 		return nil
 	case left < 0:
 		return &note{"expired on " + at.UTC().Format(time.DateOnly), remedy}
+	case left == 0:
+		return &note{"expires today", remedy}
+	case left == 1:
+		return &note{"expires tomorrow", remedy}
 	default:
 		return &note{fmt.Sprintf("expires on %s, in %d days", at.UTC().Format(time.DateOnly), left), remedy}
 	}

@@ -207,7 +207,7 @@ func TestWhatExpiresSoonIsWarnedOf(t *testing.T) {
 	const remedy = "make a new client secret; see docs/runbooks/client-secret-expires.md"
 	secrets := []string{
 		"apps.main.client_secret_expires[1] the client secret expires on " + day(30) + ", in 30 days: " + remedy,
-		"apps.main.client_secret_expires[2] the client secret expires on " + day(0) + ", in 0 days: " + remedy,
+		"apps.main.client_secret_expires[2] the client secret expires today: " + remedy,
 		"apps.main.client_secret_expires[3] the client secret expired on " + day(-1) + ": " + remedy,
 	}
 	token := append([]string{"apps.main.client_certificate_file expires on " + day(20) + ", in 20 days: make a new certificate and upload it in Azure before that day"}, secrets...)
