@@ -30,6 +30,9 @@ func Console(ctx context.Context, h Host) error {
 		return err
 	}
 	defer b.Close()
+	for _, a := range h.Config.Apps {
+		h.expect(a, proof{})
+	}
 	c, err := console.New(consoleConfig(h, b, people, ids))
 	if err != nil {
 		return err
@@ -48,9 +51,19 @@ func consoleConfig(h Host, b *bus.Bus, people *seal.Box, ids *seal.IDs) console.
 		Invitations: b.InvitationStore(people), Campaigns: b.Campaigns(), Facts: facts{b.Facts(people)},
 		DeadLetters: deadLetters{b.DeadLetters()}, Legs: b.Legs(), Audit: b.Audit(), Links: ids, AdminLinks: seal.NewAdminLinks(people),
 		Claims: b.Claims(), Grants: b.Grants(nil), Registrations: b.Registrations(),
-		Apps: appNames(cfg), AppTenants: appTenants(cfg), Accounts: accountNames(cfg), Defaults: defaultsOf(cfg),
+		Apps: appNames(cfg), AppTenants: appTenants(cfg), Accounts: accountNames(cfg), Expiries: expiriesOf(cfg), Defaults: defaultsOf(cfg),
 		PublicURL: cfg.Edge.PublicURL, LinkLife: cfg.Edge.LinkLife, OperatorsFile: cfg.Console.OperatorsFile, Log: h.Log,
 	}
+}
+
+func expiriesOf(cfg config.Config) []console.Expiry {
+	var all []console.Expiry
+	for _, a := range cfg.Apps {
+		for i, day := range a.ClientSecretExpires {
+			all = append(all, console.Expiry{App: a.Name, Position: i + 1, At: day})
+		}
+	}
+	return all
 }
 
 func defaultsOf(cfg config.Config) campaign.Defaults {

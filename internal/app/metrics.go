@@ -20,6 +20,8 @@ type Metrics struct {
 	gauges     *gauges
 	rescued    *prometheus.CounterVec
 	microsoft  microsoftFigures
+	refused    *prometheus.GaugeVec
+	expiries   *expiries
 }
 
 // NewMetrics registers the figures.
@@ -51,9 +53,13 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "kindling_rescued_total", Help: "Events that fell silent or were lost, by what found or restored them.",
 		}, []string{"how"}),
 		microsoft: newMicrosoftFigures(),
+		refused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kindling_secret_reload_failed", Help: "1 while the files of a leg's credentials hold what this process cannot use, and it uses the old ones.",
+		}, []string{"leg", "process"}),
+		expiries: newExpiries(),
 	}
 	registry.MustRegister(m.microsoft.answers, m.microsoft.seconds, m.microsoft.unknown)
-	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued)
+	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued, m.refused, m.expiries)
 	return m
 }
 

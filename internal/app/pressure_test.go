@@ -100,6 +100,7 @@ type visitor struct {
 	t         *testing.T
 	browser   *http.Client
 	base      string
+	keys      string // the directory of the keysets
 	link      string
 	mailbox   mailbox.ID
 	claims    func() mailbox.Claim
@@ -137,7 +138,7 @@ func invite(t *testing.T, s *store, address string) *visitor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &visitor{t: t, base: base, browser: &http.Client{
+	v := &visitor{t: t, base: base, keys: keys, browser: &http.Client{
 		Jar: jar, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	v.invited(s, keys)

@@ -36,6 +36,7 @@ func run(ctx context.Context, h Host, processes ...process) error {
 	}
 	go func() { working.Wait(); ended() }()
 	all.Go(func() error { return metrics(observed, h) })
+	all.Go(func() error { return h.Metrics.expiries.remind(observed, h.Log) })
 	err := all.Wait()
 	if errors.Is(err, bus.ErrDenied) {
 		err = service.WithExit(service.ExitPermission, err)

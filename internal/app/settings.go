@@ -14,17 +14,19 @@ type Policy = config.Policy
 
 func policyOf(cfg config.Config) Policy { return cfg.Policy }
 
-// microsoftApps are the apps with their client secrets: for the processes that may hold them.
-func microsoftApps(cfg config.Config) ([]microsoft.App, error) {
+// microsoftApps are the apps with what proves them: for the processes that may hold it.
+func microsoftApps(cfg config.Config, proofs map[string]proof) ([]microsoft.App, error) {
 	apps := make([]microsoft.App, 0, len(cfg.Apps))
 	for _, a := range cfg.Apps {
 		app, err := microsoftApp(a)
 		if err != nil {
 			return nil, err
 		}
-		if app.Secrets, err = a.ClientSecrets.Read(); err != nil {
-			return nil, fmt.Errorf("client secrets of app %s: %w", a.Name, err)
+		c, err := proofs[a.Name].credentials()
+		if err != nil {
+			return nil, fmt.Errorf("credentials of app %s: %w", a.Name, err)
 		}
+		app.Secrets, app.Certificate = c.Secrets, c.Certificate
 		apps = append(apps, app)
 	}
 	return apps, nil

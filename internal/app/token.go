@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kindling/internal/bus"
+	"kindling/internal/config"
 	"kindling/internal/events"
 	"kindling/internal/handlers"
 	"kindling/internal/microsoft"
@@ -36,7 +37,7 @@ func TokenWorker(ctx context.Context, h Host) error {
 	if err != nil {
 		return fmt.Errorf("token-worker: %w", err)
 	}
-	keys, err := openWorkerKeys(h.Config)
+	keys, err := openWorkerKeys(h.Config, config.TokenWorker)
 	if err != nil {
 		return fmt.Errorf("token-worker: %w", err)
 	}
@@ -63,6 +64,8 @@ func TokenWorker(ctx context.Context, h Host) error {
 		)
 	}
 	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Apps: appNames(h.Config)}), false)
+	legs := b.Legs()
+	files := h.appRotations(client, config.TokenWorker, keys.proofs, &legs)
 	restore := handlers.RestoreGrants{
 		Invitations: b.Invitations(keys.people), Claims: b.Claims(), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
 		Stored: b.Presence(), Still: factsStill, Now: time.Now,
@@ -73,5 +76,6 @@ func TokenWorker(ctx context.Context, h Host) error {
 		},
 		func(ctx context.Context) error {
 			return b.RestoreGrants(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics})
-		})
+		},
+		func(ctx context.Context) error { return h.follow(ctx, "token-worker", files) })
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kindling/internal/bus"
+	"kindling/internal/config"
 	"kindling/internal/events"
 	"kindling/internal/handlers"
 	"kindling/internal/microsoft"
@@ -14,7 +15,7 @@ import (
 
 // WarmyWorker registers mailboxes and settles unclear registrations, until ctx ends.
 func WarmyWorker(ctx context.Context, h Host) error {
-	keys, err := openWorkerKeys(h.Config)
+	keys, err := openWorkerKeys(h.Config, config.WarmyWorker)
 	if err != nil {
 		return fmt.Errorf("warmy-worker: %w", err)
 	}
@@ -33,10 +34,12 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		budgets[a.Name] = a.CallsPerMinute
 	}
 	policy := policyOf(h.Config)
-	registrar := warmy.NewBreaker(warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets)}), warmy.BreakerConfig{OpenFor: policy.HoldFor})
+	apps := microsoft.New(microsoft.Config{Apps: keys.apps})
+	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets)})
+	registrar := warmy.NewBreaker(client, warmy.BreakerConfig{OpenFor: policy.HoldFor})
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
-		Apps: microsoft.New(microsoft.Config{Apps: keys.apps}), Warmy: registrar, Margin: policy.RefreshMargin,
+		Apps: apps, Warmy: registrar, Margin: policy.RefreshMargin,
 		ReconcileAfter: policy.ReconcileAfter, Owner: owner(), Now: time.Now,
 	}
 	reconcile := handlers.ReconcileMailbox{
@@ -51,6 +54,8 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		)
 	}
 	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Accounts: accountNames(h.Config)}), false)
+	legs := b.Legs()
+	files := append(h.appRotations(apps, config.WarmyWorker, keys.proofs, nil), h.keyRotations(client, accounts, &legs)...)
 	restore := handlers.RestoreRegistrations{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
 		Stored: b.Presence(), Still: factsStill, Now: time.Now,
@@ -61,7 +66,8 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		},
 		func(ctx context.Context) error {
 			return b.RestoreRegistrations(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics})
-		})
+		},
+		func(ctx context.Context) error { return h.follow(ctx, "warmy-worker", files) })
 }
 
 // windows bounds the registrations under way: all processes together hold at most half a minute's budget. More would

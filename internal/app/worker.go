@@ -11,21 +11,26 @@ import (
 	"kindling/internal/seal"
 )
 
-// workerKeys are what both workers may hold and no other process: the grants keyset and the apps with their secrets.
+// workerKeys are what both workers may hold and no other process: the grants keyset and the apps with what their role proves
+// them with.
 type workerKeys struct {
 	grants *seal.Box
 	people *seal.Box
 	apps   []microsoft.App
+	proofs map[string]proof // by app
 }
 
-func openWorkerKeys(cfg config.Config) (k workerKeys, err error) {
+func openWorkerKeys(cfg config.Config, role config.Role) (k workerKeys, err error) {
 	if k.grants, err = seal.OpenGrants(cfg.Keys.Dir); err != nil {
 		return workerKeys{}, err
 	}
 	if k.people, err = seal.OpenPeople(cfg.Keys.Dir); err != nil {
 		return workerKeys{}, err
 	}
-	k.apps, err = microsoftApps(cfg)
+	if k.proofs, err = proofsOf(cfg, role); err != nil {
+		return workerKeys{}, err
+	}
+	k.apps, err = microsoftApps(cfg, k.proofs)
 	return k, err
 }
 

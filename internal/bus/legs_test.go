@@ -174,3 +174,52 @@ func TestAProbeThatAsksNobodyReleasesNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestALegThatIsHeldForItsCredentialsCanBeProbedAtOnce(t *testing.T) {
+	t.Parallel()
+	b := bustest.Connect(t, bustest.Server(t))
+	var good, bad atomic.Int32
+	var mended atomic.Bool
+	h := fakeHandler{buried: make(chan *fault.Fault, 9), handle: func(ctx context.Context, _ events.Event) ([]events.Event, error) {
+		leg.Asked(ctx, false)
+		if !mended.Load() {
+			bad.Add(1)
+			return nil, &fault.Fault{Class: fault.LegDown, Code: "AADSTS7000215", Cause: "the client secret is wrong", Forecast: fault.ByConfig}
+		}
+		good.Add(1)
+		return nil, nil
+	}}
+	serve(t, b, bus.ServeConfig{HoldFor: time.Hour}, bus.Lane{
+		Lane: events.Code, Leg: "main", Window: 4, Policy: bus.Policy{Attempts: 5, Base: 20 * time.Millisecond, Cap: 50 * time.Millisecond}, Handler: h,
+	})
+	const name = "microsoft/main"
+	for i := range 8 {
+		if err := b.Publish(t.Context(), event(events.CodeReceived, fmt.Sprint("mb", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the leg is held", func() bool { return legState(t.Context(), t, b, name).State == leg.Held })
+	refused := bad.Load()
+	if err := b.Legs().ProbeNow(t.Context(), name, func(code string) bool { return code == "AADSTS50011" }); err != nil {
+		t.Fatal(err)
+	}
+	if l := legState(t.Context(), t, b, name); l.State != leg.Held || bad.Load() != refused {
+		t.Errorf("held for another reason, and yet %s", l.State)
+	}
+	mended.Store(true)
+	if err := b.Legs().ProbeNow(t.Context(), name, func(code string) bool { return code == "AADSTS7000215" }); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all work is done", func() bool { return good.Load() == 8 })
+	eventually(t, "the leg is open", func() bool { return legState(t.Context(), t, b, name).State == leg.Open })
+
+	if err := b.Legs().Hold(t.Context(), name, "maintenance", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Legs().ProbeNow(t.Context(), name, func(string) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if l := legState(t.Context(), t, b, name); l.State != leg.Held || !l.Until.IsZero() {
+		t.Errorf("an operator's hold was changed: %+v", l)
+	}
+}

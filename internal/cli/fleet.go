@@ -36,6 +36,9 @@ func (s *shell) statusCommand() *cobra.Command {
 					s.answer("leg %s is %s since %s: %s", l.Name, l.State, moment(l.Since), plain(l.Cause))
 				}
 			}
+			for _, e := range st.ExpiringSecrets {
+				s.answer("client secret %d of app %s expires on %s: %d days left", e.Position, plain(e.App), plain(e.Expires), e.DaysLeft)
+			}
 			return nil
 		},
 	}

@@ -55,6 +55,7 @@ func (l *loader) checkNATS(n NATS) {
 
 func (l *loader) checkApp(a *App, publicURL, key string) {
 	l.checkRedirect(a, publicURL, key+"redirect_uri")
+	l.checkCredentials(a, key)
 	custom := map[string]string{key + "authority": a.Authority, key + "graph_url": a.GraphURL}
 	for _, k := range []string{key + "authority", key + "graph_url"} {
 		if custom[k] != "" && !a.AllowCustomAuthority && !l.problems.bad(k) {
@@ -65,6 +66,22 @@ func (l *loader) checkApp(a *App, publicURL, key string) {
 	a.Authority, a.GraphURL = strings.TrimSuffix(a.Authority, "/"), strings.TrimSuffix(a.GraphURL, "/")
 	if !l.problems.bad(key + "scopes") {
 		l.checkScopes(a, key+"scopes")
+	}
+}
+
+// checkCredentials wants a date for each secret or none at all, and both halves of a certificate. A process that is not
+// given the secrets cannot count them.
+func (l *loader) checkCredentials(a *App, key string) {
+	secrets := max(len(a.ClientSecrets.files), len(a.ClientSecrets.inline))
+	if given := len(a.ClientSecretExpires); given > 0 && secrets > 0 && given != secrets && !l.problems.bad(key+"client_secret_expires") {
+		l.tell(key+"client_secret_expires", fmt.Sprintf("has %d dates for %d client secrets", given, secrets),
+			"write one date for each, in the order of client_secret_file")
+	}
+	halves := map[string]string{"client_certificate_file": a.Certificate.certFile, "client_key_file": a.Certificate.keyFile}
+	for half, other := range map[string]string{"client_certificate_file": "client_key_file", "client_key_file": "client_certificate_file"} {
+		if halves[half] == "" && halves[other] != "" {
+			l.tell(key+half, "is missing although "+other+" is set", "name both files, or neither")
+		}
 	}
 }
 

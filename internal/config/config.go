@@ -70,16 +70,19 @@ type Keys struct {
 
 // App is an Azure app registration.
 type App struct {
-	Name                 string   `koanf:"name"`
-	Cloud                string   `koanf:"cloud"`     // public, usgov, usgov-dod or china
-	Tenant               string   `koanf:"tenant"`    // organizations, common, consumers, a GUID or a domain
-	ClientID             string   `koanf:"client_id"` // a GUID, lower case
-	ClientSecrets        Secret   `koanf:"-"`         // one, or several while they are rotated
-	RedirectURI          string   `koanf:"redirect_uri"`
-	Scopes               []string `koanf:"scopes"`
-	Authority            string   `koanf:"authority"` // empty: that of Cloud. Only with AllowCustomAuthority
-	GraphURL             string   `koanf:"graph_url"` // empty: that of Cloud. Only with AllowCustomAuthority
-	AllowCustomAuthority bool     `koanf:"allow_custom_authority"`
+	Name          string `koanf:"name"`
+	Cloud         string `koanf:"cloud"`     // public, usgov, usgov-dod or china
+	Tenant        string `koanf:"tenant"`    // organizations, common, consumers, a GUID or a domain
+	ClientID      string `koanf:"client_id"` // a GUID, lower case
+	ClientSecrets Secret `koanf:"-"`         // one, or several while they are rotated
+	// ClientSecretExpires are the days, at 0:00 UTC, on which the secrets end, in their order; nil: not known.
+	ClientSecretExpires  []time.Time `koanf:"-"`
+	Certificate          Certificate `koanf:"-"` // proves the app at Microsoft instead of its secrets
+	RedirectURI          string      `koanf:"redirect_uri"`
+	Scopes               []string    `koanf:"scopes"`
+	Authority            string      `koanf:"authority"` // empty: that of Cloud. Only with AllowCustomAuthority
+	GraphURL             string      `koanf:"graph_url"` // empty: that of Cloud. Only with AllowCustomAuthority
+	AllowCustomAuthority bool        `koanf:"allow_custom_authority"`
 }
 
 // Ways to authenticate at Warmy.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/v2"
@@ -259,6 +260,10 @@ func (l *loader) decode(typed map[string]any) (Config, error) {
 		app := t.Apps[name]
 		app.ClientID = strings.ToLower(app.ClientID)
 		app.ClientSecrets = l.secret("apps."+name+".client_secret", k.Strings("apps."+name+".client_secret_file"))
+		app.ClientSecretExpires = dates(k.Strings("apps." + name + ".client_secret_expires"))
+		app.Certificate = Certificate{
+			app: "apps." + name + ".", certFile: k.String("apps." + name + ".client_certificate_file"), keyFile: k.String("apps." + name + ".client_key_file"),
+		}
 		cfg.Apps = append(cfg.Apps, app)
 	}
 	for _, name := range l.names["accounts"] {
@@ -269,6 +274,17 @@ func (l *loader) decode(typed map[string]any) (Config, error) {
 		cfg.Accounts = append(cfg.Accounts, account)
 	}
 	return cfg, nil
+}
+
+// dates reads what the rule of its key has let pass.
+func dates(texts []string) []time.Time {
+	var days []time.Time
+	for _, text := range texts {
+		if day, err := time.Parse(time.DateOnly, text); err == nil {
+			days = append(days, day)
+		}
+	}
+	return days
 }
 
 func one(path string) []string {

@@ -3,7 +3,9 @@ package config
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"time"
 )
@@ -167,8 +169,52 @@ func (c Config) requireApps(roles Role, wrong, warn *problems) {
 		if roles.has(Edge) && warn != nil {
 			warnOfScopes(a, key+"scopes", warn)
 		}
-		if roles.has(TokenWorker | WarmyWorker) {
-			a.ClientSecrets.require(key+"client_secret", wrong, warn)
+		if warn != nil {
+			a.warnOfAuthority(key, warn)
+		}
+		a.requireCredentials(roles, key, wrong, warn)
+	}
+}
+
+// warnOfAuthority tells of a custom authority that shows secrets to others than its operator.
+func (a App) warnOfAuthority(key string, warn *problems) {
+	for name, pair := range map[string][2]string{"authority": {a.Authority, a.GraphURL}, "graph_url": {a.GraphURL, a.Authority}} {
+		u, err := url.Parse(pair[0])
+		switch {
+		case pair[0] == "" || err != nil:
+		case pair[1] == "":
+			warn.add(Problem{Key: key + name, Reason: "is set alone: tokens of one provider go to the other one", Remedy: "set authority and graph_url, or neither"})
+		case u.Scheme == "http" && !loopback(u.Hostname()):
+			warn.add(Problem{Key: key + name, Reason: "sends secrets or tokens over a network in the clear", Remedy: "write https://"})
+		}
+	}
+}
+
+// requireCredentials reads what a role proves the app with: token-worker at Microsoft with the certificate, if there is one;
+// warmy-worker hands the secret on, always.
+func (a App) requireCredentials(roles Role, key string, wrong, warn *problems) {
+	certified := a.Certificate.Given()
+	if roles.has(TokenWorker) {
+		a.Certificate.read(time.Now(), wrong, warn)
+	}
+	switch {
+	case roles.has(WarmyWorker) && certified && !a.ClientSecrets.Given():
+		wrong.add(Problem{
+			Key: key + "client_secret", Reason: "is missing: Warmy renews tokens with a client secret and has no field for a certificate",
+			Remedy: "put it into a file and name that in " + key + "client_secret_file",
+		})
+	case roles.has(WarmyWorker), roles.has(TokenWorker) && !certified:
+		a.ClientSecrets.require(key+"client_secret", wrong, warn)
+	}
+	if warn != nil && roles.has(TokenWorker|WarmyWorker|Console) {
+		a.warnOfExpiry(key, time.Now(), warn)
+	}
+}
+
+func (a App) warnOfExpiry(key string, now time.Time, warn *problems) {
+	for i, day := range a.ClientSecretExpires {
+		if n := expiring(day, now, "make a new client secret; see docs/runbooks/client-secret-expires.md"); n != nil {
+			warn.add(Problem{Key: fmt.Sprintf("%sclient_secret_expires[%d]", key, i), Reason: "the client secret " + n.reason, Remedy: n.remedy})
 		}
 	}
 }

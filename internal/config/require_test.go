@@ -215,3 +215,32 @@ func TestUnwiseSettingsAreWarnedOf(t *testing.T) {
 		t.Errorf("the edge warns of %v, want nothing of secrets it does not read", got)
 	}
 }
+
+func TestACustomAuthorityThatShowsSecretsIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	const (
+		alone = "is set alone: tokens of one provider go to the other one"
+		open  = "sends secrets or tokens over a network in the clear"
+	)
+	for _, c := range []struct {
+		authority, graph string
+		want             map[string]string
+	}{
+		{"https://login.example", "https://graph.example", nil},
+		{"http://127.0.0.1:9001", "http://localhost:9001", nil},
+		{"https://login.example", "", map[string]string{"authority": alone}},
+		{"", "https://graph.example", map[string]string{"graph_url": alone}},
+		{"http://login.example", "http://graph.example", map[string]string{"authority": open, "graph_url": open}},
+	} {
+		cfg := complete(t)
+		cfg.Apps[0].AllowCustomAuthority, cfg.Apps[0].Authority, cfg.Apps[0].GraphURL = true, c.authority, c.graph
+		got := map[string]string{}
+		for _, w := range cfg.Warnings(config.Up) {
+			got[strings.TrimPrefix(w.Key, "apps.main.")] = w.Reason
+		}
+		delete(got, "allow_custom_authority")
+		if len(got) != len(c.want) || len(got) > 0 && !cmp.Equal(c.want, got) {
+			t.Errorf("%s and %s: %v, want %v", c.authority, c.graph, got, c.want)
+		}
+	}
+}

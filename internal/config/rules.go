@@ -156,6 +156,13 @@ func itemName(value string) *note {
 	return nil
 }
 
+func date(value string) *note {
+	if _, err := time.Parse(time.DateOnly, value); err != nil {
+		return &note{"is not a date", "write as in 2027-03-31, the day on which the secret expires"}
+	}
+	return nil
+}
+
 func guid(value string) *note {
 	if !guidForm.MatchString(value) {
 		return &note{"is not a GUID", "copy \"Application (client) ID\" from the app's overview in Azure"}

@@ -36,7 +36,7 @@ func New(cfg Config) (*Console, error) {
 	if u, err := url.Parse(cfg.PublicURL); err != nil || u.Host == "" {
 		return nil, fmt.Errorf("console: the edge's public URL is not an address with a host")
 	}
-	p, err := newPages(cfg.Now)
+	p, err := newPages(cfg.Now, cfg.expiring)
 	if err != nil {
 		return nil, err
 	}

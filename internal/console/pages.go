@@ -26,6 +26,7 @@ var web embed.FS
 type pages struct {
 	templates map[string]*template.Template
 	now       func() time.Time
+	expiring  func() []ExpiringSecret
 }
 
 // page is what every template gets.
@@ -34,6 +35,7 @@ type page struct {
 	Actor         pageActor
 	Nav           []navItem
 	Live          bool // the page is worth refreshing
+	Expiring      []ExpiringSecret
 	Data          any
 }
 
@@ -55,8 +57,8 @@ func navigation() []navItem {
 	}
 }
 
-func newPages(now func() time.Time) (*pages, error) {
-	p := &pages{templates: map[string]*template.Template{}, now: now}
+func newPages(now func() time.Time, expiring func() []ExpiringSecret) (*pages, error) {
+	p := &pages{templates: map[string]*template.Template{}, now: now, expiring: expiring}
 	shared, err := template.New("").Funcs(p.funcs()).ParseFS(web, "web/layout.html", "web/campaigns_table.html")
 	if err != nil {
 		return nil, fmt.Errorf("console: parse layout: %w", err)
@@ -78,7 +80,7 @@ func newPages(now func() time.Time) (*pages, error) {
 
 // render answers with a page. It is written only when it is whole.
 func (p *pages) render(r *request, status int, name string, content page) error {
-	content.Nav = navigation()
+	content.Nav, content.Expiring = navigation(), p.expiring()
 	content.Actor = pageActor{
 		Name: r.actor.name, Role: r.actor.role, Session: r.actor.session != "",
 		Operates: rank(r.actor.role) >= rank(Worker), Administers: rank(r.actor.role) >= rank(Admin),

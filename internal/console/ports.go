@@ -114,6 +114,7 @@ type Config struct {
 	AppTenants     map[string]string // the apps' tenants, by name; an app that is not there serves many
 	Accounts       []string          // configured names; nil accepts any
 	AllowedDomains []string          // see campaign.Rules; nil allows all
+	Expiries       []Expiry          // of the apps' client secrets, as far as configured
 	Defaults       campaign.Defaults
 	PublicURL      string        // of the edge, before "/c/<link>"
 	LinkLife       time.Duration // of a consent link; 0: 14 days

@@ -20,6 +20,8 @@ type Status struct {
 	LastHour   int           `json:"registered_last_hour"`
 	InPipeline int           `json:"in_pipeline"`           // consented and not yet registered
 	ETASeconds float64       `json:"eta_seconds,omitempty"` // until the pipeline is empty at this rate; absent when unknown
+
+	ExpiringSecrets []ExpiringSecret `json:"expiring_secrets,omitempty"` // within 30 days, or already expired
 }
 
 // paceMinutes is how far back the rate looks.
@@ -34,7 +36,7 @@ func (c *Console) getStatus(r *request) error {
 }
 
 func (c *Console) status(ctx context.Context) (Status, error) {
-	s := Status{At: c.cfg.Now().UTC(), Funnel: c.roster.Counts(""), LastHour: c.roster.Pace(60)}
+	s := Status{At: c.cfg.Now().UTC(), Funnel: c.roster.Counts(""), LastHour: c.roster.Pace(60), ExpiringSecrets: c.cfg.expiring()}
 	s.Rate = float64(c.roster.Pace(paceMinutes)) / paceMinutes
 	for _, state := range mailbox.States() {
 		if underWay(state) {

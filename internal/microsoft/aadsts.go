@@ -28,7 +28,7 @@ type row struct {
 	dead   bool          // with NeedsConsent: a refresh token that gets this answer will never be good again
 	after  time.Duration // with RetryAfter: the least wait
 	actor  actor
-	secret bool // another client secret may do better
+	proof  bool // what the app proved itself with was refused: another client secret may do better
 	local  bool // with LegDown: may be the fault of one tenant, and then must not stop everybody
 	mixed  bool // two attempts were mixed up, or a code was slipped in: an alarm
 	cause  string
@@ -69,24 +69,29 @@ func appRows() []row {
 	const down = fault.LegDown
 	return []row{
 		{
-			codes: []int{7000215, 70002}, class: down, actor: operator, secret: true, cause: "the client secret is wrong",
-			remedy: "verify the client secret: put its value (not its id) into the app's client_secret_file; then restart the workers",
+			codes: []int{7000215, 70002}, class: down, actor: operator, proof: true, cause: "the client secret is wrong",
+			remedy: "verify the client secret: put its value (not its id) into the app's client_secret_file; the workers see it within seconds",
 		},
 		{
-			codes: []int{7000222}, class: down, actor: operator, secret: true, cause: "the client secret has expired",
+			codes: []int{7000222}, class: down, actor: operator, proof: true, cause: "the client secret has expired",
 			remedy: "make a new client secret in the Azure portal, put it first in client_secret_file, and post the mailboxes at Warmy again with it",
 		},
 		{
-			codes: []int{7000218}, class: down, actor: operator, cause: "the request carried no client secret",
-			remedy: "set client_secret_file of the app",
+			codes: []int{7000218}, class: down, actor: operator, proof: true, cause: "the request carried no client secret",
+			remedy: "set client_secret_file of the app and restart the workers",
 		},
 		{
 			codes: []int{700025}, class: down, actor: operator, cause: "the app is registered as a public client and must not send a secret",
 			remedy: "register the redirect URI as type web and switch 'allow public client flows' off in the Azure portal",
 		},
 		{
-			codes: []int{700027, 50012, 700030}, class: down, actor: operator, cause: "the client's assertion or certificate was rejected",
-			remedy: "use a client secret: Warmy needs one, so a certificate alone cannot work",
+			codes: []int{700027, 50012, 700030, 700021, 700023}, class: down, actor: operator, proof: true,
+			cause:  "the app's certificate, or what was signed with it, was rejected",
+			remedy: "compare the app's client_certificate_file with the certificates in the Azure portal, and upload it there",
+		},
+		{
+			codes: []int{700024}, class: down, actor: operator, proof: true, cause: "what was signed with the app's certificate is not valid at this time",
+			remedy: "set this machine's clock",
 		},
 		{
 			codes: []int{700016, 700011}, class: down, actor: operator, local: true, cause: "the app is not known in this directory",

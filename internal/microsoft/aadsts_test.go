@@ -41,7 +41,7 @@ func meanings() []meaning {
 		{"expired secret", []int{7000222}, client, down, "", "", us, 0},
 		{"secret missing", []int{7000218}, client, down, "", "", us, 0},
 		{"secret not wanted", []int{700025}, client, down, "", "", us, 0},
-		{"assertion rejected", []int{700027, 50012, 700030}, client, down, "", "", us, 0},
+		{"assertion rejected", []int{700027, 50012, 700030, 700021, 700023, 700024}, client, down, "", "", us, 0},
 		{"app not found", []int{700016, 700011}, "unauthorized_client", down, "", "", us, 0},
 		{"app disabled", []int{70001, 7000112}, "unauthorized_client", down, "", "", us, 0},
 		{"tenant not found", []int{90002}, request, down, "", "", us, 0},

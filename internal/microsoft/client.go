@@ -41,13 +41,12 @@ type Client struct {
 
 var _ handlers.TokenEndpoint = (*Client)(nil)
 
-// registration is an app, and which of its secrets was accepted last: the others are not offered first again, because
-// it is not known whether a refused client costs the code.
+// registration is an app, and what it proves itself with now; the App's own credentials are those of the beginning.
 type registration struct {
 	App
 
-	accepted atomic.Int32
-	granted  atomic.Int64 // when tokens were given at the app's own address last, in Unix nanoseconds
+	held    atomic.Pointer[credentials]
+	granted atomic.Int64 // when tokens were given at the app's own address last, in Unix nanoseconds
 }
 
 // provenFor is how long tokens for one mailbox prove that an app is fine, so that what Microsoft says against the app
@@ -67,7 +66,9 @@ func New(c Config) *Client {
 		observer: c.Observer, keys: make(map[string]*keyring),
 	}
 	for _, app := range c.Apps {
-		client.apps[app.Name] = &registration{App: app}
+		reg := &registration{App: app}
+		reg.held.Store(newCredentials(Credentials{Secrets: app.Secrets, Certificate: app.Certificate}))
+		client.apps[app.Name] = reg
 	}
 	if client.transport == nil {
 		client.transport = Transport()
@@ -91,10 +92,11 @@ func (c *Client) Credentials(app string) (clientID string, clientSecret secret.T
 	if err != nil {
 		return "", secret.Text{}, err
 	}
-	if len(reg.Secrets) == 0 {
+	held := reg.held.Load()
+	if len(held.Secrets) == 0 {
 		return reg.ClientID, secret.Text{}, nil
 	}
-	return reg.ClientID, reg.Secrets[reg.accepted.Load()], nil
+	return reg.ClientID, held.Secrets[held.accepted.Load()], nil
 }
 
 func (c *Client) app(name string) (*registration, error) {
@@ -178,46 +180,62 @@ func (c *Client) exchange(
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	secrets := reg.Secrets
-	if len(secrets) == 0 {
-		secrets = []secret.Text{{}}
+	held := reg.held.Load()
+	tokens, refused, f := c.offer(ctx, reg, held, from, call)
+	for now := reg.held.Load(); refused && now != held; now = reg.held.Load() { // replaced while the call was under way
+		held = now
+		tokens, refused, f = c.offer(ctx, reg, held, from, call)
 	}
-	first := int(reg.accepted.Load())
-	var failure *fault.Fault
-	for i := range secrets {
-		at := (first + i) % len(secrets)
+	if f != nil {
+		return mailbox.Tokens{}, f
+	}
+	return tokens, nil
+}
+
+// offer runs one call with each of the credentials until Microsoft takes one. refused tells that it took none.
+func (c *Client) offer(
+	ctx context.Context, reg *registration, held *credentials, from origin, call func(context.Context, secret.Text) error,
+) (tokens mailbox.Tokens, refused bool, f *fault.Fault) {
+	for _, position := range held.order() {
 		got, began := &answer{}, time.Now()
-		client := httpClient(recorder{base: c.transport, got: got})
-		err := call(context.WithValue(ctx, oauth2.HTTPClient, client), secrets[at])
+		err := call(context.WithValue(ctx, oauth2.HTTPClient, httpClient(c.path(reg, held, got))), held.at(position))
 		from.accepted = reg.proven(c.now())
-		tokens, f := c.judge(ctx, got, err, from)
+		tokens, f = c.judge(ctx, got, err, from)
 		c.observe(from.call(), got, f, time.Since(began))
 		if ctx.Err() == nil || !errors.Is(ctx.Err(), context.Canceled) { // our own stop says nothing about Microsoft
 			leg.Asked(ctx, f != nil && f.Outage)
 		}
 		if f == nil {
-			reg.accepted.Store(int32(at)) //nolint:gosec // an index of a short list
+			held.accept(position)
 			if !from.ownTenant {
 				reg.granted.Store(c.now().UnixNano())
 			}
-			return tokens, nil
+			return tokens, false, nil
 		}
-		failure = f
 		if !clientRefused(got) {
-			break
+			return mailbox.Tokens{}, false, f
 		}
 	}
-	return mailbox.Tokens{}, failure
+	return mailbox.Tokens{}, true, f
 }
 
-// clientRefused tells whether another client secret may do better.
+// path is what a request goes through: its answer is recorded in got.
+func (c *Client) path(reg *registration, held *credentials, got *answer) http.RoundTripper {
+	end := recorder{base: c.transport, got: got}
+	if held.Certificate == nil {
+		return end
+	}
+	return asserting{base: end, certificate: held.Certificate, clientID: reg.ClientID, now: c.now}
+}
+
+// clientRefused tells whether other credentials may do better.
 func clientRefused(a *answer) bool {
 	if !a.failed() || a.status >= http.StatusInternalServerError {
 		return false
 	}
 	r := parseRefusal(a.body)
 	known, _, ok := r.known()
-	return r.name == "invalid_client" && (known.secret || !ok)
+	return r.name == "invalid_client" && (known.proof || !ok)
 }
 
 // judge decides from the recorded answer alone; the library's own reading of it loses tokens to odd fields.

@@ -24,6 +24,7 @@ type App struct {
 	Tenant      string // organizations, common, consumers, a GUID or a domain; a mailbox may name its own
 	ClientID    string
 	Secrets     []secret.Text // tried in this order while Microsoft answers invalid_client: two overlap during a rotation
+	Certificate *Certificate  // proves the app at the token endpoint instead of the Secrets; nil: none
 	RedirectURI string
 	Scopes      []string
 	LoginURL    string // from Cloud, unless the operator allows a custom authority

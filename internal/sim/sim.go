@@ -5,7 +5,9 @@ package sim
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -26,6 +28,7 @@ type options struct {
 	microsoft, warmy          string
 	clientID, tenant          string
 	secrets, redirects, keys  list
+	certificates              list
 	login, password, holder   string
 	calls                     int
 	retryAfter                string
@@ -65,6 +68,7 @@ func parse(args []string, talk io.Writer) (options, error) {
 	f.StringVar(&o.warmy, "warmy-listen", "127.0.0.1:0", "address of the simulated Warmy")
 	f.StringVar(&o.clientID, "client-id", "11111111-2222-4333-8444-555555555555", "client id of the registered app")
 	f.Var(&o.secrets, "client-secret", "client secret of the app (repeat for several; default \"simulated\")")
+	f.Var(&o.certificates, "client-certificate", "PEM file of a certificate that proves the app (repeat for several)")
 	f.Var(&o.redirects, "redirect-uri", "redirect URI of the app (repeat for several)")
 	f.StringVar(&o.tenant, "tenant", "", "limit the app to one tenant")
 	f.Var(&o.keys, "api-key", "Warmy API key (repeat for several; default \"simulated\")")
@@ -116,9 +120,13 @@ func (o *options) complete() error {
 
 // servers builds both simulators, Warmy trying its tokens at Microsoft.
 func (o *options) servers() (*msid.Server, *warmyapi.Server, error) {
+	certificates, err := o.readCertificates()
+	if err != nil {
+		return nil, nil, err
+	}
 	microsoft, err := msid.Open(msid.Config{
 		Apps: []msid.App{{
-			ClientID: o.clientID, Secrets: o.secrets, RedirectURIs: o.redirects, Tenant: o.tenant,
+			ClientID: o.clientID, Secrets: o.secrets, Certificates: certificates, RedirectURIs: o.redirects, Tenant: o.tenant,
 		}},
 		SigningAlg: o.alg, Latency: o.latency, Jitter: o.jitter, Seed: o.seed, Journal: o.journal("microsoft"),
 	})
@@ -140,6 +148,26 @@ func (o *options) servers() (*msid.Server, *warmyapi.Server, error) {
 		return nil, nil, errors.Join(fmt.Errorf("simulated warmy: %w", err), microsoft.Close())
 	}
 	return microsoft, warmy, nil
+}
+
+func (o *options) readCertificates() ([]*x509.Certificate, error) {
+	var read []*x509.Certificate
+	for _, path := range o.certificates {
+		text, err := os.ReadFile(path) //nolint:gosec // whoever starts the simulator names the file
+		if err != nil {
+			return nil, fmt.Errorf("simulator: client-certificate: %w", err)
+		}
+		block, _ := pem.Decode(text)
+		if block == nil {
+			return nil, fmt.Errorf("simulator: client-certificate %s is no PEM file", path)
+		}
+		leaf, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("simulator: client-certificate %s: %w", path, err)
+		}
+		read = append(read, leaf)
+	}
+	return read, nil
 }
 
 // journal is the file of one server, or none.

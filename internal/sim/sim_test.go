@@ -3,14 +3,25 @@ package sim_test
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"io"
+	"math/big"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 
 	"kindling/internal/sim"
 	"kindling/internal/sim/msid"
@@ -119,6 +130,49 @@ func TestAFileOfFaultsIsInForceFromTheStart(t *testing.T) {
 	}
 }
 
+func TestACertificateOfTheCommandLineProvesTheApp(t *testing.T) {
+	t.Parallel()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "crt")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := run(t, "--client-id", "app", "--client-certificate", file, "--signing-alg", "ES256")
+	endpoint := at.Microsoft + "/organizations/oauth2/v2.0/token"
+	sum := sha256.Sum256(der)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.PS256, Key: key},
+		(&jose.SignerOptions{}).WithHeader("x5t#S256", base64.RawURLEncoding.EncodeToString(sum[:])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	assertion, err := jwt.Signed(signer).Claims(jwt.Claims{
+		Issuer: "app", Subject: "app", Audience: jwt.Audience{endpoint}, ID: "1", Expiry: jwt.NewNumericDate(time.Now().Add(time.Minute)),
+	}).Serialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := url.Values{
+		"grant_type": {"refresh_token"}, "client_id": {"app"}, "refresh_token": {"none"}, "client_assertion": {assertion},
+		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+	}
+	for assertion, want := range map[string]string{assertion: "AADSTS9002313", assertion + "x": "AADSTS700027"} {
+		form.Set("client_assertion", assertion)
+		var body map[string]any
+		post(t, endpoint, "application/x-www-form-urlencoded", form.Encode(), nil, &body)
+		if text, _ := body["error_description"].(string); !strings.HasPrefix(text, want) {
+			t.Errorf("answer %v, want %s", body, want)
+		}
+	}
+}
+
 func TestAWrongCommandLineIsExplained(t *testing.T) {
 	t.Parallel()
 	bad := filepath.Join(t.TempDir(), "bad.json")
@@ -134,6 +188,7 @@ func TestAWrongCommandLineIsExplained(t *testing.T) {
 		"no such file":     {"--faults", "/nonexistent.json"},
 		"rule 1: unknown":  {"--faults", bad},
 		"invalid value \"": {"--latency", "soon"},
+		"is no PEM file":   {"--client-certificate", bad},
 	} {
 		err := sim.Run(t.Context(), args, io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -439,3 +439,23 @@ func TestAMailboxIsActivated(t *testing.T) {
 	wants(t, c.Activate(t.Context(), "main", "../1"), fault.Permanent, "warmy_id_invalid")
 	wants(t, c.Activate(t.Context(), "other", "1"), fault.LegDown, "account_unknown")
 }
+
+func TestAReplacedAPIKeySignsTheNextCall(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, say(http.StatusUnauthorized, "{}"))
+	c := client(t, f)
+	first := fault.Of(create(t.Context(), c))
+	if !warmy.RefusedCredentials(first.Code) || warmy.RefusedCredentials("warmy_402") {
+		t.Errorf("%s does not ask for another key", first.Code)
+	}
+	if err := c.ReplaceKey("main", secret.New("fresh-"+canary)); err != nil {
+		t.Fatal(err)
+	}
+	_ = create(t.Context(), c)
+	if got := f.got()[1].header.Get("Authorization"); got != "Bearer fresh-"+canary {
+		t.Errorf("the second call is signed with another key")
+	}
+	if code := fault.Of(c.ReplaceKey("other", secret.New("x"))).Code; code != "account_unknown" {
+		t.Errorf("an unknown account: %s", code)
+	}
+}

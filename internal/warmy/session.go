@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"kindling/internal/secret"
 )
@@ -12,14 +13,17 @@ import (
 // the answers, and an answer that overtakes another would leave an outdated one behind.
 type workspace struct {
 	Account
-	turn   chan struct{} // of capacity 1; held during a call in session mode
-	token  secret.Text   // the session's latest access-token; this and the next two are guarded by turn
+	key    atomic.Pointer[secret.Text] // the API key now; the Account's own is that of the beginning
+	turn   chan struct{}               // of capacity 1; held during a call in session mode
+	token  secret.Text                 // the session's latest access-token; this and the next two are guarded by turn
 	client secret.Text
 	uid    secret.Text
 }
 
 func newWorkspace(a Account) *workspace {
-	return &workspace{Account: a, turn: make(chan struct{}, 1), token: a.AccessToken, client: a.Client, uid: a.UID}
+	w := &workspace{Account: a, turn: make(chan struct{}, 1), token: a.AccessToken, client: a.Client, uid: a.UID}
+	w.key.Store(&a.APIKey)
+	return w
 }
 
 // enter waits for the workspace's turn and returns what gives it back. With an API key nobody waits.
@@ -39,7 +43,7 @@ func (w *workspace) enter(ctx context.Context) (leave func(), err error) {
 func (w *workspace) sign(header http.Header) {
 	header.Set("holder-uid", w.HolderUID)
 	if w.Auth != Session {
-		header.Set("Authorization", "Bearer "+w.APIKey.Reveal())
+		header.Set("Authorization", "Bearer "+w.key.Load().Reveal())
 		return
 	}
 	header.Set("access-token", w.token.Reveal())

@@ -85,6 +85,20 @@ func New(c Config) *Client {
 	return client
 }
 
+// ReplaceKey gives an account another API key from now on. It is safe while calls are made. The error is that no account has
+// this name.
+func (c *Client) ReplaceKey(account string, key secret.Text) error {
+	w, err := c.account(account)
+	if err != nil {
+		return err
+	}
+	w.key.Store(&key)
+	return nil
+}
+
+// RefusedCredentials tells whether a fault's code means that Warmy refused an account's credentials. Others may do better.
+func RefusedCredentials(code string) bool { return code == "warmy_401" || code == "warmy_403" }
+
 func (c *Client) account(name string) (*workspace, error) {
 	if w, ok := c.accounts[name]; ok {
 		return w, nil

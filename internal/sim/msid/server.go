@@ -10,9 +10,11 @@ package msid
 
 import (
 	"crypto/rand"
+	"crypto/x509"
 	"html/template"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +56,9 @@ type App struct {
 	Secrets []string
 	// ExpiredSecrets are recognised and answered with AADSTS7000222.
 	ExpiredSecrets []string
+	// Certificates verify client assertions (RFC 7523), which may stand in for
+	// a secret. SetProofs replaces all three.
+	Certificates []*x509.Certificate
 	// RedirectURIs are compared character by character.
 	RedirectURIs []string
 	// Tenant limits the app to one tenant (GUID or domain); empty: any.
@@ -109,6 +114,9 @@ type Server struct {
 	mux      *http.ServeMux
 	guarded  http.Handler
 	mintKey  []byte
+
+	proofsMu sync.RWMutex
+	proofs   map[string]Proofs // by client id
 }
 
 // New is Open for a configuration that cannot be wrong, and panics if it is:
@@ -132,7 +140,7 @@ func Open(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, apps: map[string]*App{},
+		cfg: cfg, apps: map[string]*App{}, proofs: map[string]Proofs{},
 		troubles: trouble.NewBook(cfg.Seed, kinds(), ops()),
 		keys:     keys, people: newDirectory(cfg.Users),
 		book: newLedger(), pages: pages(), mux: http.NewServeMux(),
@@ -140,6 +148,7 @@ func Open(cfg Config) (*Server, error) {
 	}
 	for _, app := range cfg.Apps {
 		s.apps[app.ClientID] = &app
+		s.proofs[app.ClientID] = Proofs{app.Secrets, app.ExpiredSecrets, app.Certificates}
 	}
 	s.switches.Store(&cfg.Switches)
 	s.troubles.Pace(cfg.Latency, cfg.Jitter)

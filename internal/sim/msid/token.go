@@ -141,7 +141,6 @@ func (s *Server) refuse(number int) (trouble.Reply, string) {
 
 // clientError checks who is calling and whether the request is whole.
 func (s *Server) clientError(x exchange) int {
-	secret := x.form.Get("client_secret")
 	switch {
 	case x.authority.path == "":
 		return 90002
@@ -151,12 +150,9 @@ func (s *Server) clientError(x exchange) int {
 		return 700016
 	case x.authority.serves(x.app) != 0:
 		return x.authority.serves(x.app)
-	case secret == "":
-		return 7000218
-	case slices.Contains(x.app.ExpiredSecrets, secret):
-		return 7000222
-	case !slices.Contains(x.app.Secrets, secret):
-		return 7000215
+	}
+	if number := s.proofError(x); number != 0 {
+		return number
 	}
 	if _, number := scopesAsked(strings.Fields(x.form.Get("scope"))); number != 0 {
 		return number

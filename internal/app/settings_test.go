@@ -1,0 +1,45 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"kindling/internal/config"
+	"kindling/internal/microsoft"
+)
+
+// An address that could be set from outside would receive client secrets: there are four clouds and no other.
+func TestTheCloudsOfTheConfigurationAreTheClosedListOfMicrosofts(t *testing.T) {
+	t.Parallel()
+	for cloud, want := range map[string][2]string{
+		"public":    {"https://login.microsoftonline.com", "https://graph.microsoft.com"},
+		"usgov":     {"https://login.microsoftonline.us", "https://graph.microsoft.us"},
+		"usgov-dod": {"https://login.microsoftonline.us", "https://dod-graph.microsoft.us"},
+		"china":     {"https://login.partner.microsoftonline.cn", "https://microsoftgraph.chinacloudapi.cn"},
+	} {
+		cfg, err := config.Load(config.Source{File: yaml(t, fmt.Sprintf("apps: [{name: main, cloud: %s}]\n", cloud))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		app, err := microsoftApp(cfg.Apps[0])
+		if err != nil || app.LoginURL != want[0] || app.GraphURL != want[1] {
+			t.Errorf("%s: %s and %s, %v", cloud, app.LoginURL, app.GraphURL, err)
+		}
+	}
+	for _, other := range []string{"germany", "https://login.example", "PUBLIC", "usgov "} {
+		if _, _, err := microsoft.Cloud(other); err == nil {
+			t.Errorf("cloud %q has an address", other)
+		}
+		_, err := config.Load(config.Source{File: yaml(t, fmt.Sprintf("apps: [{name: main, cloud: %q}]\n", other))})
+		if err == nil || !strings.Contains(err.Error(), "is not one of public, usgov, usgov-dod, china") {
+			t.Errorf("cloud %q: %v", other, err)
+		}
+	}
+	_, err := config.Load(config.Source{File: yaml(t, "apps: [{name: main, authority: \"https://a.example\", graph_url: \"https://b.example\"}]\n")})
+	for _, key := range []string{"authority", "graph_url"} {
+		if err == nil || !strings.Contains(err.Error(), "apps.main."+key+" = ") || !strings.Contains(err.Error(), "apps.main.allow_custom_authority: true") {
+			t.Errorf("%s is not refused with its remedy: %v", key, err)
+		}
+	}
+}
