@@ -38,6 +38,7 @@ type Prober struct {
 type Verdict struct {
 	Fault   *fault.Fault // nil: what was asked about is right
 	Foreign bool         // the answer is not one of Microsoft's, whatever it says; Fault is set, too
+	Refused bool         // the client secret was refused: another one may do better; Fault is set, too
 	Clock   Clock
 }
 
@@ -186,7 +187,7 @@ func (p Prober) judgeCode(ctx context.Context, got *answer) Verdict {
 	case r.name == "invalid_request" && ok && known.class == fault.NeedsConsent:
 		return Verdict{} // a malformed code was also seen under this name
 	}
-	return Verdict{Fault: judged(refused(got, origin{lane: codeLane}, p.now()))}
+	return Verdict{Fault: judged(refused(got, origin{lane: codeLane}, p.now())), Refused: clientRefused(got)}
 }
 
 // judgeTransport reads what does not depend on the body.

@@ -101,6 +101,9 @@ func TestAProbeTellsWhatIsWrongWithAnApp(t *testing.T) {
 			if v.Unreachable() || v.Foreign {
 				t.Errorf("unreachable %t, foreign %t", v.Unreachable(), v.Foreign)
 			}
+			if want := tt.code == "AADSTS7000215" || tt.code == "AADSTS7000222"; v.Refused != want {
+				t.Errorf("secret refused: %t", v.Refused)
+			}
 			calls := 0
 			for _, n := range p.Summary().Calls[msid.OpCode] {
 				calls += n
