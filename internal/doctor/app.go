@@ -50,12 +50,11 @@ func (x *registration) about(what string) string { return x.name + " " + what }
 // configuration was read; whether the edge answers there is the edge's check.
 func (x *registration) redirect(d Doctor, a config.App) {
 	subject := x.about("redirect URI")
-	switch {
-	case a.RedirectURI == "":
+	if a.RedirectURI == "" {
 		x.skip(subject, "edge.public_url is not set for "+d.Process)
-	default:
-		x.ok(subject, a.RedirectURI+" must stand so in the Azure portal, letter for letter, as type Web; Microsoft does not tell whether it does")
+		return
 	}
+	x.ok(subject, a.RedirectURI+" must stand so in the Azure portal, letter for letter, as type Web; Microsoft does not tell whether it does")
 }
 
 // advise tells what follows from the settings alone.

@@ -55,7 +55,7 @@ func TestAnAppsFaultIsNamed(t *testing.T) {
 		subject string
 		words   []string
 	}{
-		{"wrong secret", nil, []string{"wrong-" + canary}, "", "main client secret", []string{"the client secret is wrong", "AADSTS7000215", "value (not its id)"}},
+		{"wrong secret", nil, []string{"wrong-" + canary}, "", "main client secret", []string{"the client secret is wrong", "AADSTS7000215"}},
 		{"expired secret", nil, []string{"old-" + canary}, "", "main client secret", []string{"expired", "AADSTS7000222"}},
 		{"no secret fits", nil, []string{"wrong-" + canary, "old-" + canary}, "", "main client secret 2 of 2", []string{"expired", "AADSTS7000222"}},
 		{"disabled app", func(c *msid.Config) { c.Apps[0].Disabled = true }, nil, "", "main", []string{"disabled", "AADSTS7000112"}},

@@ -19,8 +19,10 @@ func processes(role config.Role) []string {
 		role config.Role
 		name string
 	}{
-		{config.Edge, bus.ProcessEdge}, {config.TokenWorker, bus.ProcessTokenWorker},
-		{config.WarmyWorker, bus.ProcessWarmyWorker}, {config.Console, bus.ProcessConsole},
+		{config.Edge, bus.ProcessEdge},
+		{config.TokenWorker, bus.ProcessTokenWorker},
+		{config.WarmyWorker, bus.ProcessWarmyWorker},
+		{config.Console, bus.ProcessConsole},
 	} {
 		if p.role&role != 0 {
 			names = append(names, p.name)

@@ -20,7 +20,7 @@ import (
 const (
 	madeUpCode     = "kindling-doctor-sends-no-code"
 	madeUpVerifier = "kindling-doctor-sends-no-verifier-that-anyone-kept"
-	madeUpSecret   = "kindling-doctor-sends-no-secret" //nolint:gosec // that is the point of it
+	madeUpSecret   = "kindling-doctor-sends-no-secret"
 )
 
 // probeDeadline bounds one question of a Prober. It is shorter than a code's: somebody is looking on.

@@ -2,6 +2,7 @@ package msid_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -83,9 +84,7 @@ func TestTheClientIsJudgedBeforeItsCode(t *testing.T) {
 		{"single-tenant app at a shared address", "common", url.Values{"client_id": {"single"}}, 50194, "invalid_request"},
 	} {
 		form := codeForm("made-up")
-		for name, values := range tt.change {
-			form[name] = values
-		}
+		maps.Copy(form, tt.change)
 		_, raw := m.do(http.MethodPost, "/"+tt.tenant+"/oauth2/v2.0/token", form)
 		var body map[string]any
 		if err := json.Unmarshal([]byte(raw), &body); err != nil {
