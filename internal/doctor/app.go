@@ -235,6 +235,6 @@ func (x *registration) shared(ctx context.Context, good secret.Text) {
 		x.ok(subject, "the app also works at the shared address ("+address+"), where Warmy presumably renews tokens (inference)")
 		return
 	}
-	x.warn(subject, fmt.Sprintf("at the shared address (%s): %s (%s). Warmy is told no tenant, so it presumably renews tokens there (inference), and would lose every mailbox within hours",
+	x.warn(subject, fmt.Sprintf("at the shared address (%s): %s (%s). Warmy is told no tenant, so it presumably renews tokens there (inference), and every mailbox would fail when its first access token ends",
 		address, v.Fault.Cause, v.Fault.Code), "in the Azure portal, under Authentication, set the supported account types to any organizational directory")
 }
