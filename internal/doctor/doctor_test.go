@@ -243,6 +243,16 @@ func TestATariffPlanOfAnotherAccountIsFound(t *testing.T) {
 		return cfg, err
 	}
 	r.examine().want(t, doctor.Warn, "account", "main tariff plan", "7 is none of this account's", "1, 41")
+	r.doctor.Load = func() (config.Config, error) {
+		cfg, err := r.load()
+		cfg.Defaults.TariffPlanTypeID, cfg.Defaults.Account = 7, "another"
+		return cfg, err
+	}
+	for _, f := range r.examine() {
+		if f.Subject == "main tariff plan" {
+			t.Errorf("the default plan is held against an account that it is not for: %+v", f)
+		}
+	}
 }
 
 func TestTheStoreIsLookedAtAsEachProcess(t *testing.T) {
