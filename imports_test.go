@@ -57,6 +57,7 @@ var layers = []layer{
 	{packages: []string{"internal/config"}, ours: core, modules: []string{"github.com/knadh/koanf", "go.yaml.in/yaml/v3"}},
 	{packages: []string{"internal/service"}, ours: append(slices.Clone(leaf), "internal/config"), modules: []string{"github.com/prometheus/client_golang", "golang.org/x/sys"}},
 	{packages: []string{"internal/app"}, ours: adaptors, modules: []string{"github.com/prometheus/client_golang", "golang.org/x/sync"}},
+	{packages: []string{"internal/doctor"}, ours: append(slices.Clone(adaptors), "internal/app")},
 	{
 		packages: []string{"internal/sim", "internal/sim/msid", "internal/sim/warmyapi", "internal/sim/crowd", "internal/sim/trouble", "internal/sim/journal"},
 		ours: []string{

@@ -23,6 +23,11 @@ type Store struct {
 // OpenStore connects to the store of cfg; without an address it opens that of `kindling up` in data, which must not be
 // running.
 func OpenStore(ctx context.Context, cfg config.Config, data Data, log *slog.Logger) (*Store, error) {
+	return OpenStoreAs(ctx, cfg, data, bus.ProcessAdmin, log)
+}
+
+// OpenStoreAs opens the store under the name of a process, so that the rights of its NATS user can be checked.
+func OpenStoreAs(ctx context.Context, cfg config.Config, data Data, process string, log *slog.Logger) (*Store, error) {
 	h := NewHost(cfg, log)
 	var s Store
 	if cfg.NATS.URL == "" {
@@ -32,7 +37,7 @@ func OpenStore(ctx context.Context, cfg config.Config, data Data, log *slog.Logg
 		}
 		h.NATS.InProcess = s.server
 	}
-	h.NATS.Name, h.NATS.Log = bus.ProcessAdmin, log
+	h.NATS.Name, h.NATS.Log = process, log
 	b, err := bus.Connect(ctx, h.NATS)
 	if err != nil {
 		return nil, errors.Join(withExit(err), s.stop())
@@ -41,11 +46,14 @@ func OpenStore(ctx context.Context, cfg config.Config, data Data, log *slog.Logg
 	return &s, nil
 }
 
+// ErrNoStore means that `kindling up` has not made its store yet.
+var ErrNoStore = errors.New("there is no message store")
+
 // openStore runs a server on the data of `kindling up`, for this process alone.
 func (d Data) openStore() (*embed.Server, error) {
 	if _, err := os.Stat(d.store()); err != nil {
 		return nil, service.WithExit(service.ExitConfig,
-			fmt.Errorf("there is no message store in %s: name the directory with --data, or the server in nats.url", string(d)))
+			fmt.Errorf("%w in %s: name the directory with --data, or the server in nats.url", ErrNoStore, string(d)))
 	}
 	server, err := embed.Start(embed.Options{Dir: d.store()})
 	if errors.Is(err, embed.ErrInUse) {

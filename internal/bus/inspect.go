@@ -32,6 +32,9 @@ func (b *Bus) Inspect(ctx context.Context) ([]Finding, error) {
 	return append(b.inspectSync(ctx), b.inspectLimits(info)...), nil
 }
 
+// ServerVersion is the version of the server that this process is connected to.
+func (b *Bus) ServerVersion() string { return b.nc.ConnectedServerVersion() }
+
 const unsyncedRemedy = "write sync_interval: always into the server's jetstream section and restart it; nats.allow_unsynced: true works all the same, " +
 	"for mailboxes that nobody misses"
 

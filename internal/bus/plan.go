@@ -92,6 +92,24 @@ func (b *Bus) Plan(ctx context.Context, also ...string) (Plan, error) {
 	return Plan{steps}, nil
 }
 
+// Differences compares every stream with what this build expects, and names those that are missing. It changes nothing
+// and asks for no more than any process may; consumers are Plan's.
+func (b *Bus) Differences(ctx context.Context) (missing []string, drifts []Drift, err error) {
+	for _, want := range b.streams() {
+		stream, err := b.js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			missing = append(missing, want.Name)
+			continue
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("look at stream %s: %w: %w", want.Name, ErrUnavailable, err)
+		}
+		info := stream.CachedInfo()
+		drifts = append(drifts, keepFull(compareStream(want, info.Config), want, info)...)
+	}
+	return missing, drifts, nil
+}
+
 // rank is the order of a migration. The audit trail comes first, because what cannot be recorded is not done; what is
 // missing before what differs, because adding is harmless; facts before the work that rests on them; consumers after
 // their streams.

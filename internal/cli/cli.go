@@ -80,7 +80,7 @@ func New(env service.Env, extra ...*cobra.Command) *cobra.Command {
 	root.SetErr(env.Stderr)
 	root.AddCommand(
 		s.statusCommand(), s.campaignCommands(), s.tenantCommands(), s.mailboxCommands(), s.deadCommands(), s.replayCommands(), s.legCommands(),
-		s.configCommands(), s.storeCommands(), s.keyCommands(), s.operatorCommands(), s.versionCommand(),
+		s.configCommands(), s.doctorCommand(), s.storeCommands(), s.keyCommands(), s.operatorCommands(), s.versionCommand(),
 	)
 	root.AddCommand(extra...)
 	return root

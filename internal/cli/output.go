@@ -130,11 +130,11 @@ func (s *shell) paint(cell string, head bool) string {
 	switch {
 	case head:
 		code = "1"
-	case slices.Contains([]string{"registered", "open", "done"}, cell):
+	case slices.Contains([]string{"registered", "open", "done", "ok"}, cell):
 		code = "32"
-	case slices.Contains([]string{"needs_consent", "unclear", "probing", "waiting", "stopped"}, cell):
+	case slices.Contains([]string{"needs_consent", "unclear", "probing", "waiting", "stopped", "warn"}, cell):
 		code = "33"
-	case slices.Contains([]string{"dead", "mismatch", "held"}, cell):
+	case slices.Contains([]string{"dead", "mismatch", "held", "fail"}, cell):
 		code = "31"
 	default:
 		return cell

@@ -31,7 +31,7 @@ type request struct {
 func (s *Server) parse(r *http.Request) (req request, page, back int) {
 	q := r.URL.Query()
 	var ok bool
-	if req.authority, ok = parseAuthority(r.PathValue("tenant")); !ok {
+	if req.authority, ok = s.authority(r.PathValue("tenant")); !ok {
 		return req, 90002, 0
 	}
 	if req.app = s.apps[q.Get("client_id")]; req.app == nil {
@@ -77,7 +77,10 @@ func (s *Server) backError(req request, q url.Values) int {
 
 // serves tells whether the app may be used at this authority.
 func (a authority) serves(app *App) int {
-	if app.Tenant == "" {
+	switch {
+	case app.Disabled:
+		return 7000112
+	case app.Tenant == "":
 		return 0
 	}
 	own, _ := parseAuthority(app.Tenant)

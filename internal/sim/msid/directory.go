@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -103,6 +104,16 @@ type authority struct {
 	// tid is the one tenant it stands for; empty for common, organizations
 	// and consumers.
 	tid string
+}
+
+// authority is parseAuthority for a tenant that exists.
+func (s *Server) authority(path string) (authority, bool) {
+	a, ok := parseAuthority(path)
+	absent := slices.ContainsFunc(s.cfg.AbsentTenants, func(t string) bool { return strings.EqualFold(t, path) })
+	if !ok || absent {
+		return authority{}, false
+	}
+	return a, true
 }
 
 // parseAuthority understands a tenant path segment as Microsoft does.

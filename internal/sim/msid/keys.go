@@ -234,7 +234,7 @@ func (s *Server) keySet(w http.ResponseWriter, r *http.Request) {
 // issuer holds the placeholder that Microsoft's holds.
 func (s *Server) metadata(w http.ResponseWriter, r *http.Request) {
 	s.plain(w, r, OpMetadata, func() trouble.Reply {
-		a, ok := parseAuthority(r.PathValue("tenant"))
+		a, ok := s.authority(r.PathValue("tenant"))
 		if !ok {
 			return refusal(90002).reply(s.now())
 		}
@@ -247,6 +247,7 @@ func (s *Server) metadata(w http.ResponseWriter, r *http.Request) {
 			"subject_types_supported": []string{"pairwise"}, "id_token_signing_alg_values_supported": []string{s.keys.alg},
 			"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
 			"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
+			"cloud_instance_name":                   "microsoftonline.com", "msgraph_host": "graph.microsoft.com",
 		})
 	})
 }

@@ -26,6 +26,9 @@ import (
 type Config struct {
 	// Apps are the registered applications.
 	Apps []App
+	// AbsentTenants are GUIDs or domains that no tenant has (AADSTS90002); any
+	// other one exists.
+	AbsentTenants []string
 	// Users overrides single accounts; any other address exists as a plain
 	// work account of the tenant of its domain.
 	Users []User
@@ -63,6 +66,8 @@ type App struct {
 	RedirectURIs []string
 	// Tenant limits the app to one tenant (GUID or domain); empty: any.
 	Tenant string
+	// Disabled answers everything with AADSTS7000112.
+	Disabled bool
 	// DefaultScopes is what `.default` grants; empty means Mail.Read,
 	// Mail.Send and User.Read.
 	DefaultScopes []string

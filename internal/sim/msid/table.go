@@ -51,7 +51,7 @@ func requestRows() []aadsts {
 		{700022, 400, scopeError, "", "The provided value for the input parameter scope isn't valid because it contains more than one resource."},
 		{900144, 400, requestError, "", "The request body must contain a parameter that is missing."},
 		{90014, 400, requestError, "", "The required field is missing from the credential."},
-		{9002313, 400, requestError, "", "Invalid request. Request is malformed or invalid."},
+		{9002313, 400, grantError, "", "Invalid request. Request is malformed or invalid."},
 		{90004, 400, requestError, "", "The request isn't properly formatted."},
 		{90023, 400, requestError, "", "Invalid request: a parameter has a value that is not supported."},
 		{900561, 400, requestError, "", "The endpoint only accepts POST requests. Received a GET request."},

@@ -60,7 +60,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 // exchange finds out whose code or token was sent, before any check.
 func (s *Server) exchange(r *http.Request) exchange {
 	x := exchange{op: OpCode, base: s.base(r), form: r.PostForm}
-	x.authority, _ = parseAuthority(r.PathValue("tenant"))
+	x.authority, _ = s.authority(r.PathValue("tenant"))
 	if id, secret, ok := r.BasicAuth(); ok {
 		x.form.Set("client_id", unescape(id))
 		x.form.Set("client_secret", unescape(secret))
@@ -139,7 +139,9 @@ func (s *Server) refuse(number int) (trouble.Reply, string) {
 	return row.reply(s.now()), row.outcome()
 }
 
-// clientError checks who is calling and whether the request is whole.
+// clientError checks who is calling and whether the request is whole. It comes
+// before any look at the code (RFC 6749 § 4.1.3 names this order; Microsoft
+// does not document its own).
 func (s *Server) clientError(x exchange) int {
 	switch {
 	case x.authority.path == "":

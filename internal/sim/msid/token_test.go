@@ -2,6 +2,7 @@ package msid_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -30,7 +31,7 @@ func TestTheTokenEndpointChecksWhatIsSent(t *testing.T) {
 		{"no grant type", url.Values{"grant_type": {""}}, 400, 900144, "invalid_request"},
 		{"strange grant type", url.Values{"grant_type": {"password"}}, 400, 70003, "unsupported_grant_type"},
 		{"no code", url.Values{"code": {""}}, 400, 900144, "invalid_request"},
-		{"truncated code", url.Values{"code": {"1.AXkAabc"}}, 400, 9002313, "invalid_request"},
+		{"truncated code", url.Values{"code": {"1.AXkAabc"}}, 400, 9002313, "invalid_grant"},
 		{"unregistered redirect", url.Values{"redirect_uri": {"http://127.0.0.1/x"}}, 400, 50011, "invalid_client"},
 		{"other registered redirect", url.Values{"redirect_uri": {redirect + "/other"}}, 400, 500112, "invalid_client"},
 		{"wrong verifier", url.Values{"code_verifier": {strings.Repeat("x", 43)}}, 400, 501481, "invalid_grant"},
@@ -53,6 +54,58 @@ func TestTheTokenEndpointChecksWhatIsSent(t *testing.T) {
 				t.Errorf("the code is gone: %v", body)
 			}
 		})
+	}
+}
+
+func TestTheClientIsJudgedBeforeItsCode(t *testing.T) {
+	t.Parallel()
+	const absent = "11111111-0000-4000-8000-000000000000"
+	m := start(t, func(c *msid.Config) {
+		c.AbsentTenants = []string{absent, "gone.example"}
+		c.Apps = append(c.Apps,
+			msid.App{ClientID: "disabled", Secrets: []string{secret}, RedirectURIs: []string{redirect}, Disabled: true},
+			msid.App{ClientID: "single", Secrets: []string{secret}, RedirectURIs: []string{redirect}, Tenant: "contoso.example"})
+	})
+	for _, tt := range []struct {
+		name, tenant string
+		change       url.Values
+		number       int
+		word         string
+	}{
+		{"good secret", "organizations", nil, 9002313, "invalid_grant"},
+		{"wrong secret", "organizations", url.Values{"client_secret": {"nope"}}, 7000215, "invalid_client"},
+		{"expired secret", "organizations", url.Values{"client_secret": {"old-secret"}}, 7000222, "invalid_client"},
+		{"no secret", "organizations", url.Values{"client_secret": nil}, 7000218, "invalid_client"},
+		{"unknown app", "organizations", url.Values{"client_id": {"other"}}, 700016, "unauthorized_client"},
+		{"disabled app", "organizations", url.Values{"client_id": {"disabled"}}, 7000112, "unauthorized_client"},
+		{"no tenant", absent, nil, 90002, "invalid_request"},
+		{"no tenant of this domain", "Gone.example", nil, 90002, "invalid_request"},
+		{"single-tenant app at home", "contoso.example", url.Values{"client_id": {"single"}}, 9002313, "invalid_grant"},
+		{"single-tenant app at a shared address", "common", url.Values{"client_id": {"single"}}, 50194, "invalid_request"},
+	} {
+		form := codeForm("made-up")
+		maps.Copy(form, tt.change)
+		_, raw := m.do(http.MethodPost, "/"+tt.tenant+"/oauth2/v2.0/token", form)
+		var body map[string]any
+		if err := json.Unmarshal([]byte(raw), &body); err != nil {
+			t.Fatal(err)
+		}
+		if got := number(t, body); got != tt.number || body["error"] != tt.word {
+			t.Errorf("%s: AADSTS%d %v, want AADSTS%d %s", tt.name, got, body["error"], tt.number, tt.word)
+		}
+	}
+}
+
+func TestATenantThatDoesNotExistHasNoMetadata(t *testing.T) {
+	t.Parallel()
+	m := start(t, func(c *msid.Config) { c.AbsentTenants = []string{"gone.example"} })
+	for _, path := range []string{"gone.example", "GONE.example"} {
+		if resp, body := m.do(http.MethodGet, "/"+path+"/v2.0/.well-known/openid-configuration", nil); resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, "AADSTS90002") {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
+	}
+	if resp, _ := m.do(http.MethodGet, "/there.example/v2.0/.well-known/openid-configuration", nil); resp.StatusCode != http.StatusOK {
+		t.Errorf("status %d", resp.StatusCode)
 	}
 }
 
