@@ -219,6 +219,42 @@ func TestAnExplanationTellsTheWholeStoryInOrder(t *testing.T) {
 	}
 }
 
+// What the vendor's guide calls common errors is said where an operator looks: in the explanation of the mailbox.
+func TestTheVendorsCommonErrorsAreExplainedWithTheirRemedies(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	importCSV(t, w, "Spring", "email\na@a.example\n")
+	id := w.Links.Mailbox("main", "a@a.example")
+	tokens := &mailbox.Tokens{Attempt: "x", SavedAt: w.Now(), Expiry: w.Now()}
+	asks := func(reason string) mailbox.Grant {
+		return mailbox.Grant{Phase: mailbox.GrantNeedsConsent, Reason: reason, Attempt: "x", Since: w.Now()}
+	}
+	withheld := mailbox.Grant{Phase: mailbox.GrantSaved, Attempt: "x", Tokens: tokens, Since: w.Now()}.
+		Withhold(&fault.Fault{Class: fault.NeedsConsent, Code: "AADSTS53003", Reason: mailbox.AdminRequired, Cause: "a policy blocks", Remedy: "ask the admin"}, w.Now())
+	for name, c := range map[string]struct {
+		grant              mailbox.Grant
+		reason, says, next string
+	}{
+		"nobody came back: redirect URI": {mailbox.Grant{}, "", "compare the app's redirect URI with the one registered in Azure", "waits for the owner"},
+		"the admin has to grant":         {asks(mailbox.AdminRequired), mailbox.AdminRequired, "'Grant admin consent' in the Azure portal", "waits for the tenant's admin"},
+		"asked again and again":          {asks(mailbox.SignInFailed), mailbox.SignInFailed, "leave edge.start_prompt: consent out", "waits for the owner"},
+		"tokens are kept":                {withheld, mailbox.AdminRequired, "ask the admin", "waits for the tenant's admin; the tokens are kept, and Microsoft is asked for them again every six hours"},
+	} {
+		w.Grants.Put(id, c.grant)
+		var e console.Explanation
+		w.Eventually(t, name, func() bool {
+			call(t, w, console.Viewer, "GET", "/api/v1/mailboxes/"+id+"/explain", "").decode(t, &e)
+			return e.Mailbox.ReasonCode == c.reason && e.Mailbox.Next == c.next
+		})
+		if !strings.Contains(e.Mailbox.Remedy, c.says) {
+			t.Errorf("%s: %q", name, e.Mailbox.Remedy)
+		}
+		if kept := strings.Contains(fmt.Sprint(e.Timeline), "the old ones are kept"); kept != c.grant.Withheld() {
+			t.Errorf("%s: kept is told: %t", name, kept)
+		}
+	}
+}
+
 func TestStatusGivesEverythingAtAGlance(t *testing.T) {
 	t.Parallel()
 	w := consoletest.New(t)

@@ -122,7 +122,7 @@ func appRows() []row {
 			remedy: "ask for Graph permissions only: User.Read Mail.Send Mail.ReadWrite, beside openid profile offline_access",
 		},
 		{
-			codes: []int{65005}, class: down, actor: operator, local: true, cause: "the app asks for a permission that its registration does not list",
+			codes: []int{65005, 650057}, class: down, actor: operator, local: true, cause: "the app asks for a permission that its registration does not list",
 			remedy: "add the permissions under 'API permissions' in the Azure portal; spell offline_access without a resource",
 		},
 		{
@@ -216,11 +216,11 @@ func personRows() []row {
 			cause: "the tenant asks for a second factor", remedy: "send the owner the link again: the sign-in page asks for the second factor",
 		},
 		{
-			codes: []int{50020, 50034, 51004, 16000, 500208}, class: consent, reason: mailbox.SignInFailed, actor: owner,
+			codes: []int{50020, 50034, 51004, 16000, 500208, 50014}, class: consent, reason: mailbox.SignInFailed, actor: owner,
 			cause: "the account is not one of this tenant, or of the wrong type", remedy: "the owner probably chose another account: send the link again; else correct the tenant",
 		},
 		{
-			codes: []int{50126, 50055, 50058}, class: consent, reason: mailbox.SignInFailed, actor: owner,
+			codes: []int{50126, 50055, 50058, 50056, 50085, 50125, 50135, 50139, 50144, 50197}, class: consent, reason: mailbox.SignInFailed, actor: owner,
 			cause: "the sign-in failed: wrong or expired password, or no session", remedy: "send the owner the link again",
 		},
 	}
@@ -241,8 +241,15 @@ func tenantRows() []row {
 			remedy: "check the app's API permissions, then send the tenant's admin the admin consent link",
 		},
 		{
-			codes: []int{53003, 53000, 53001, 53002, 53004, 53011, 530032, 530035}, class: consent, reason: mailbox.AdminRequired, actor: admin,
+			codes: []int{
+				53003, 53000, 53001, 53002, 53004, 53010, 53011, 530032, 530034, 530035, // access policies
+				50005, 50097, 50129, 50131, 50155, 50187, // what they ask of devices
+			}, class: consent, reason: mailbox.AdminRequired, actor: admin,
 			cause: "the tenant's access policy blocks the sign-in", remedy: "ask the tenant's admin to allow the app in Conditional Access, then send a new link",
+		},
+		{
+			codes: []int{500021, 500022, 500212, 500213}, class: consent, reason: mailbox.AdminRequired, actor: admin,
+			cause: "a tenant's policy does not let this account reach the other tenant", remedy: "ask the admins of both tenants to allow the access across tenants, then send a new link",
 		},
 		{
 			codes: []int{50105}, class: consent, reason: mailbox.AdminRequired, actor: admin,
@@ -271,7 +278,7 @@ func serviceRows() []row {
 			cause: "the tenant is blocked for too many requests", remedy: "none: it waits ten minutes; lower the pace if it comes back",
 		},
 		{
-			codes: []int{90033, 90006, 90012, 90024, 90090, 50033, 50087, 70012, 80005}, class: fault.Transient, actor: nobody,
+			codes: []int{90033, 90006, 90012, 90024, 90090, 40010, 50033, 50087, 50088, 50166, 70012, 80005}, class: fault.Transient, actor: nobody,
 			cause: "a passing fault of Microsoft's service", remedy: "none: it is tried again",
 		},
 		{

@@ -49,7 +49,7 @@ func meanings() []meaning {
 		{"account types", []int{9002331, 9002332}, request, down, "", "", us, 0},
 		{"redirect URI", []int{50011, 900971, 70004}, request, down, "", "", us, 0},
 		{"scopes", []int{70011, 28002, 28003, 700022}, "invalid_scope", down, "", "", us, 0},
-		{"permission not listed", []int{65005}, "invalid_resource", down, "", "", us, 0},
+		{"permission not listed", []int{65005, 650057}, "invalid_resource", down, "", "", us, 0},
 		{"other cloud", []int{90038, 900439, 900432, 900382}, request, down, "", "", us, 0},
 
 		// the request
@@ -72,13 +72,15 @@ func meanings() []meaning {
 		{"no consent", []int{65001}, grant, consent, failed, failed, owner, 0},
 		{"declined", []int{65004}, "access_denied", consent, mailbox.Declined, mailbox.Declined, owner, 0},
 		{"second factor", []int{50076, 50079, 50072, 50074, 50078, 50158}, "interaction_required", consent, failed, failed, owner, 0},
-		{"wrong account", []int{50020, 50034, 51004, 16000, 500208}, grant, consent, failed, failed, owner, 0},
-		{"sign-in failed", []int{50126, 50055, 50058}, grant, consent, failed, failed, owner, 0},
+		{"wrong account", []int{50020, 50034, 51004, 16000, 500208, 50014}, grant, consent, failed, failed, owner, 0},
+		{"sign-in failed", []int{50126, 50055, 50058, 50056, 50085, 50125, 50135, 50139, 50144, 50197}, grant, consent, failed, failed, owner, 0},
 
 		// the admin of the owner's tenant
 		{"admin consent", []int{90094, 90095}, grant, consent, admins, admins, admin, 0},
 		{"not subscribed", []int{650052, 650056, 500011}, "invalid_resource", consent, admins, admins, admin, 0},
-		{"conditional access", []int{53003, 53000, 53001, 53002, 53004, 53011, 530032, 530035}, grant, consent, admins, admins, admin, 0},
+		{"conditional access", []int{53003, 53000, 53001, 53002, 53004, 53010, 53011, 530032, 530034, 530035}, grant, consent, admins, admins, admin, 0},
+		{"device", []int{50005, 50097, 50129, 50131, 50155, 50187}, "interaction_required", consent, admins, admins, admin, 0},
+		{"across tenants", []int{500021, 500022, 500212, 500213}, "access_denied", consent, admins, admins, admin, 0},
 		{"not assigned", []int{50105}, grant, consent, admins, admins, admin, 0},
 		{"account disabled", []int{50057}, grant, consent, admins, admins, admin, 0},
 		{"account locked", []int{50053}, grant, wait, "", "", admin, 10 * time.Minute},
@@ -86,7 +88,7 @@ func meanings() []meaning {
 		// time
 		{"loop", []int{50196}, grant, wait, "", "", nobody, 5 * time.Minute},
 		{"tenant blocked", []int{90055}, grant, wait, "", "", nobody, 10 * time.Minute},
-		{"passing", []int{90033, 90006, 90012, 90024, 90090, 50033, 50087, 70012, 80005}, "temporarily_unavailable", passing, "", "", nobody, 0},
+		{"passing", []int{90033, 90006, 90012, 90024, 90090, 40010, 50033, 50087, 50088, 50166, 70012, 80005}, "temporarily_unavailable", passing, "", "", nobody, 0},
 		{"issuance", []int{50000}, "server_error", passing, "", "", nobody, 0},
 	}
 }

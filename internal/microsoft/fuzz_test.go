@@ -125,10 +125,14 @@ func FuzzAnIDToken(f *testing.F) {
 			}
 			return
 		}
-		var read struct{ Iss, Tid, Oid, Nonce string }
+		var read struct {
+			claims
+
+			Nonce string `json:"nonce"`
+		}
 		payload, _ := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[1])
 		if json.Unmarshal(payload, &read) != nil || guid(proof.TenantID) == "" || guid(proof.ObjectID) == "" ||
-			!strings.EqualFold(read.Tid, proof.TenantID) || read.Nonce != "n" || !strings.HasPrefix(read.Iss, fuzzLogin+"/") {
+			!strings.EqualFold(read.TenantID, proof.TenantID) || read.Nonce != "n" || !strings.HasPrefix(read.Issuer, fuzzLogin+"/") {
 			t.Errorf("%s proves %+v", payload, proof)
 		}
 	})

@@ -32,6 +32,9 @@ const (
 	canary   = "canary-3f9d"
 )
 
+// patience is the deadline of calls that are answered: a noisy machine must not make it a test's verdict.
+const patience = 30 * time.Second
+
 func clock() time.Time { return time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC) }
 
 // signer returns the one key with which the tests' Microsoft signs.
@@ -106,7 +109,7 @@ func (f *fake) client(t *testing.T, change ...func(*microsoft.App)) *microsoft.C
 	}
 	transport := microsoft.Transport()
 	t.Cleanup(transport.CloseIdleConnections)
-	return microsoft.New(microsoft.Config{Apps: []microsoft.App{app}, Transport: transport, Now: clock, Timeout: 2 * time.Second})
+	return microsoft.New(microsoft.Config{Apps: []microsoft.App{app}, Transport: transport, Now: clock, Timeout: patience})
 }
 
 // clientAt is a client whose clock a test moves.
@@ -114,7 +117,7 @@ func (f *fake) clientAt(t *testing.T, now func() time.Time) *microsoft.Client {
 	t.Helper()
 	transport := microsoft.Transport()
 	t.Cleanup(transport.CloseIdleConnections)
-	return microsoft.New(microsoft.Config{Apps: []microsoft.App{f.app()}, Transport: transport, Now: now, Timeout: 2 * time.Second})
+	return microsoft.New(microsoft.Config{Apps: []microsoft.App{f.app()}, Transport: transport, Now: now, Timeout: patience})
 }
 
 func answerJSON(status int, body any) http.HandlerFunc {

@@ -219,7 +219,7 @@ func TestTheIssuerIsThatOfTheCloudAndTheTenant(t *testing.T) {
 		transport := microsoft.Transport()
 		t.Cleanup(transport.CloseIdleConnections)
 		client := microsoft.New(microsoft.Config{
-			Apps: []microsoft.App{app}, Transport: rerouted{transport, server.URL}, Now: clock, Timeout: 2 * time.Second,
+			Apps: []microsoft.App{app}, Transport: rerouted{transport, server.URL}, Now: clock, Timeout: patience,
 		})
 		for _, issuer := range issuers {
 			for _, tenant := range []string{tenantID, personal} {

@@ -45,7 +45,7 @@ type keyring struct {
 // VerifySignature returns what jwt signs. An error that is a Fault says that the keys could not be had; any other, that
 // the signature proves nothing.
 func (k *keyring) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
-	signed, err := jose.ParseSigned(jwt, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
+	signed, err := jose.ParseSignedCompact(jwt, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
 	if err != nil || len(signed.Signatures) != 1 {
 		return nil, errors.New("not a token with one signature")
 	}
@@ -71,7 +71,7 @@ func (k *keyring) key(ctx context.Context, id string) (*jose.JSONWebKey, error) 
 	switch {
 	case have != nil:
 		if k.old() {
-			k.fly() // nobody waits for it: if a key was taken back, the next token sees it
+			k.fly(ctx) // nobody waits for it: if a key was taken back, the next token sees it
 		}
 		k.mu.Unlock()
 		return have, nil
@@ -79,7 +79,7 @@ func (k *keyring) key(ctx context.Context, id string) (*jose.JSONWebKey, error) 
 		k.mu.Unlock()
 		return nil, keysResting(wait)
 	}
-	flight := k.fly()
+	flight := k.fly(ctx)
 	k.mu.Unlock()
 	select {
 	case <-flight:
@@ -121,16 +121,16 @@ func (k *keyring) rest() time.Duration {
 }
 
 // fly returns the fetch under way, or starts one. It does not end with the caller who started it: others wait, too.
-func (k *keyring) fly() chan struct{} {
+func (k *keyring) fly(ctx context.Context) chan struct{} {
 	if k.flight == nil {
 		k.flight = make(chan struct{})
-		go k.fetch()
+		go k.fetch(context.WithoutCancel(ctx))
 	}
 	return k.flight
 }
 
-func (k *keyring) fetch() {
-	ctx, cancel := context.WithTimeout(context.Background(), k.timeout)
+func (k *keyring) fetch(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, k.timeout)
 	defer cancel()
 	began := time.Now()
 	keys, err := k.ask(ctx)

@@ -51,20 +51,21 @@ func (l *ledger) take() (answers, unknown []string) {
 	return answers, unknown
 }
 
-func (f *fake) watched(t *testing.T) (*microsoft.Client, *ledger) {
+func (f *fake) watched(t *testing.T, timeout time.Duration) (*microsoft.Client, *ledger) {
 	t.Helper()
 	transport := microsoft.Transport()
 	t.Cleanup(transport.CloseIdleConnections)
 	counts := &ledger{}
 	return microsoft.New(microsoft.Config{
-		Apps: []microsoft.App{f.app()}, Transport: transport, Now: clock, Timeout: 300 * time.Millisecond, Observer: counts,
+		Apps: []microsoft.App{f.app()}, Transport: transport, Now: clock, Timeout: timeout, Observer: counts,
 	}), counts
 }
 
 func TestEveryRequestIsCountedWithItsOutcome(t *testing.T) {
 	t.Parallel()
 	server := newFake(t)
-	client, counts := server.watched(t)
+	patient, counted := server.watched(t, patience)
+	impatient, cutOff := server.watched(t, 300*time.Millisecond)
 	for name, c := range map[string]struct {
 		answer  http.HandlerFunc
 		outcome string
@@ -92,6 +93,10 @@ func TestEveryRequestIsCountedWithItsOutcome(t *testing.T) {
 		"HTML that refuses":              {answerText(403, "<html>"), "transient", nil},
 		"a redirect":                     {answerText(302, "", "Location", "/"), "leg_down", nil},
 	} {
+		client, counts := patient, counted
+		if name == "no answer" {
+			client, counts = impatient, cutOff
+		}
 		server.onToken(c.answer)
 		_ = redeem(t.Context(), client)
 		_, _ = client.Refresh(t.Context(), "main", mailbox.Tokens{Refresh: secret.New("refresh-" + canary)})
@@ -108,7 +113,7 @@ func TestEveryRequestIsCountedWithItsOutcome(t *testing.T) {
 func TestKeysAndProfilesAreCountedAndAShutdownIsNoOutage(t *testing.T) {
 	t.Parallel()
 	server := newFake(t)
-	client, counts := server.watched(t)
+	client, counts := server.watched(t, patience)
 	good := *server.keys.Load()
 	prove := func() { _, _ = client.Prove(t.Context(), "main", tokensWith(idToken(t, server.URL, nil)), address) }
 	expect := func(want ...string) {

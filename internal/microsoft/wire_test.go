@@ -60,7 +60,7 @@ func secure(t *testing.T, address string, pool *x509.CertPool) (*microsoft.Clien
 	t.Cleanup(transport.CloseIdleConnections)
 	app := publicApp("openid", "User.Read", "Mail.Send", "Mail.ReadWrite")
 	app.LoginURL = "https://" + loginHost
-	return microsoft.New(microsoft.Config{Apps: []microsoft.App{app}, Transport: transport, Now: clock, Timeout: 5 * time.Second}), transport
+	return microsoft.New(microsoft.Config{Apps: []microsoft.App{app}, Transport: transport, Now: clock, Timeout: patience}), transport
 }
 
 func TestACertificateThatIsNotMicrosoftsGetsNothing(t *testing.T) {
