@@ -37,6 +37,7 @@ func (d Doctor) app(ctx context.Context, a config.App, c *clocks) []Finding {
 	case a.ClientID == "":
 		x.skip(a.Name, "client_id is not set, so Microsoft cannot be asked")
 	case x.tenant(ctx):
+		x.certificate(ctx, d, a)
 		x.secrets(ctx, d, a)
 	default:
 		x.skip(x.about("client secret"), "it was not sent, because the tenant could not be confirmed")
@@ -137,6 +138,31 @@ func (x *registration) refused(subject string, f *fault.Fault) {
 		x.wrong(subject, found, f.Remedy)
 	default:
 		x.warn(subject, found, f.Remedy)
+	}
+}
+
+// certificate tries what token-worker proves the app with instead of a secret.
+func (x *registration) certificate(ctx context.Context, d Doctor, a config.App) {
+	if !a.Certificate.Given() || d.Role&config.TokenWorker == 0 {
+		return
+	}
+	subject := x.about("certificate")
+	pair, err := a.Certificate.Read()
+	if err != nil {
+		x.skip(subject, "there is none to try; see the area configuration")
+		return
+	}
+	signer, err := microsoft.NewCertificate(pair.Leaf(), pair.Key())
+	if err != nil {
+		x.wrong(subject, "nothing can be signed with it", "make a new certificate: RSA, 2048 bits or more")
+		return
+	}
+	switch v := x.prober.Certificate(ctx, x.app, signer); {
+	case !x.asked(subject, v):
+	case v.Fault != nil:
+		x.refused(subject, v.Fault)
+	default:
+		x.ok(subject, "Microsoft accepts it: app, tenant and certificate are right")
 	}
 }
 

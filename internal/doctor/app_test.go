@@ -137,7 +137,6 @@ func TestSettingsThatMicrosoftAcceptsAndOwnersRegretAreWarnings(t *testing.T) {
 		{"    scopes: [openid, profile, offline_access, User.Read]", "main scopes", []string{"Mail.Send, Mail.Read"}},
 		{"    scopes: [openid, profile, offline_access, https://graph.microsoft.com/.default]", "main scopes", []string{".default", "name the scopes"}},
 		{"    scopes: [openid, profile, https://graph.microsoft.com/offline_access, User.Read, Mail.Send, Mail.Read]", "main scopes", []string{"spelled with a resource"}},
-		{"    scopes: [openid, profile, offline_access, User.Read, Mail.Send, Mail.Read, https://outlook.office.com/SMTP.Send]", "main scopes", []string{"another resource"}},
 	} {
 		r := newRig(t, nil)
 		r.app = tt.app

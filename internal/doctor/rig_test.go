@@ -19,6 +19,7 @@ import (
 	"kindling/internal/mailbox"
 	"kindling/internal/microsoft"
 	"kindling/internal/seal"
+	"kindling/internal/secret"
 	"kindling/internal/sim/msid"
 	"kindling/internal/sim/warmyapi"
 )
@@ -114,9 +115,11 @@ func (r *rig) realEdge(name, login string) http.Handler {
 	handler, err := callback.New(callback.Config{
 		PublicURL: r.public, Codes: codes, Cookies: cookies, ParseLink: seal.ParseLink, Refusal: microsoft.Refusal, Publisher: nowhere{},
 		Invitations: nothing[mailbox.Invitation]{}, Claims: nothing[mailbox.Claim]{}, Grants: nothing[mailbox.Grant]{}, Registrations: nothing[mailbox.Registration]{},
+		AdminConsents: nothing[mailbox.AdminConsent]{}, ParseAdminLink: func(string) (mailbox.AdminLink, bool) { return mailbox.AdminLink{}, false },
 		Apps: map[string]callback.App{name: {
 			AuthorizeURL: func(callback.AuthorizeParams) string { return login }, Tenant: "organizations",
-			RedirectURI: r.public + "/oauth-callback/" + name, LoginOrigin: login,
+			AdminConsentURL: func(string, secret.Text) string { return login },
+			RedirectURI:     r.public + "/oauth-callback/" + name, LoginOrigin: login,
 		}},
 	})
 	if err != nil {
@@ -128,8 +131,8 @@ func (r *rig) realEdge(name, login string) http.Handler {
 // load writes the configuration and reads it as the command does.
 func (r *rig) load() (config.Config, error) {
 	files := make([]string, len(r.secrets))
-	for i, secret := range r.secrets {
-		files[i] = r.file("secret-"+string(rune('a'+i)), secret+"\n")
+	for i, text := range r.secrets {
+		files[i] = r.file("secret-"+string(rune('a'+i)), text+"\n")
 	}
 	public := r.public
 	if !strings.Contains(public, "://") {

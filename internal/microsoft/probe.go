@@ -32,13 +32,16 @@ type Prober struct {
 	Transport http.RoundTripper // nil: Transport()
 	Timeout   time.Duration     // of one question; 0: 8 s
 	Now       func() time.Time  // nil: time.Now
+
+	certificate *Certificate // signs what is sent for clientID; nil: nothing is signed
+	clientID    string
 }
 
 // Verdict is what came of one question.
 type Verdict struct {
 	Fault   *fault.Fault // nil: what was asked about is right
 	Foreign bool         // the answer is not one of Microsoft's, whatever it says; Fault is set, too
-	Refused bool         // the client secret was refused: another one may do better; Fault is set, too
+	Refused bool         // the client secret or certificate was refused: another one may do better; Fault is set, too
 	Clock   Clock
 }
 
@@ -91,6 +94,12 @@ func (p Prober) Secret(ctx context.Context, app App, tenant string, clientSecret
 // tells nothing about secrets.
 func (p Prober) Control(ctx context.Context, app App) Verdict {
 	return p.Secret(ctx, app, "", secret.New(madeUpSecret))
+}
+
+// Certificate asks as Secret does, with a certificate in place of a secret.
+func (p Prober) Certificate(ctx context.Context, app App, certificate *Certificate) Verdict {
+	p.certificate, p.clientID = certificate, app.ClientID
+	return p.Secret(ctx, app, "", secret.Text{})
 }
 
 // Directory is what Microsoft's discovery document says of a tenant.
@@ -148,7 +157,7 @@ func (p Prober) ask(ctx context.Context, judge func(context.Context, *answer) Ve
 	defer cancel()
 	got := &answer{}
 	clock := Clock{Sent: p.now()}
-	err := call(context.WithValue(ctx, oauth2.HTTPClient, httpClient(recorder{base: transport, got: got})))
+	err := call(context.WithValue(ctx, oauth2.HTTPClient, httpClient(p.path(recorder{base: transport, got: got}))))
 	clock.Heard = p.now()
 	if got.status == 0 && got.err == nil {
 		return Verdict{Fault: &fault.Fault{
@@ -162,6 +171,14 @@ func (p Prober) ask(ctx context.Context, judge func(context.Context, *answer) Ve
 		v.Clock = clock
 	}
 	return v
+}
+
+// path is what a request goes through.
+func (p Prober) path(end recorder) http.RoundTripper {
+	if p.certificate == nil {
+		return end
+	}
+	return asserting{base: end, certificate: p.certificate, clientID: p.clientID, now: p.now}
 }
 
 func (p Prober) now() time.Time {

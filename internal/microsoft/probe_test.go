@@ -101,7 +101,8 @@ func TestAProbeTellsWhatIsWrongWithAnApp(t *testing.T) {
 			if v.Unreachable() || v.Foreign {
 				t.Errorf("unreachable %t, foreign %t", v.Unreachable(), v.Foreign)
 			}
-			if want := tt.code == "AADSTS7000215" || tt.code == "AADSTS7000222"; v.Refused != want {
+			want := tt.code == "AADSTS7000215" || tt.code == "AADSTS7000222" || tt.code == "AADSTS7000218"
+			if v.Refused != want {
 				t.Errorf("secret refused: %t", v.Refused)
 			}
 			calls := 0
