@@ -17,7 +17,8 @@ type RefreshGrant struct {
 	Invitations Reader[mailbox.Invitation]
 	Grants      Records[mailbox.Grant]
 	Microsoft   TokenEndpoint
-	Margin      time.Duration // the least life an access token must have for a registration
+	Margin      time.Duration        // the least life an access token must have for a registration
+	Count       func(outcome string) // one of RefreshOutcomes; may be nil
 	Now         func() time.Time
 }
 
@@ -38,16 +39,12 @@ func (h RefreshGrant) Handle(ctx context.Context, e events.Event) ([]events.Even
 		return nil, nil // revoked or renewed meanwhile
 	}
 	if !grant.Tokens.Fresh(h.Now(), h.Margin) {
-		tokens, err := h.Microsoft.Refresh(ctx, e.App, *grant.Tokens)
-		if fault.Is(err, fault.NeedsConsent) {
-			return nil, h.revoke(ctx, e, grant, revision, fault.Of(err))
+		renew := renewal{h.Grants, h.Microsoft, h.Count, h.Now}
+		if grant, revision, err = renew.refresh(ctx, e.Mailbox, e.App, grant, revision); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return nil, fmt.Errorf("refresh: %w", err)
-		}
-		grant = grant.Rotate(tokens, h.Now())
-		if revision, err = h.Grants.Save(ctx, e.Mailbox, grant, revision); err != nil {
-			return nil, saved("rotated tokens", err)
+		if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt {
+			return nil, nil // revoked, or renewed by another consent
 		}
 	}
 	proof := identity{h.Grants, h.Microsoft, h.Now}
@@ -55,13 +52,6 @@ func (h RefreshGrant) Handle(ctx context.Context, e events.Event) ([]events.Even
 		return proof.prove(ctx, e, inv.Address, grant, revision)
 	}
 	return proof.pass(ctx, e, e.Proof, grant, revision)
-}
-
-// revoke declares the grant dead only if nobody renewed it meanwhile: a refresh token that somebody else has just
-// rotated can look revoked to us.
-func (h RefreshGrant) revoke(ctx context.Context, e events.Event, grant mailbox.Grant, revision uint64, f *fault.Fault) error {
-	_, err := h.Grants.Save(ctx, e.Mailbox, grant.Revoke(f, h.Now()), revision)
-	return saved("revoked grant", err)
 }
 
 // Bury records that the bus gave e up.

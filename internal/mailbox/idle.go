@@ -75,10 +75,16 @@ func IdleEvent(inv Invitation, t Tokens, at time.Time) events.Event {
 	return e
 }
 
+// Refreshable tells whether there are tokens to refresh. A phase that only a newer version knows is not to be touched.
+func (g Grant) Refreshable() bool { return g.Tokens != nil && g.Phase.known() }
+
+// Dead tells whether the work on the stored tokens was given up. A refresh that succeeds ends that.
+func (g Grant) Dead() bool { return g.deadWithTokens() }
+
 // IdleDue tells whether the grant must have a timer for its next refresh. It has none while its work was given up: its
 // dead letter must be replayed first.
 func (f Facts) IdleDue() bool {
-	return !f.ended() && f.Grant.Tokens != nil && f.Grant.Phase.known() && !f.Grant.deadWithTokens()
+	return !f.ended() && f.Grant.Refreshable() && !f.Grant.Dead()
 }
 
 // spread returns d times a factor between low and high that belongs to the mailbox.
