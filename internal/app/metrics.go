@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kindling/internal/events"
+	"kindling/internal/handlers"
 )
 
 // Metrics are the figures of this process. Labels are from closed sets; nothing is per mailbox or tenant.
@@ -19,6 +20,7 @@ type Metrics struct {
 	disk       *diskUse
 	gauges     *gauges
 	rescued    *prometheus.CounterVec
+	refreshes  *prometheus.CounterVec
 }
 
 // NewMetrics registers the figures.
@@ -49,8 +51,14 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		rescued: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kindling_rescued_total", Help: "Events that fell silent or were lost, by what found or restored them.",
 		}, []string{"how"}),
+		refreshes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kindling_refreshes_total", Help: "Refreshes of grants and timers of idle ones, by outcome.",
+		}, []string{"outcome"}),
 	}
-	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued)
+	for _, outcome := range handlers.RefreshOutcomes() {
+		m.refreshes.WithLabelValues(outcome) // so that a rate has a beginning
+	}
+	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued, m.refreshes)
 	return m
 }
 
@@ -59,6 +67,9 @@ func (m *Metrics) Delivered(lane events.Lane, outcome string, took time.Duration
 	m.deliveries.WithLabelValues(string(lane), outcome).Inc()
 	m.seconds.WithLabelValues(string(lane)).Observe(took.Seconds())
 }
+
+// Refreshed counts what became of a refresh; outcome is one of handlers.RefreshOutcomes.
+func (m *Metrics) Refreshed(outcome string) { m.refreshes.WithLabelValues(outcome).Inc() }
 
 // Rescued counts what the second net has caught; it is the bus's Rescuer.
 func (m *Metrics) Rescued(how string) { m.rescued.WithLabelValues(how).Inc() }

@@ -38,6 +38,7 @@ type RestoreConfig struct {
 	Confirm   time.Duration // from the first look to the second one, which decides; 0: 10 s
 	PerSecond int           // requests to the store while walking; 0: 500
 	Rescuer   Rescuer       // may be nil
+	Timers    Timers        // of idle grants; nil: nobody is given any
 }
 
 const (
@@ -67,11 +68,11 @@ func (b *Bus) RestoreRegistrations(ctx context.Context, cfg RestoreConfig) error
 }
 
 func (b *Bus) grantsRestorer(cfg RestoreConfig) *restorer {
-	return b.restorer("grants", cfg, walk{bucketClaims, codesOfInterest, codeAnswered}, walk{bucketGrants, 0, grantOpen})
+	return b.restorer("grants", cfg, walk{bucketClaims, codesOfInterest, codeAnswered, false}, walk{bucketGrants, 0, grantOpen, true})
 }
 
 func (b *Bus) registrationsRestorer(cfg RestoreConfig) *restorer {
-	return b.restorer("registrations", cfg, walk{bucketRegistrations, 0, registrationOpen})
+	return b.restorer("registrations", cfg, walk{bucketRegistrations, 0, registrationOpen, false})
 }
 
 // restorer walks the facts and restores what is lost.
@@ -81,6 +82,7 @@ type restorer struct {
 	walks    []walk
 	lease    lease
 	suspects []mailbox.ID // lost at the first look
+	full     bool         // the stream of timers has no room: no more are given in this pass
 	debt     int          // requests that the pace has not paid for yet
 }
 
@@ -127,7 +129,7 @@ func (r *restorer) failed(ctx context.Context, err error) {
 }
 
 func (r *restorer) pass(ctx context.Context) error {
-	r.suspects = nil
+	r.suspects, r.full = nil, false
 	for _, w := range r.walks {
 		if err := r.walk(ctx, w); err != nil {
 			return err
@@ -161,14 +163,25 @@ func (r *restorer) walk(ctx context.Context, w walk) error {
 		if err := r.spend(ctx, 1); err != nil {
 			return err
 		}
-		if w.open(msg.Data) {
-			if err := r.look(ctx, strings.TrimPrefix(msg.Subject, filter)); err != nil {
-				return err
-			}
+		if err := r.visit(ctx, w, strings.TrimPrefix(msg.Subject, filter), msg.Data); err != nil {
+			return err
 		}
 		seq = msg.Sequence + 1
 	}
 	return nil
+}
+
+// visit does what the walk is for.
+func (r *restorer) visit(ctx context.Context, w walk, id mailbox.ID, value []byte) error {
+	if !w.open(value) {
+		return nil
+	}
+	if w.timers {
+		if err := r.giveTimer(ctx, id, value); err != nil {
+			return err
+		}
+	}
+	return r.look(ctx, id)
 }
 
 // look remembers a mailbox whose event is nowhere, for the second look.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"kindling/internal/events"
 	"kindling/internal/fault"
 	"kindling/internal/handlers"
@@ -219,4 +221,101 @@ func TestOneFailureAnywhereKeepsTheGrant(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestMonthsOfKeepAliveUnderRandomNews lets months pass over a mailbox while its owner, Microsoft and operators do what
+// they like, events come twice, and steps fail.
+func TestMonthsOfKeepAliveUnderRandomNews(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld()
+		w.policy = mailbox.KeepAlive{Mode: mailbox.RefreshKeepAlive, After: 25 * day}
+		if !w.run(t.Context(), codeOf(0)) {
+			r.Fatal("it does not end")
+		}
+		var timer *events.Event // the stream keeps one
+		for range rapid.IntRange(1, 60).Draw(r, "weeks") {
+			w.now = w.now.Add(7 * day)
+			w.someNews(t.Context(), r)
+			if e, due, err := w.timers().Timer(t.Context(), mb); err == nil && due && timer == nil {
+				timer = &e // the walk
+			}
+			if timer == nil || timer.NotBefore.After(w.now) {
+				continue
+			}
+			for range rapid.IntRange(1, 2).Draw(r, "copies") {
+				timer = w.fire(t.Context(), r, *timer)
+				if timer == nil {
+					break
+				}
+			}
+		}
+		tokens := w.grants.get().Tokens
+		keeps := w.policy.On() && tokens != nil && w.invitations.get().ErasedAt.IsZero()
+		if keeps && w.now.Sub(later(tokens.SavedAt, w.switched)) > 28*day+14*day { // looked at once a week, and the walk comes before the timer
+			r.Errorf("idle for %v: %+v", w.now.Sub(tokens.SavedAt), w.grants.get())
+		}
+		if !keeps && timer != nil && !timer.NotBefore.After(w.now) {
+			r.Errorf("a timer without an end: %+v", timer)
+		}
+		for _, b := range w.breaches {
+			r.Error(b)
+		}
+	})
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// someNews is what else may happen to the mailbox in a week.
+func (w *world) someNews(ctx context.Context, r *rapid.T) {
+	w.microsoft.dead = nil
+	switch rapid.SampledFrom([]string{"", "", "", "", "used", "revoked", "consent", "erased", "switched"}).Draw(r, "news") {
+	case "used":
+		w.grants.put(w.grants.get().Rotate(w.microsoft.tokens(), w.now))
+	case "revoked":
+		w.microsoft.dead = revokedByMicrosoft()
+	case "consent":
+		w.run(ctx, codeOf(int(w.now.Sub(at)/time.Minute)))
+	case "erased":
+		if rapid.IntRange(0, 9).Draw(r, "really") == 0 {
+			inv := w.invitations.get()
+			inv.ErasedAt = w.now
+			w.invitations.put(inv)
+		}
+	case "switched":
+		w.switched = w.now
+		w.policy.Mode = rapid.SampledFrom([]mailbox.RefreshMode{mailbox.RefreshOff, mailbox.RefreshKeepAlive}).Draw(r, "mode")
+	}
+}
+
+// fire delivers a timer until it is handled, and returns the one that follows.
+func (w *world) fire(ctx context.Context, r *rapid.T, timer events.Event) *events.Event {
+	if rapid.IntRange(0, 3).Draw(r, "fails") == 0 {
+		w.script = map[int]mode{len(w.steps) + rapid.IntRange(1, 6).Draw(r, "step"): rapid.SampledFrom(failures()).Draw(r, "how")}
+	}
+	defer func() { w.script = nil }()
+	for range 10 {
+		before := w.grants.get()
+		refreshes := w.microsoft.refreshes
+		o := w.deliver(ctx, timer)
+		if w.microsoft.refreshes > refreshes && w.now.Sub(before.Tokens.SavedAt) < 20*day {
+			r.Errorf("refreshed after %v", w.now.Sub(before.Tokens.SavedAt))
+		}
+		switch {
+		case o.err != nil:
+			continue
+		case len(o.follow) == 0:
+			return nil
+		case len(o.follow) > 1 || o.follow[0].NotBefore.Before(w.now):
+			r.Errorf("followed by %+v", o.follow)
+		}
+		return &o.follow[0]
+	}
+	r.Error("the timer is never handled")
+	return nil
 }

@@ -66,6 +66,7 @@ type world struct {
 	breaches  []string // of the invariants
 	policy    mailbox.KeepAlive
 	pace      handlers.Turns
+	switched  time.Time      // when the policy changed last
 	outcomes  map[string]int // of refreshes
 }
 
