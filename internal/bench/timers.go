@@ -96,7 +96,7 @@ func loadTimers(ctx context.Context, dir string, plan timerPlan) (figures []figu
 		for i := from; i < min(from+window, plan.pending); i++ {
 			evs = append(evs, timerOf(i, far.Add(time.Duration(i)*time.Second/4)))
 		}
-		if err := ours.Publish(ctx, evs...); err != nil {
+		if err := publishPatiently(ctx, ours, evs); err != nil {
 			return nil, err
 		}
 	}
@@ -114,6 +114,19 @@ func loadTimers(ctx context.Context, dir string, plan timerPlan) (figures []figu
 		remark(fmt.Sprintf("timers: %d stored, default sync", plan.pending), fmt.Sprintf("%.0f s, %.0f/s; %.0f B each, the stream is %.0f %% full", took.Seconds(), n/took.Seconds(), float64(stored.Bytes)/n, 100*stored.Fill)),
 		remark("timers: resident set of the server", fmt.Sprintf("%d MiB, at its highest %d MiB; %.0f B each", now/1024, peak/1024, float64(now-empty)*1024/n)),
 	}, nil
+}
+
+// publishTries is how often a busy machine may miss the client's time-out.
+const publishTries = 20
+
+// publishPatiently publishes timers again when an acknowledgement is late: each replaces itself.
+func publishPatiently(ctx context.Context, ours *bus.Bus, evs []events.Event) error {
+	for tries := 1; ; tries++ {
+		err := ours.Publish(ctx, evs...)
+		if err == nil || tries == publishTries || !errors.Is(err, bus.ErrUnavailable) || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // timerOf is the ith mailbox's timer, as long as a real one.
@@ -154,7 +167,7 @@ func fireTimers(ctx context.Context, s *store, plan timerPlan) (figures []figure
 		evs[i] = timerOf(plan.pending+i, first.Add(time.Duration(i/plan.perSecond)*time.Second))
 	}
 	for chunk := range slices.Chunk(evs, window) {
-		if err := ours.Publish(ctx, chunk...); err != nil {
+		if err := publishPatiently(ctx, ours, chunk); err != nil {
 			return nil, err
 		}
 	}

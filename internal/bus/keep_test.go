@@ -348,3 +348,54 @@ func TestATimerThatIsSetAgainReplacesTheFirst(t *testing.T) {
 		}
 	}
 }
+
+// TestAnIdleGrantDoesNotAgeWhileItWaits gives up by age only what has failed for that long.
+func TestAnIdleGrantDoesNotAgeWhileItWaits(t *testing.T) {
+	t.Parallel()
+	const week = 7 * 24 * time.Hour
+	p := bus.Policy{Attempts: 10, MaxAge: week, Base: time.Second, Cap: time.Minute}
+	now := time.Now()
+	f := &fault.Fault{Class: fault.RetryAfter, Code: "AADSTS50196", After: 5 * time.Minute}
+	timer := mailbox.IdleEvent(mailbox.Invitation{ID: "mb1", App: "main", Account: "main"}, mailbox.Tokens{Attempt: "att"}, now.Add(-4*week))
+	failing := timer
+	failing.Tries = []events.Try{{At: now.Add(-2 * week)}}
+	recent := timer
+	recent.Tries = []events.Try{{At: now.Add(-time.Hour)}}
+	for name, test := range map[string]struct {
+		event events.Event
+		want  bus.Verdict
+	}{
+		"its worker was away for weeks": {timer, bus.Retry}, "it has failed for an hour": {recent, bus.Retry},
+		"it has failed for weeks":                {failing, bus.Bury},
+		"a refresh that was asked for weeks ago": {timer.Follow(events.RefreshRequested, now.Add(-4*week)), bus.Bury},
+	} {
+		if got := p.Decide(test.event, f, 0, now, 0.5); got.Verdict != test.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// TestOneTurnMayAlwaysBeWaitedFor asks for turns at a pace of one a minute.
+func TestOneTurnMayAlwaysBeWaitedFor(t *testing.T) { //nolint:paralleltest // a bubble
+	bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
+		pacer := bustest.New(t).RefreshPacer(map[string]int{"main": 1})
+		if turn, err := pacer.Turn(t.Context(), "another"); !turn || err != nil {
+			t.Errorf("an app without a pace: %v, %v", turn, err)
+		}
+		if turn, err := pacer.Turn(t.Context(), "main"); !turn || err != nil {
+			t.Fatalf("first: %v, %v", turn, err)
+		}
+		began, waited := time.Now(), make(chan time.Duration)
+		go func() {
+			_, _ = pacer.Turn(t.Context(), "main")
+			waited <- time.Since(began)
+		}()
+		time.Sleep(time.Second)
+		if turn, err := pacer.Turn(t.Context(), "main"); turn || err != nil {
+			t.Errorf("third: %v, %v", turn, err)
+		}
+		if d := <-waited; d < 59*time.Second || d > 61*time.Second {
+			t.Errorf("the second waited %v", d)
+		}
+	})
+}
