@@ -55,7 +55,7 @@ func TestAChangedAPIKeySignsTheNextCallToWarmy(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	dir := t.TempDir()
-	key, token := put(t, filepath.Join(dir, "key"), "old"), put(t, filepath.Join(dir, "token"), "session")
+	key, token := write(t, filepath.Join(dir, "key"), "old"), write(t, filepath.Join(dir, "token"), "session")
 	h := workerOf(t, fmt.Sprintf(`
 accounts:
   - {name: main, base_url: %q, api_key_file: %q, allow_custom_host: true}
@@ -70,7 +70,7 @@ accounts:
 	if diff := cmp.Diff([]string{"warmy/main"}, names(files)); diff != "" {
 		t.Errorf("a session's token is followed, or a key is not: %s", diff)
 	}
-	put(t, key, "new\n")
+	write(t, key, "new\n")
 	h.twice(t, files)
 	if _, _, err := client.Find(t.Context(), "main", "jane@contoso.example"); err == nil || signed.Load() != "Bearer new" {
 		t.Errorf("signed with %v, %v", signed.Load(), err)
@@ -82,9 +82,9 @@ func TestEachWorkerFollowsItsOwnCredentials(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	crt, key, leaf := certificate(t, 100)
-	secretFile := put(t, filepath.Join(dir, "secret"), "old")
+	secretFile := write(t, filepath.Join(dir, "secret"), "old")
 	h := workerOf(t, fmt.Sprintf("apps: [{name: main, client_secret_file: %q, client_certificate_file: %q, client_key_file: %q}]\n",
-		secretFile, put(t, filepath.Join(dir, "crt"), crt), put(t, filepath.Join(dir, "key"), key)))
+		secretFile, write(t, filepath.Join(dir, "crt"), crt), write(t, filepath.Join(dir, "key"), key)))
 
 	token, err := proofsOf(h.Config, config.TokenWorker)
 	if err != nil || len(token["main"].secrets) != 0 || !leaf.Equal(token["main"].pair.Leaf()) {
@@ -99,7 +99,7 @@ func TestEachWorkerFollowsItsOwnCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := microsoft.New(microsoft.Config{Apps: apps})
-	put(t, secretFile, "new")
+	write(t, secretFile, "new")
 	h.twice(t, h.appRotations(client, config.WarmyWorker, registrar, nil))
 	if _, given, err := client.Credentials("main"); err != nil || given.Reveal() != "new" {
 		t.Errorf("Warmy would be given %q, %v", given.Reveal(), err)

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kindling/internal/events"
+	"kindling/internal/handlers"
 )
 
 // Metrics are the figures of this process. Labels are from closed sets; nothing is per mailbox or tenant.
@@ -22,6 +23,7 @@ type Metrics struct {
 	microsoft  microsoftFigures
 	refused    *prometheus.GaugeVec
 	expiries   *expiries
+	refreshes  *prometheus.CounterVec
 }
 
 // NewMetrics registers the figures.
@@ -57,9 +59,15 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "kindling_secret_reload_failed", Help: "1 while the files of a leg's credentials hold what this process cannot use, and it uses the old ones.",
 		}, []string{"leg", "process"}),
 		expiries: newExpiries(),
+		refreshes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kindling_refreshes_total", Help: "Refreshes of grants and timers of idle ones, by outcome.",
+		}, []string{"outcome"}),
+	}
+	for _, outcome := range handlers.RefreshOutcomes() {
+		m.refreshes.WithLabelValues(outcome) // so that a rate has a beginning
 	}
 	registry.MustRegister(m.microsoft.answers, m.microsoft.seconds, m.microsoft.unknown)
-	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued, m.refused, m.expiries)
+	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued, m.refused, m.expiries, m.refreshes)
 	return m
 }
 
@@ -68,6 +76,9 @@ func (m *Metrics) Delivered(lane events.Lane, outcome string, took time.Duration
 	m.deliveries.WithLabelValues(string(lane), outcome).Inc()
 	m.seconds.WithLabelValues(string(lane)).Observe(took.Seconds())
 }
+
+// Refreshed counts what became of a refresh; outcome is one of handlers.RefreshOutcomes.
+func (m *Metrics) Refreshed(outcome string) { m.refreshes.WithLabelValues(outcome).Inc() }
 
 // Rescued counts what the second net has caught; it is the bus's Rescuer.
 func (m *Metrics) Rescued(how string) { m.rescued.WithLabelValues(how).Inc() }

@@ -296,7 +296,7 @@ func awaitSaved(t *testing.T, b *bus.Bus, id mailbox.ID) {
 	})
 }
 
-func put(t *testing.T, path, text string) string {
+func write(t *testing.T, path, text string) string {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -306,11 +306,11 @@ func put(t *testing.T, path, text string) string {
 
 func TestACorrectedSecretFileOpensTheHeldLegAndSavesTheCode(t *testing.T) {
 	t.Parallel()
-	file := put(t, filepath.Join(t.TempDir(), "secret"), "canary-wrong\n")
+	file := write(t, filepath.Join(t.TempDir(), "secret"), "canary-wrong\n")
 	expires := time.Now().UTC().AddDate(0, 0, 500).Format(time.DateOnly)
 	v, b, h, log := tokenWorkerWith(t, msid.Proofs{Secrets: []string{"good"}}, fmt.Sprintf("client_secret_file: %q, client_secret_expires: %s", file, expires))
 	awaitHeld(t, b, "AADSTS7000215")
-	put(t, file, "good\n")
+	write(t, file, "good\n")
 	awaitSaved(t, b, v.mailbox)
 	within(t, "the change is told once", func() bool { return log.count("secret_reloaded") == 1 })
 	if log.count("canary") != 0 {
@@ -331,7 +331,7 @@ func TestANewCertificateOpensTheHeldLegAndSavesTheCode(t *testing.T) {
 	unknown, unknownKey, _ := certificate(t, 20)
 	known, knownKey, leaf := certificate(t, 700)
 	dir := t.TempDir()
-	certFile, keyFile := put(t, filepath.Join(dir, "crt"), unknown), put(t, filepath.Join(dir, "key"), unknownKey)
+	certFile, keyFile := write(t, filepath.Join(dir, "crt"), unknown), write(t, filepath.Join(dir, "key"), unknownKey)
 	v, b, h, log := tokenWorkerWith(t, msid.Proofs{Certificates: []*x509.Certificate{leaf}},
 		fmt.Sprintf("client_certificate_file: %q, client_key_file: %q", certFile, keyFile))
 	awaitHeld(t, b, "AADSTS700027")
@@ -339,8 +339,8 @@ func TestANewCertificateOpensTheHeldLegAndSavesTheCode(t *testing.T) {
 	if got := gathered(t, h.Registry)[figure]; got < 19 || got > 20 {
 		t.Errorf("%s = %v", figure, got)
 	}
-	put(t, keyFile, knownKey)
-	put(t, certFile, known)
+	write(t, keyFile, knownKey)
+	write(t, certFile, known)
 	awaitSaved(t, b, v.mailbox)
 	within(t, "the change is told once", func() bool { return log.count("secret_reloaded") == 1 })
 	if got := gathered(t, h.Registry)[figure]; got < 699 || got > 700 {

@@ -53,9 +53,7 @@ func TokenWorker(ctx context.Context, h Host) error {
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Codes: codes, Microsoft: client,
 		Times: handlers.NewRedeemTimes(), Owner: owner(), Now: time.Now,
 	}
-	refresh := handlers.RefreshGrant{
-		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Microsoft: client, Margin: policy.RefreshMargin, Now: time.Now,
-	}
+	refresh := refreshLane(h, b, keys, client)
 	var lanes []bus.Lane
 	for _, a := range keys.apps {
 		lanes = append(lanes,
@@ -75,7 +73,7 @@ func TokenWorker(ctx context.Context, h Host) error {
 			return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, Rescuer: h.Metrics, HoldFor: policy.HoldFor}, lanes...)
 		},
 		func(ctx context.Context) error {
-			return b.RestoreGrants(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics})
+			return b.RestoreGrants(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics, Timers: idleTimers(h, b, keys)})
 		},
 		func(ctx context.Context) error { return h.follow(ctx, "token-worker", files) })
 }

@@ -39,10 +39,19 @@ func startStore(ctx context.Context, lazy bool) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a directory: %w", err)
 	}
+	s, err := startStoreIn(ctx, dir, lazy)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return s, nil
+}
+
+// startStoreIn starts it on a directory that may hold a store already.
+func startStoreIn(ctx context.Context, dir string, lazy bool) (*store, error) {
 	var ready storeReady
 	c, err := startChild(ctx, &ready, "nats", "--dir", dir, fmt.Sprintf("--lazy-sync=%t", lazy))
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, err
 	}
 	return &store{child: c, url: ready.URL, dir: dir}, nil
 }

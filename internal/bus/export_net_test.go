@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"kindling/internal/events"
 )
 
 // RestoreOnce walks the facts once, under a lease of its own, so that several can be at it at once.
@@ -95,4 +97,10 @@ func HasConsumer(ctx context.Context, b *Bus, stream, consumer string) bool {
 // MakeConsumer makes a lane's consumer on a stream.
 func MakeConsumer(ctx context.Context, b *Bus, lane Lane, stream string) error {
 	return b.ensureConsumer(ctx, stream, consumerOf(lane.Lane, false, lane.Leg, lane.Window))
+}
+
+// IdleTimerOf returns the timer of a mailbox's idle grant.
+func IdleTimerOf(ctx context.Context, b *Bus, id string) events.Event {
+	t, _, _ := b.idleTimer(ctx, id)
+	return t.event
 }

@@ -74,7 +74,7 @@ func Parked(ctx context.Context, b *Bus) int {
 
 // TakeSlot takes a slot without waiting for its time.
 func TakeSlot(ctx context.Context, p *Pacer, account string) (time.Time, error) {
-	return p.take(ctx, account, p.accounts[account])
+	return p.take(ctx, account, p.budgets[account])
 }
 
 // DeleteConsumer does what a careless operator does.

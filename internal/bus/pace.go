@@ -5,33 +5,44 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"kindling/internal/handlers"
 )
 
-// Pacer shares one call budget per account among all processes: every call takes a slot from a common time line, which
+// Pacer shares one budget per account, or per app, among all processes: every call takes a slot from a common time line, which
 // is kept in the control bucket and moved by compare-and-set. Slots are reserved a second's worth at a time, and only
 // when their time is near: what a process has reserved and not used when it dies is lost to everybody.
 type Pacer struct {
-	kv       kv
-	accounts map[string]*budget
-	now      func() time.Time
+	kv      kv
+	prefix  string // of the keys of its time lines
+	budgets map[string]*budget
+	now     func() time.Time
 }
 
-// budget is one account's share of the pacer.
+// budget is one account's, or app's, share of the pacer.
 type budget struct {
 	interval time.Duration
 	turn     chan struct{} // holds one token: whoever has it takes the next slot
 	slots    []time.Time   // reserved and not handed out
+	waiting  atomic.Int64  // who takes turns
 }
 
 // Pacer returns the pacer of the given accounts' budgets, in calls per minute; 0 means not paced.
-func (b *Bus) Pacer(perMinute map[string]int) *Pacer {
-	p := &Pacer{kv: kv{b, bucketControl}, accounts: make(map[string]*budget), now: time.Now}
-	for account, rate := range perMinute {
+func (b *Bus) Pacer(perMinute map[string]int) *Pacer { return b.pacer("pace.", perMinute) }
+
+// RefreshPacer returns the pacer of the given apps' refreshes by policy, per minute; 0 means not paced.
+func (b *Bus) RefreshPacer(perMinute map[string]int) *Pacer { return b.pacer(refreshPace, perMinute) }
+
+// refreshPace keeps the apps apart from accounts of the same names, and out of what warmy-worker may write.
+const refreshPace = "refresh_pace."
+
+func (b *Bus) pacer(prefix string, perMinute map[string]int) *Pacer {
+	p := &Pacer{kv: kv{b, bucketControl}, prefix: prefix, budgets: make(map[string]*budget), now: time.Now}
+	for name, rate := range perMinute {
 		if rate > 0 {
-			p.accounts[account] = &budget{interval: time.Minute / time.Duration(rate), turn: make(chan struct{}, 1)}
+			p.budgets[name] = &budget{interval: time.Minute / time.Duration(rate), turn: make(chan struct{}, 1)}
 		}
 	}
 	return p
@@ -49,9 +60,26 @@ const (
 	reserveAhead = time.Second
 )
 
+// longestTurn bounds how long a Turn waits for this process's own others.
+const longestTurn = 2 * time.Second
+
+// Turn is Wait for work that can come again later, and must not keep the places of work that cannot: it returns false at
+// once when more wait already than longestTurn allows. One may always wait.
+func (p *Pacer) Turn(ctx context.Context, name string) (bool, error) {
+	b := p.budgets[name]
+	if b == nil {
+		return true, nil
+	}
+	defer b.waiting.Add(-1)
+	if n := b.waiting.Add(1); n > 1 && time.Duration(n)*b.interval > longestTurn {
+		return false, nil
+	}
+	return true, p.Wait(ctx, name)
+}
+
 // Wait returns when the next call of account may be made.
 func (p *Pacer) Wait(ctx context.Context, account string) error {
-	b := p.accounts[account]
+	b := p.budgets[account]
 	if b == nil {
 		return nil
 	}
@@ -108,7 +136,7 @@ func (p *Pacer) take(ctx context.Context, account string, b *budget) (time.Time,
 
 // reserve reserves the next slots, or tells how long to wait until they are near enough.
 func (p *Pacer) reserve(ctx context.Context, account string, b *budget) (wait time.Duration, err error) {
-	key := "pace." + account
+	key := p.prefix + account
 	data, revision, err := p.kv.get(ctx, key)
 	if err != nil {
 		return 0, err

@@ -61,13 +61,25 @@ func (p Policy) Decide(e events.Event, err error, failed int, now time.Time, jit
 		return Decision{Verdict: Bury}
 	case f.Class == fault.Transient && !f.Outage && failed+1 >= p.Attempts:
 		return Decision{Verdict: Bury}
-	case p.MaxAge > 0 && due.After(later(e.At, e.Renewed).Add(p.MaxAge)):
+	case p.MaxAge > 0 && due.After(born(e, now).Add(p.MaxAge)):
 		return Decision{Verdict: Bury}
 	case now.Before(e.Deadline) && due.After(e.Deadline):
 		// Not before the deadline: the handler sees it pass and says so in its own words.
 		return Decision{Verdict: Retry, Delay: e.Deadline.Sub(now)}
 	}
 	return Decision{Verdict: Retry, Delay: delay}
+}
+
+// born is when the age of e began to count. An idle grant does not age while it waits, be it for a worker that was away
+// for weeks: only its failures count.
+func born(e events.Event, now time.Time) time.Time {
+	switch {
+	case e.Kind != events.GrantIdle:
+		return later(e.At, e.Renewed)
+	case len(e.Tries) == 0:
+		return now
+	}
+	return later(e.Tries[0].At, e.Renewed)
 }
 
 func later(a, b time.Time) time.Time {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"kindling/internal/events"
 	"kindling/internal/handlers"
 	"kindling/internal/mailbox"
 )
@@ -32,7 +33,8 @@ func places(id mailbox.ID) [][2]string {
 	}
 }
 
-// Waiting tells whether any event of the mailbox waits for its handler or for its time.
+// Waiting tells whether any event of the mailbox waits for its handler or for its time. The timer of an idle grant is
+// none: it moves no mailbox, and would hide that the event which does is lost.
 func (p Presence) Waiting(ctx context.Context, id mailbox.ID) (bool, error) {
 	for _, place := range places(id) {
 		if found, err := p.holds(ctx, place[0], place[1]); err != nil || found {
@@ -61,7 +63,12 @@ func (p Presence) holds(ctx context.Context, name, filter string) (bool, error) 
 	if err != nil {
 		return false, fmt.Errorf("ask %s for a mailbox: %w: %w", name, ErrUnavailable, err)
 	}
-	return len(info.State.Subjects) > 0, nil
+	for subject := range info.State.Subjects {
+		if idle, _ := events.IsIdleTimer(subject); !idle {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // discardedKey is where it is written down that an operator has discarded a dead letter of a mailbox: its absence is

@@ -10,8 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"kindling/internal/events"
-	"kindling/internal/fault"
 	"kindling/internal/handlers"
 	"kindling/internal/mailbox"
 )
@@ -38,6 +36,7 @@ type RestoreConfig struct {
 	Confirm   time.Duration // from the first look to the second one, which decides; 0: 10 s
 	PerSecond int           // requests to the store while walking; 0: 500
 	Rescuer   Rescuer       // may be nil
+	Timers    Timers        // of idle grants; nil: nobody is given any
 }
 
 const (
@@ -67,11 +66,11 @@ func (b *Bus) RestoreRegistrations(ctx context.Context, cfg RestoreConfig) error
 }
 
 func (b *Bus) grantsRestorer(cfg RestoreConfig) *restorer {
-	return b.restorer("grants", cfg, walk{bucketClaims, codesOfInterest, codeAnswered}, walk{bucketGrants, 0, grantOpen})
+	return b.restorer("grants", cfg, walk{bucketClaims, codesOfInterest, codeAnswered, false}, walk{bucketGrants, 0, grantOpen, true})
 }
 
 func (b *Bus) registrationsRestorer(cfg RestoreConfig) *restorer {
-	return b.restorer("registrations", cfg, walk{bucketRegistrations, 0, registrationOpen})
+	return b.restorer("registrations", cfg, walk{bucketRegistrations, 0, registrationOpen, false})
 }
 
 // restorer walks the facts and restores what is lost.
@@ -81,6 +80,7 @@ type restorer struct {
 	walks    []walk
 	lease    lease
 	suspects []mailbox.ID // lost at the first look
+	full     bool         // the stream of timers has no room: no more are given in this pass
 	debt     int          // requests that the pace has not paid for yet
 }
 
@@ -127,7 +127,7 @@ func (r *restorer) failed(ctx context.Context, err error) {
 }
 
 func (r *restorer) pass(ctx context.Context) error {
-	r.suspects = nil
+	r.suspects, r.full = nil, false
 	for _, w := range r.walks {
 		if err := r.walk(ctx, w); err != nil {
 			return err
@@ -161,14 +161,25 @@ func (r *restorer) walk(ctx context.Context, w walk) error {
 		if err := r.spend(ctx, 1); err != nil {
 			return err
 		}
-		if w.open(msg.Data) {
-			if err := r.look(ctx, strings.TrimPrefix(msg.Subject, filter)); err != nil {
-				return err
-			}
+		if err := r.visit(ctx, w, strings.TrimPrefix(msg.Subject, filter), msg.Data); err != nil {
+			return err
 		}
 		seq = msg.Sequence + 1
 	}
 	return nil
+}
+
+// visit does what the walk is for.
+func (r *restorer) visit(ctx context.Context, w walk, id mailbox.ID, value []byte) error {
+	if !w.open(value) {
+		return nil
+	}
+	if w.timers {
+		if err := r.giveTimer(ctx, id, value); err != nil {
+			return err
+		}
+	}
+	return r.look(ctx, id)
 }
 
 // look remembers a mailbox whose event is nowhere, for the second look.
@@ -268,36 +279,4 @@ func rest(ctx context.Context, d time.Duration) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-}
-
-// reissue publishes e and tells whether the stream took it for a new one. Timers have no message ids else: here they do,
-// so that two walks leave one.
-func (b *Bus) reissue(ctx context.Context, e events.Event) (fresh bool, err error) {
-	msg, err := eventMsg(ctx, e)
-	if err != nil {
-		return false, err
-	}
-	ack, err := b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(messageID(e)))
-	if err != nil {
-		return false, publishError(err)
-	}
-	return !ack.Duplicate, nil
-}
-
-func (b *Bus) restoreLetter(ctx context.Context, loss handlers.Loss) (fresh bool, err error) {
-	e, finding := loss.Event, loss.Due.Finding
-	payload, err := events.Encode(e)
-	if err != nil {
-		return false, err
-	}
-	lane := loss.Due.Lane
-	if lane == "" {
-		lane = e.Kind.Lane()
-	}
-	f := &fault.Fault{Class: finding.Class, Code: finding.Code, Cause: finding.Cause, Remedy: finding.Remedy, Forecast: finding.Forecast}
-	return b.storeLetter(ctx, remains{subject: e.Subject(), payload: payload, event: e, lane: lane}, events.DeadLetter{
-		Version: events.Version, Event: events.Quote(payload), Mailbox: e.Mailbox, App: e.App, Account: e.Account, Campaign: e.Campaign,
-		Stage: lane, Subject: e.Subject(), Class: string(f.Class), Code: f.Code, Cause: f.Cause, Remedy: f.Remedy, Forecast: string(f.Forecast),
-		Tries: addTry(nil, f, finding.At), DiedAt: finding.At.UTC(),
-	})
 }

@@ -34,7 +34,7 @@ func Rights(process string) []string {
 	case ProcessTokenWorker:
 		rights = slices.Concat(
 			writes("kindling.refresh.>", "kindling.register.>", "kindling.at.refresh.>", "kindling.dead.code.>", "kindling.dead.refresh.>",
-				"$KV.grants.>", "$KV.control.restore.grants"),
+				"$KV.grants.>", "$KV.control.restore.grants", "$KV.control."+refreshPace+">"),
 			reads(bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations),
 			asks("STREAM.MSG.GET."+streamDead), // does the event have its dead letter already?
 			rescues(streamCode, streamRefresh, streamTokenTimers),

@@ -17,6 +17,7 @@ type walk struct {
 	bucket string
 	back   time.Duration           // how far it goes back; 0: to the beginning
 	open   func(value []byte) bool // whether the fact alone leaves open that an event is due
+	timers bool                    // whether its mailboxes have timers for their idle grants: see timers.go
 }
 
 func codeAnswered(value []byte) bool {

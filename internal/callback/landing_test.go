@@ -165,6 +165,26 @@ func TestALinkThatIsOverSaysWhy(t *testing.T) {
 	}
 }
 
+func TestTheLinkOpensAgainForAMailboxThatWarmyHasAndWhoseGrantDied(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "https://connect.example")
+	r.come(r.press(), withCode(code))
+	r.grants.set(mailboxID, func(g *mailbox.Grant) {
+		g.Phase, g.Reason, g.Attempt, g.Since = mailbox.GrantNeedsConsent, mailbox.Revoked, r.claims.get(mailboxID).Attempts[0].ID, r.clock()
+	})
+	r.registrations.set(mailboxID, func(reg *mailbox.Registration) { reg.Phase, reg.WarmyID = mailbox.Registered, "4711" })
+	if answer := r.get("/c/" + link); answer.StatusCode != http.StatusOK || !strings.Contains(bodyOf(t, answer), "Continue to Microsoft") {
+		t.Errorf("landing %d", answer.StatusCode)
+	}
+	if answer := r.come(r.press(), withCode("second")); answer.StatusCode != http.StatusSeeOther || len(r.publisher.list()) != 2 {
+		t.Errorf("callback answers %d, %d events", answer.StatusCode, len(r.publisher.list()))
+	}
+	r.pass(8 * 24 * time.Hour)
+	if answer := r.get("/c/" + link); !strings.Contains(bodyOf(t, answer), "This link has expired") {
+		t.Error("a link that has expired opens")
+	}
+}
+
 func TestANewerLinkOpensForAMailboxThatIsConnected(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "https://connect.example")

@@ -144,6 +144,14 @@ func TestTheDonePageShowsEveryState(t *testing.T) {
 		{"dead at the end", registration(mailbox.RegistrationDead), "We have your consent", false, false},
 		{"dead at the start", grant(mailbox.GrantDead, ""), "We have your consent", false, false},
 		{"registered", registration(mailbox.Registered), "Your mailbox is connected", false, false},
+		{"registered, and revoked since", func(r *rig) {
+			registration(mailbox.Registered)(r)
+			grant(mailbox.GrantNeedsConsent, mailbox.Revoked)(r)
+		}, "was taken back", false, true},
+		{"registered, and in hand again", func(r *rig) {
+			registration(mailbox.Registered)(r)
+			grant(mailbox.GrantRedeeming, "")(r)
+		}, "Thank you", true, false},
 		{"mismatch", grant(mailbox.GrantMismatch, ""), "That was another account", false, true},
 		{"declined", grant(mailbox.GrantNeedsConsent, mailbox.Declined), "You did not agree", false, true},
 		{"code expired", grant(mailbox.GrantNeedsConsent, mailbox.CodeExpired), "Please agree once more", false, true},

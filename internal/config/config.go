@@ -121,6 +121,10 @@ type Policy struct {
 	RetryCap       time.Duration `koanf:"retry_cap"`       // the longest wait
 	MaxAttempts    int           `koanf:"max_attempts"`    // then a dead letter
 	HoldFor        time.Duration `koanf:"hold_for"`        // how long a leg rests when its fault does not say
+
+	Refresh            string        `koanf:"refresh"`              // off, keepalive or always: which grants are refreshed unasked
+	KeepAliveAfter     time.Duration `koanf:"keepalive_after"`      // with keepalive: how long a grant may be idle
+	RefreshesPerMinute int           `koanf:"refreshes_per_minute"` // of one app, for the whole fleet; 0: as many as can be
 }
 
 // App returns the app called name, and whether there is one.

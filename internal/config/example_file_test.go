@@ -47,7 +47,7 @@ func TestTheExampleFileShowsEveryKeyAndTheRealDefaults(t *testing.T) {
 		}
 	}
 
-	shown := regexp.MustCompile(`(?m)^(\s*)# ((?:listen|replicas|metrics_listen|link_life|start_prompt|requests_per_second|cloud|tenant|redirect_uri|scopes|base_url|auth|holder_uid|calls_per_minute: 55|speed_mode|reconcile_after|refresh_margin|retry_base|retry_cap|max_attempts|hold_for)\b)`)
+	shown := regexp.MustCompile(`(?m)^(\s*)# ((?:listen|replicas|metrics_listen|link_life|start_prompt|requests_per_second|cloud|tenant|redirect_uri|scopes|base_url|auth|holder_uid|calls_per_minute: 55|speed_mode|reconcile_after|refresh_margin|retry_base|retry_cap|max_attempts|hold_for|refresh|keepalive_after|refreshes_per_minute)\b)`)
 	opened, err := load(t, shown.ReplaceAllString(string(text), "$1$2"), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -76,7 +76,7 @@ func TestDefaultsFillWhatTheFileLeavesOut(t *testing.T) {
 	}
 	if diff := cmp.Diff(config.Policy{
 		ReconcileAfter: time.Minute, RefreshMargin: 10 * time.Minute, RetryBase: 2 * time.Second, RetryCap: 5 * time.Minute,
-		MaxAttempts: 10, HoldFor: 30 * time.Second,
+		MaxAttempts: 10, HoldFor: 30 * time.Second, Refresh: "keepalive", KeepAliveAfter: 25 * 24 * time.Hour, RefreshesPerMinute: 600,
 	}, cfg.Policy); diff != "" {
 		t.Errorf("policy (-want +got):\n%s", diff)
 	}
@@ -234,5 +234,13 @@ func TestEmptyValuesInTheFileCountAsLeftOut(t *testing.T) {
 	}
 	if cfg.Edge.MetricsListen != "" {
 		t.Errorf("metrics_listen = %q, want none: an empty text is a value", cfg.Edge.MetricsListen)
+	}
+}
+
+func TestRefreshByPolicyCanBeSwitchedOff(t *testing.T) {
+	t.Parallel()
+	cfg, err := load(t, small+"policy: {refresh: off, keepalive_after: 48h}\n", nil) // YAML 1.1 would read "off" as false
+	if err != nil || cfg.Policy.Refresh != "off" || cfg.Policy.KeepAliveAfter != 48*time.Hour {
+		t.Errorf("%+v, %v", cfg.Policy, err)
 	}
 }

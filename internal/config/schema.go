@@ -124,6 +124,11 @@ func schema() []section {
 			{key: "retry_base", kind: duration, fallback: "2s", least: 10 * time.Millisecond, most: 5 * time.Minute},
 			{key: "retry_cap", kind: duration, fallback: "5m", least: 10 * time.Millisecond, most: 6 * time.Hour},
 			{key: "max_attempts", kind: integer, fallback: "10", low: 1, high: 1000},
+			{key: "refresh", fallback: "keepalive", rule: oneOf("off", "keepalive", "always"), required: true},
+			// Microsoft forgets a refresh token after 90 idle days. What is due may be a tenth late, and a worker away for weeks.
+			{key: "keepalive_after", kind: duration, fallback: "600h", least: time.Hour, most: 60 * day},
+			// Ten a second keep some 20 million mailboxes alive, and are nothing that Microsoft would notice.
+			{key: "refreshes_per_minute", kind: integer, fallback: "600", low: 1, high: 1_000_000},
 			{key: "hold_for", kind: duration, fallback: "30s", least: 100 * time.Millisecond, most: time.Hour},
 		}},
 	}

@@ -138,6 +138,22 @@ func TestAConnectedMailboxGetsNoNewLink(t *testing.T) {
 	}
 }
 
+func TestAMailboxThatWarmyHasGetsANewLinkWhenItsGrantDied(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	importCSV(t, w, "Spring", "email\nada@a.example\n")
+	id := w.Links.Mailbox("main", "ada@a.example")
+	w.Registrations.Put(id, mailbox.Registration{Phase: mailbox.Registered, WarmyID: "4711", Attempt: "a1", Since: w.Now()})
+	w.Grants.Put(id, mailbox.Grant{Phase: mailbox.GrantNeedsConsent, Reason: mailbox.Revoked, Attempt: "a1", Since: w.Now()})
+	w.Eventually(t, "it needs its owner, and Warmy's id is still there", func() bool {
+		body := call(t, w, console.Viewer, "GET", "/api/v1/mailboxes/"+id, "").body
+		return strings.Contains(body, `"needs_consent"`) && strings.Contains(body, `"revoked"`) && strings.Contains(body, `"warmy_id":"4711"`)
+	})
+	if a := call(t, w, console.Worker, "POST", "/api/v1/mailboxes/"+id+"/reinvite", `{}`); a.status != http.StatusOK {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
 func TestABulkReinvitationTakesOnlyThoseALinkHelps(t *testing.T) {
 	t.Parallel()
 	w := consoletest.New(t)

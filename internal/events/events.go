@@ -14,8 +14,11 @@ import (
 	"time"
 )
 
-// Version is the wire version that this build writes.
+// Version is the wire version that this build writes, but for kinds that older builds do not know: see Kind.version.
 const Version = 1
+
+// idleVersion is the one that grant.idle came with.
+const idleVersion = 2
 
 // Kind names what has happened.
 type Kind string
@@ -26,6 +29,7 @@ const (
 	RefreshRequested      Kind = "refresh.requested"      // a grant lives too short for what comes next
 	RegistrationRequested Kind = "registration.requested" // a proven grant is stored; Warmy may have it
 	RegistrationUnclear   Kind = "registration.unclear"   // a POST may have taken effect; the listing decides
+	GrantIdle             Kind = "grant.idle"             // a grant was not used for so long that it must be refreshed to live on
 )
 
 // Lane is one kind of work. It is also the stage at which a dead letter died.
@@ -47,7 +51,7 @@ func (k Kind) Lane() Lane {
 	switch k {
 	case CodeReceived:
 		return Code
-	case RefreshRequested:
+	case RefreshRequested, GrantIdle:
 		return Refresh
 	case RegistrationRequested:
 		return Register
@@ -55,6 +59,15 @@ func (k Kind) Lane() Lane {
 		return Reconcile
 	}
 	return ""
+}
+
+// version is the wire version that events of kind k are written in, and the highest that this build reads of them. A
+// build that does not know a kind would bury its events; one that meets a higher version leaves them for a newer worker.
+func (k Kind) version() int {
+	if k == GrantIdle {
+		return idleVersion
+	}
+	return Version
 }
 
 // Event is one fact about one mailbox.
@@ -97,13 +110,13 @@ type Try struct {
 // New starts a chain of events for a mailbox. The seed makes the id: the same seed gives the same id, so a
 // publisher that repeats itself is recognised.
 func New(kind Kind, seed string, at time.Time) Event {
-	return Event{Version: Version, ID: deriveID(seed, kind), Kind: kind, At: at.UTC().Truncate(time.Millisecond)}
+	return Event{Version: kind.version(), ID: deriveID(seed, kind), Kind: kind, At: at.UTC().Truncate(time.Millisecond)}
 }
 
 // Follow returns the event of the given kind that e causes: same mailbox, an id derived from e's, no tries.
 func (e Event) Follow(kind Kind, at time.Time) Event {
 	next := e
-	next.Version = Version
+	next.Version = kind.version()
 	next.Kind = kind
 	next.ID = deriveID(e.ID, kind)
 	next.At = at.UTC().Truncate(time.Millisecond)

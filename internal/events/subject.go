@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strconv"
+	"strings"
 )
 
 // Slots is the number of fair-share slots of an account's registrations. It is part of the subject and can
@@ -43,10 +44,28 @@ func (e Event) Subject() string {
 }
 
 // TimerSubjects returns the subject under which e waits for its time, and the one under which it then comes due.
-// One timer per event: a second one replaces the first. Events of another consent have timers of their own.
+// One timer per event: a second one replaces the first. Events of another consent have timers of their own, but for idle
+// grants: a mailbox has one timer for that, whatever becomes of its consents.
 func (e Event) TimerSubjects() (at, due string) {
-	rest := fmt.Sprintf("%s.%s.%s.%s", e.Kind.Lane(), e.legToken(), e.Mailbox, e.ID)
+	last := e.ID
+	if e.Kind == GrantIdle {
+		last = idleToken
+	}
+	rest := fmt.Sprintf("%s.%s.%s.%s", e.Kind.Lane(), e.legToken(), e.Mailbox, last)
 	return "kindling.at." + rest, "kindling.due." + rest
+}
+
+// idleToken ends the subjects of the timer of a mailbox's idle grant. No id is that short.
+const idleToken = "idle"
+
+// IdleFilter returns the subject filter of the timer of a mailbox's idle grant, waiting or due.
+func IdleFilter(mailbox string) string {
+	return fmt.Sprintf("kindling.*.%s.*.%s.%s", Refresh, mailbox, idleToken)
+}
+
+// IsIdleTimer tells whether a message under subject is the timer of an idle grant, and whether it came due.
+func IsIdleTimer(subject string) (idle, due bool) {
+	return strings.HasSuffix(subject, "."+idleToken), strings.HasPrefix(subject, "kindling.due.")
 }
 
 // Slot returns the fair-share slot of a campaign.

@@ -31,7 +31,7 @@ func Decode(data []byte) (Event, error) {
 	if err := DecodeStrict(data, &e); err != nil {
 		return Event{}, fmt.Errorf("decode event: %w", err)
 	}
-	if e.Version > Version {
+	if e.Version > e.Kind.version() {
 		return Event{}, fmt.Errorf("decode event of version %d: %w", e.Version, ErrNewer)
 	}
 	if err := e.check(); err != nil {

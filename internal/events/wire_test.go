@@ -2,6 +2,7 @@ package events_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +25,10 @@ func samples() map[string]events.Event {
 	register.Proof = &events.Proof{TenantID: "11111111-2222-3333-4444-555555555555", ObjectID: "66666666-7777-8888-9999-000000000000"}
 	retried := register.Later(at.Add(time.Minute))
 	retried.Tries = []events.Try{{At: at.Add(2 * time.Second), Class: "transient", Code: "warmy_not_sent", Cause: "no connection"}}
+	idle := events.New(events.GrantIdle, "idle|mbxmbxmbxmbxmbxmbxmbxmbx|att1", at.Add(25*24*time.Hour)).Later(at.Add(25 * 24 * time.Hour))
+	idle.Mailbox, idle.App, idle.Account, idle.Attempt = code.Mailbox, code.App, code.Account, code.Attempt
 	return map[string]events.Event{
+		"grant.idle":                     idle,
 		"code.received":                  code,
 		"registration.requested":         register,
 		"registration.requested-retried": retried,
@@ -33,14 +37,14 @@ func samples() map[string]events.Event {
 	}
 }
 
-// The golden files are the wire form of version 1. They are never edited, only added to: what they hold must decode
+// The golden files are the wire form of each version. They are never edited, only added to: what they hold must decode
 // for ever.
 func TestTheWireFormIsTheGoldenOne(t *testing.T) {
 	t.Parallel()
 	for name, want := range samples() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			golden, err := os.ReadFile(filepath.Join("testdata", "v1-"+name+".json"))
+			golden, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("v%d-%s.json", want.Version, name)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -135,6 +139,42 @@ func TestANewerVersionIsLeftForANewerBuild(t *testing.T) {
 	t.Parallel()
 	if _, err := events.Decode([]byte(`{"v":2,"kind":"mailbox.teleported"}`)); !errors.Is(err, events.ErrNewer) {
 		t.Errorf("got %v, want ErrNewer", err)
+	}
+}
+
+func TestAnOlderBuildLeavesAnIdleGrantForANewerOne(t *testing.T) {
+	t.Parallel()
+	idle := samples()["grant.idle"]
+	// An older build reads up to version 1, and looks at the version before it looks at the kind.
+	if idle.Version <= events.Version || idle.Follow(events.RefreshRequested, at).Version != events.Version {
+		t.Errorf("grant.idle is of version %d", idle.Version)
+	}
+	data, err := events.Encode(idle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := events.Decode([]byte(strings.Replace(string(data), `"v":2`, `"v":3`, 1))); !errors.Is(err, events.ErrNewer) {
+		t.Errorf("got %v, want ErrNewer", err)
+	}
+}
+
+func TestAMailboxHasOneTimerForItsIdleGrant(t *testing.T) {
+	t.Parallel()
+	first, second := samples()["grant.idle"], samples()["grant.idle"]
+	second.ID, second.Attempt = "another", "att2"
+	at1, due1 := first.TimerSubjects()
+	at2, due2 := second.TimerSubjects()
+	if at1 != at2 || due1 != due2 || !first.Agrees(due1) || !first.Agrees(first.Subject()) {
+		t.Errorf("%s and %s, %s and %s", at1, at2, due1, due2)
+	}
+	for subject, want := range map[string][2]bool{at1: {true, false}, due1: {true, true}} {
+		if idle, due := events.IsIdleTimer(subject); idle != want[0] || due != want[1] {
+			t.Errorf("%s: %v, %v", subject, idle, due)
+		}
+	}
+	_, other := samples()["refresh.requested"].TimerSubjects()
+	if idle, _ := events.IsIdleTimer(other); idle {
+		t.Errorf("%s is taken for the timer of an idle grant", other)
 	}
 }
 

@@ -75,9 +75,10 @@ type microsoft struct {
 	life  time.Duration
 	turn  int // makes every access token another
 
-	refuse    error // what Redeem answers instead
-	dead      error // what Refresh answers instead
-	proof     error // what Prove answers instead
+	refuse    error  // what Redeem answers instead
+	dead      error  // what Refresh answers instead
+	proof     error  // what Prove answers instead
+	onRefresh func() // another worker's doings while Refresh is under way
 	refreshes int
 	proofs    int
 }
@@ -119,6 +120,10 @@ func (m *microsoft) Redeem(_ context.Context, app string, c mailbox.Consent) (t 
 func (m *microsoft) Refresh(_ context.Context, _ string, old mailbox.Tokens) (t mailbox.Tokens, err error) {
 	err = m.world.step("refresh", func() error {
 		m.refreshes++
+		if hook := m.onRefresh; hook != nil {
+			m.onRefresh = nil
+			hook()
+		}
 		if m.dead != nil {
 			return m.dead
 		}

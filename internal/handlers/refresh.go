@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,7 +18,8 @@ type RefreshGrant struct {
 	Invitations Reader[mailbox.Invitation]
 	Grants      Records[mailbox.Grant]
 	Microsoft   TokenEndpoint
-	Margin      time.Duration // the least life an access token must have for a registration
+	Margin      time.Duration        // the least life an access token must have for a registration
+	Count       func(outcome string) // one of RefreshOutcomes; may be nil
 	Now         func() time.Time
 }
 
@@ -38,16 +40,16 @@ func (h RefreshGrant) Handle(ctx context.Context, e events.Event) ([]events.Even
 		return nil, nil // revoked or renewed meanwhile
 	}
 	if !grant.Tokens.Fresh(h.Now(), h.Margin) {
-		tokens, err := h.Microsoft.Refresh(ctx, e.App, *grant.Tokens)
-		if fault.Is(err, fault.NeedsConsent) {
-			return h.refused(ctx, e, grant, revision, fault.Of(err))
+		renew := renewal{h.Grants, h.Microsoft, h.Count, h.Now}
+		grant, revision, err = renew.refresh(ctx, e.Mailbox, e.App, grant, revision)
+		if errors.Is(err, errWithheld) {
+			return []events.Event{e.Follow(events.RefreshRequested, h.Now()).Later(h.Now().Add(mailbox.AskAgain))}, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("refresh: %w", err)
+			return nil, err
 		}
-		grant = grant.Rotate(tokens, h.Now())
-		if revision, err = h.Grants.Save(ctx, e.Mailbox, grant, revision); err != nil {
-			return nil, saved("rotated tokens", err)
+		if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt {
+			return nil, nil // revoked, or renewed by another consent
 		}
 	}
 	proof := identity{h.Grants, h.Microsoft, h.Now}
@@ -55,28 +57,6 @@ func (h RefreshGrant) Handle(ctx context.Context, e events.Event) ([]events.Even
 		return proof.prove(ctx, e, inv.Address, grant, revision)
 	}
 	return proof.pass(ctx, e, e.Proof, grant, revision)
-}
-
-// refused records that Microsoft wants a person. Only the reason "revoked" says that the refresh token is dead; whatever
-// else a policy asks for, the tokens are kept, and asked for again later: they are good when somebody has acted.
-func (h RefreshGrant) refused(
-	ctx context.Context, e events.Event, grant mailbox.Grant, revision uint64, f *fault.Fault,
-) ([]events.Event, error) {
-	if f.Reason == mailbox.Revoked {
-		return nil, h.revoke(ctx, e, grant, revision, f)
-	}
-	if _, err := h.Grants.Save(ctx, e.Mailbox, grant.Withhold(f, h.Now()), revision); err != nil {
-		return nil, saved("withheld tokens", err)
-	}
-	now := h.Now()
-	return []events.Event{e.Follow(events.RefreshRequested, now).Later(now.Add(mailbox.AskAgain))}, nil
-}
-
-// revoke declares the grant dead only if nobody renewed it meanwhile: a refresh token that somebody else has just
-// rotated can look revoked to us.
-func (h RefreshGrant) revoke(ctx context.Context, e events.Event, grant mailbox.Grant, revision uint64, f *fault.Fault) error {
-	_, err := h.Grants.Save(ctx, e.Mailbox, grant.Revoke(f, h.Now()), revision)
-	return saved("revoked grant", err)
 }
 
 // Bury records that the bus gave e up.

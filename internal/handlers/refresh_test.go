@@ -1,7 +1,6 @@
 package handlers_test
 
 import (
-	"errors"
 	"testing"
 	"time"
 
@@ -119,12 +118,35 @@ func TestAGrantThatSomebodyRenewedIsNotCalledRevoked(t *testing.T) {
 	t.Parallel()
 	w, e := aged(t, time.Minute)
 	w.microsoft.dead = &fault.Fault{Class: fault.NeedsConsent, Code: "AADSTS700082", Reason: mailbox.Revoked, Forecast: fault.ByPerson}
-	w.grants.onSave = func(mailbox.Grant) { w.grants.put(w.grants.get().Rotate(w.microsoft.tokens(), w.now)) }
-	if o := w.deliver(t.Context(), e); !errors.Is(o.err, handlers.ErrConflict) || w.grants.get().Tokens == nil {
+	theirs := w.microsoft.tokens()
+	w.grants.onSave = func(mailbox.Grant) { w.grants.put(w.grants.get().Rotate(theirs, w.now)) }
+	if o := w.deliver(t.Context(), e); o.err != nil || len(o.follow) != 1 || w.microsoft.refreshes != 1 || !w.grants.get().Tokens.Access.Equal(theirs.Access) {
+		t.Errorf("%+v after %d refreshes: %+v", o, w.microsoft.refreshes, w.grants.get())
+	}
+}
+
+func TestTheLaterOfTwoRefreshesUsesTheEarliersTokens(t *testing.T) {
+	t.Parallel()
+	w, e := aged(t, time.Minute)
+	theirs := w.microsoft.tokens()
+	w.grants.onSave = func(mailbox.Grant) { w.grants.put(w.grants.get().Rotate(theirs, w.now)) }
+	if o := w.deliver(t.Context(), e); o.err != nil || len(o.follow) != 1 {
 		t.Fatalf("%+v", o)
 	}
-	if o := w.deliver(t.Context(), e); o.err != nil || len(o.follow) != 1 {
-		t.Errorf("again: %+v", o)
+	if got := w.grants.get().Tokens; !got.Access.Equal(theirs.Access) || got.Rotation != 1 || w.outcomes[handlers.RefreshOvertaken] != 1 {
+		t.Errorf("stored: %+v, counted: %v", got, w.outcomes)
+	}
+}
+
+func TestARefreshThatANewConsentOvertookDoesNothingMore(t *testing.T) {
+	t.Parallel()
+	w, e := aged(t, time.Minute)
+	w.grants.onSave = func(mailbox.Grant) {
+		claimed, _ := w.grants.get().Claim(codeOf(100), "another", codeOf(100).At, 0)
+		w.grants.put(claimed.Save(w.microsoft.tokens(), w.now))
+	}
+	if o := w.deliver(t.Context(), e); o.err != nil || len(o.follow) != 0 || w.grants.get().Tokens.Attempt != "att100" {
+		t.Errorf("%+v, %+v", o, w.grants.get())
 	}
 }
 

@@ -95,10 +95,10 @@ func (h RestoreGrants) Mend(ctx context.Context, id mailbox.ID) (Loss, error) {
 
 // look asks the dearest questions last: most mailboxes are registered.
 func (h RestoreGrants) look(ctx context.Context, id mailbox.ID) (loss Loss, f mailbox.Facts, revision uint64, err error) {
-	if f.Registration, _, err = h.Registrations.Load(ctx, id); err != nil || f.Registration.Phase == mailbox.Registered {
+	if f.Registration, _, err = h.Registrations.Load(ctx, id); err != nil {
 		return Loss{}, f, 0, loaded("registration", err)
 	}
-	if f.Grant, revision, err = h.Grants.Load(ctx, id); err != nil {
+	if f.Grant, revision, err = h.Grants.Load(ctx, id); err != nil || f.Registration.Phase == mailbox.Registered && f.Grant.Tokens != nil {
 		return Loss{}, f, 0, loaded("grant", err)
 	}
 	if f.Claim, _, err = h.Claims.Load(ctx, id); err != nil {

@@ -64,10 +64,14 @@ type world struct {
 	microsoft microsoft
 	warmy     warmy
 	breaches  []string // of the invariants
+	policy    mailbox.KeepAlive
+	pace      handlers.Turns
+	switched  time.Time      // when the policy changed last
+	outcomes  map[string]int // of refreshes
 }
 
 func newWorld() *world {
-	w := &world{now: at}
+	w := &world{now: at, outcomes: map[string]int{}}
 	w.invitations = &memory[mailbox.Invitation]{world: w, name: "invitation", facts: map[string]stored[mailbox.Invitation]{}}
 	w.grants = &memory[mailbox.Grant]{world: w, name: "grant", facts: map[string]stored[mailbox.Grant]{}}
 	w.registrations = &memory[mailbox.Registration]{world: w, name: "registration", facts: map[string]stored[mailbox.Registration]{}}
@@ -144,8 +148,18 @@ func (w *world) redeem() handlers.RedeemCode {
 }
 
 func (w *world) refresh() handlers.RefreshGrant {
-	return handlers.RefreshGrant{Invitations: w.invitations, Grants: w.grants, Microsoft: &w.microsoft, Margin: margin, Now: w.clock}
+	return handlers.RefreshGrant{
+		Invitations: w.invitations, Grants: w.grants, Microsoft: &w.microsoft, Margin: margin, Count: w.count, Now: w.clock,
+	}
 }
+
+func (w *world) keep() handlers.KeepGrant {
+	return handlers.KeepGrant{
+		Invitations: w.invitations, Grants: w.grants, Microsoft: &w.microsoft, Policy: w.policy, Pace: w.pace, Count: w.count, Now: w.clock,
+	}
+}
+
+func (w *world) count(outcome string) { w.outcomes[outcome]++ }
 
 func (w *world) register() handlers.RegisterMailbox {
 	return handlers.RegisterMailbox{
@@ -172,8 +186,8 @@ func (w *world) handlerOf(e events.Event) handler {
 	switch e.Kind {
 	case events.CodeReceived:
 		return w.redeem()
-	case events.RefreshRequested:
-		return w.refresh()
+	case events.RefreshRequested, events.GrantIdle:
+		return handlers.RefreshLane{Requested: w.refresh(), Idle: w.keep()}
 	case events.RegistrationRequested:
 		return w.register()
 	case events.RegistrationUnclear:

@@ -199,6 +199,26 @@ func (g Grant) Rotate(t Tokens, now time.Time) Grant {
 	return g
 }
 
+// Renew records refreshed tokens by compare-and-set or, when they come late, on what others have made of the grant
+// meanwhile: mine are the tokens that they were refreshed from. ok is false when the stored ones are to be used: somebody
+// else has renewed them, a newer consent has brought its own, or they turned out to be another account's. Tokens that
+// were called revoked while these were on their way live again: Microsoft has just said that they are good.
+func (g Grant) Renew(mine, t Tokens, now time.Time) (renewed Grant, ok bool) {
+	switch {
+	case g.Tokens != nil && (g.Tokens.Attempt != mine.Attempt || g.Tokens.Rotation != mine.Rotation):
+		return g, false
+	case g.Tokens == nil && g.destroyed() && (g.Attempt != mine.Attempt || g.Phase == GrantMismatch):
+		return g, false
+	}
+	revived := g.Tokens == nil && g.Attempt == mine.Attempt
+	g.Tokens = &mine
+	g = g.Rotate(t, now)
+	if revived {
+		g.Reason = ""
+	}
+	return g, true
+}
+
 // Fail records that the redeem failed with f. A dead code after a send with unknown outcome means that the
 // consent was lost on our side, which is not the owner's refusal.
 func (g Grant) Fail(f *fault.Fault, now time.Time) Grant {

@@ -35,7 +35,7 @@ type Due struct {
 func (f Facts) GrantDue(now time.Time) Due {
 	latest, answered := f.Claim.Latest()
 	switch {
-	case f.over():
+	case f.ended(), f.over() && !f.tokensGone():
 		return Due{}
 	case f.Grant.Tokens != nil:
 		return f.tokensDue(now)
@@ -49,10 +49,11 @@ func (f Facts) GrantDue(now time.Time) Due {
 	return Due{}
 }
 
-// over tells whether nothing is left to do for the mailbox.
-func (f Facts) over() bool {
-	return f.Invitation.ID == "" || !f.Invitation.ErasedAt.IsZero() || f.Registration.Phase == Registered
-}
+// over tells whether nothing is left to do for the registration of the mailbox.
+func (f Facts) over() bool { return f.ended() || f.Registration.Phase == Registered }
+
+// ended tells whether the mailbox was never invited, or erased.
+func (f Facts) ended() bool { return f.Invitation.ID == "" || !f.Invitation.ErasedAt.IsZero() }
 
 // tokensDue is what must exist while tokens are stored and no registration was begun with them: the refresh lane proves
 // them, and asks for the registration. The proof itself travels in events and may be lost with them.

@@ -18,11 +18,12 @@ type history struct {
 	facts mailbox.Facts
 	now   time.Time
 
-	ever     map[string]bool       // attempts whose tokens were ever saved
-	inFlight map[int]mailbox.Grant // claims that workers hold, by code; a worker may be slow
-	maybe    bool                  // a POST may have taken effect and nothing has settled it
-	absent   []time.Time           // clean listings since
-	last     mailbox.Registration  // before the latest news
+	ever       map[string]bool       // attempts whose tokens were ever saved
+	inFlight   map[int]mailbox.Grant // claims that workers hold, by code; a worker may be slow
+	refreshing *mailbox.Tokens       // what a slow worker refreshes
+	maybe      bool                  // a POST may have taken effect and nothing has settled it
+	absent     []time.Time           // clean listings since
+	last       mailbox.Registration  // before the latest news
 }
 
 const consents = 3
@@ -148,7 +149,7 @@ func (h *history) newsOfTokens(r *rapid.T) {
 	if g.Tokens == nil {
 		return
 	}
-	switch rapid.IntRange(0, 4).Draw(r, "news") {
+	switch rapid.IntRange(0, 5).Draw(r, "news") {
 	case 0:
 		h.facts.Grant = g.Rotate(tokens("rotated", h.now.Add(time.Hour)), h.now)
 	case 1:
@@ -162,7 +163,33 @@ func (h *history) newsOfTokens(r *rapid.T) {
 		if h.facts.Grant.Tokens != g.Tokens || h.facts.Grant.Attempt != g.Attempt {
 			r.Fatalf("withheld %+v, from %+v", h.facts.Grant, g)
 		}
+	case 5:
+		h.refreshing = g.Tokens
 	}
+}
+
+// concludeRefresh is the end of a refresh that a slow worker began: with tokens, after whatever others did meanwhile.
+func (h *history) concludeRefresh(r *rapid.T) {
+	mine := h.refreshing
+	if mine == nil {
+		return
+	}
+	h.refreshing = nil
+	before := h.facts.Grant
+	next, ok := before.Renew(*mine, tokens("late", h.now.Add(time.Hour)), h.now)
+	switch {
+	case !ok && next != before:
+		r.Fatal("tokens that came too late changed the grant")
+	case !ok && before.Tokens == nil && before.Attempt == mine.Attempt && before.Phase != mailbox.GrantMismatch:
+		r.Fatalf("good tokens were thrown away: %+v", before)
+	case ok && (next.Tokens.Attempt != mine.Attempt || next.Tokens.Rotation != mine.Rotation+1):
+		r.Fatalf("late tokens are stored as %+v", next.Tokens)
+	case ok && before.Tokens != nil && before.Tokens.Attempt != mine.Attempt:
+		r.Fatal("late tokens replaced a newer consent's")
+	case ok && before.Phase == mailbox.GrantMismatch && before.Attempt == mine.Attempt:
+		r.Fatal("late tokens of another account are stored")
+	}
+	h.facts.Grant = next
 }
 
 func (h *history) buryCode(r *rapid.T) {
@@ -274,13 +301,33 @@ func (h *history) check(r *rapid.T, tokensBefore bool, mayLoseTokens bool) {
 	if !f.Invitation.ErasedAt.IsZero() != (status.State == mailbox.StateErased) {
 		r.Fatalf("erased at %v, state %s", f.Invitation.ErasedAt, status.State)
 	}
-	if f.Invitation.ErasedAt.IsZero() && f.Registration.Phase == mailbox.Registered && status.State != mailbox.StateRegistered {
-		r.Fatalf("registered, but seen as %s", status.State)
-	}
+	h.checkRegistered(r, status)
 	if h.last.Phase == mailbox.Registered && f.Registration.Phase != mailbox.Registered {
 		r.Fatalf("registered, then %s", f.Registration.Phase)
 	}
 	h.last = f.Registration
+}
+
+// checkRegistered judges what is seen of a mailbox that Warmy has: that, or why it needs its owner again because its
+// tokens are gone; its id always, until it is erased.
+func (h *history) checkRegistered(r *rapid.T, status mailbox.Status) {
+	f := h.facts
+	if f.Registration.Phase != mailbox.Registered || !f.Invitation.ErasedAt.IsZero() {
+		return
+	}
+	if status.WarmyID != f.Registration.WarmyID {
+		r.Fatalf("Warmy's id is seen as %q", status.WarmyID)
+	}
+	gone := f.Grant.Tokens == nil && f.Grant.Phase != mailbox.GrantNone
+	if !gone && status.State != mailbox.StateRegistered {
+		r.Fatalf("registered, but seen as %s", status.State)
+	}
+	if gone && (status.State == mailbox.StateRegistered || status.State == mailbox.StateGranted) {
+		r.Fatalf("its tokens are gone, but seen as %s", status.State)
+	}
+	if due := f.IdleDue(); due && gone {
+		r.Fatal("a refresh is due, and there is nothing to refresh")
+	}
 }
 
 func TestNoNewsBreaksAMailbox(t *testing.T) {
@@ -290,7 +337,7 @@ func TestNoNewsBreaksAMailbox(t *testing.T) {
 		news := map[string]func(*rapid.T){
 			"start": h.startAttempt, "answer": h.answerAttempt, "claim code": h.claimCode, "conclude code": h.concludeCode,
 			"tokens": h.newsOfTokens, "bury code": h.buryCode, "claim post": h.claimPost, "conclude post": h.concludePost,
-			"list": h.list, "bury post": h.buryPost, "erase": h.erase, "tick": h.tick,
+			"late refresh": h.concludeRefresh, "list": h.list, "bury post": h.buryPost, "erase": h.erase, "tick": h.tick,
 		}
 		actions := map[string]func(*rapid.T){}
 		for name, act := range news {

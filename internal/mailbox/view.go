@@ -42,19 +42,35 @@ type Status struct {
 	Reason  string // refines needs_consent and invited: one of the reasons of this package
 	Stage   string // with dead: the lane it died in; with needs_consent: the lane whose tokens are kept until somebody acts
 	Since   time.Time
-	WarmyID string
+	WarmyID string   // with any state, once Warmy has the mailbox
 	Finding *Finding // what went wrong last, if anything is known
 }
 
 // View derives the status from the facts at now. Late news loses against what is worth more:
-// erased > registered > saved tokens > the latest attempt at consent.
+// erased > registered, unless its tokens are gone > saved tokens > the latest attempt at consent.
 func View(f Facts, now time.Time) Status {
+	if !f.Invitation.ErasedAt.IsZero() {
+		return Status{State: StateErased, Since: f.Invitation.ErasedAt}
+	}
+	s := f.view(now)
+	if f.Registration.Phase == Registered {
+		s.WarmyID = f.Registration.WarmyID
+	}
+	return s
+}
+
+// tokensGone tells whether Warmy has the mailbox and its tokens were destroyed since: Warmy's access ends, and only the
+// owner can renew it. His next consent decides what is seen until it has brought tokens. A grant of which nothing is
+// known says nothing.
+func (f Facts) tokensGone() bool {
+	return f.Registration.Phase == Registered && f.Grant.Tokens == nil && f.Grant.Phase != GrantNone
+}
+
+func (f Facts) view(now time.Time) Status {
 	latest, answered := f.Claim.Latest()
 	switch {
-	case !f.Invitation.ErasedAt.IsZero():
-		return Status{State: StateErased, Since: f.Invitation.ErasedAt}
-	case f.Registration.Phase == Registered:
-		return Status{State: StateRegistered, Since: f.Registration.Since, WarmyID: f.Registration.WarmyID}
+	case f.Registration.Phase == Registered && !f.tokensGone():
+		return Status{State: StateRegistered, Since: f.Registration.Since}
 	case f.Grant.Tokens != nil:
 		return f.viewSaved()
 	case f.grantSpeaks(latest, answered):

@@ -94,7 +94,15 @@ func TestViewShowsWhereAMailboxStands(t *testing.T) {
 		"the listing died":                       {facts: with(saved, unclear.Bury(reconcileOf(1), f, at)), state: mailbox.StateDead, stage: "reconcile"},
 		"older tokens' registration died":        {facts: with(savedGrant(t, 2), one.NotPosted(f, at).Bury(registerOf(1), f, at)), state: mailbox.StateGranted},
 		"registered":                             {facts: with(saved, registered), state: mailbox.StateRegistered},
-		"registered, revoked later":              {facts: with(saved.Revoke(f, at), registered), state: mailbox.StateRegistered},
+		"registered, revoked later":              {facts: with(saved.Revoke(f, at), registered), state: mailbox.StateNeedsConsent, reason: mailbox.Revoked},
+		"registered, revoked, declined then":     {facts: with(saved.Revoke(f, at), registered, declinedLater), after: 2 * time.Minute, state: mailbox.StateNeedsConsent, reason: mailbox.Declined},
+		"registered, revoked, a new code":        {facts: answered(t, with(saved.Revoke(f, at), registered), 2, ""), after: 2 * time.Minute, state: mailbox.StateCodeReceived},
+		"registered, revoked, it is in hand":     {facts: with(claimed(t, saved.Revoke(f, at), 2), registered), after: time.Minute, state: mailbox.StateRedeeming},
+		"registered, revoked, new tokens":        {facts: with(claimed(t, saved.Revoke(f, at), 2).Save(tokens("new", at.Add(time.Hour)), at), registered), state: mailbox.StateRegistered},
+		"registered, revoked, somebody else's":   {facts: with(claimed(t, saved.Revoke(f, at), 2).Save(tokens("new", at.Add(time.Hour)), at).Mismatch(f, at.Add(2*time.Minute)), registered), after: 2 * time.Minute, state: mailbox.StateMismatch},
+		"registered, a newer code in hand":       {facts: with(renewing, registered), state: mailbox.StateRegistered},
+		"registered, its refresh died":           {facts: with(saved.Bury(codeOf(1).Follow(events.GrantIdle, at), f, at), registered), state: mailbox.StateRegistered},
+		"registered, nothing of its grant known": {facts: with(mailbox.Grant{}, registered), state: mailbox.StateRegistered},
 		"registered, declined later":             {facts: with(saved, registered, declinedLater), state: mailbox.StateRegistered},
 		"registered, a newer consent saved":      {facts: with(savedGrant(t, 2), registered), state: mailbox.StateRegistered},
 		"erased, whatever else":                  {facts: with(saved, registered, erased), state: mailbox.StateErased},
@@ -107,6 +115,9 @@ func TestViewShowsWhereAMailboxStands(t *testing.T) {
 			got := mailbox.View(test.facts, at.Add(time.Minute+test.after))
 			if got.State != test.state || got.Reason != test.reason || got.Stage != test.stage {
 				t.Errorf("%s (reason %q, stage %q), want %s (%q, %q)", got.State, got.Reason, got.Stage, test.state, test.reason, test.stage)
+			}
+			if test.facts.Registration.Phase == mailbox.Registered && test.facts.Invitation.ErasedAt.IsZero() && got.WarmyID != "4711" {
+				t.Errorf("Warmy's id is seen as %q", got.WarmyID)
 			}
 			if got.Since.IsZero() && test.facts.Grant.Phase != "pondering" {
 				t.Error("since when is not said")
