@@ -82,7 +82,11 @@ func (k *keeper) open(t *testing.T) {
 // stock stores a registered mailbox whose tokens were redeemed at the simulator and have been idle for a month.
 func (k *keeper) stock(t *testing.T, id string) mailbox.Invitation {
 	t.Helper()
-	apps, err := microsoftApps(k.host.Config)
+	p, err := readProof(k.host.Config.Apps[0], config.TokenWorker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apps, err := microsoftApps(k.host.Config, map[string]proof{"main": p})
 	if err != nil {
 		t.Fatal(err)
 	}
