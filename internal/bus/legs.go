@@ -154,20 +154,6 @@ func (l Legs) Release(ctx context.Context, name, by string) error {
 	return err
 }
 
-// ProbeNow ends the wait of a held leg if its cause may be gone: the next delivery of the fleet probes. because is asked about
-// the code of the fault that holds it. A leg that an operator holds stays his.
-func (l Legs) ProbeNow(ctx context.Context, name string, because func(code string) bool) error {
-	_, _, err := l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
-		now := l.now().UTC()
-		if current.State != leg.Held || !current.Until.After(now) || !because(current.Code) {
-			return current, false
-		}
-		current.Until = now
-		return current, true
-	})
-	return err
-}
-
 // claimProbe makes this process the one that probes a leg whose hold is over, unless another one does.
 func (l Legs) claimProbe(ctx context.Context, name string) (leg.Leg, uint64, error) {
 	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {

@@ -6,8 +6,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"time"
-
-	"kindling/internal/secret"
 )
 
 // leastBits is the shortest RSA key that is worth having.
@@ -88,22 +86,6 @@ func (c Certificate) warn(leaf *x509.Certificate, now time.Time, warn *problems)
 		c.refuse(warn, "client_key_file", c.keyFile, &note{"every user of this host can read the file", "chmod 600"})
 	}
 	c.refuse(warn, "client_certificate_file", c.certFile, expiring(leaf.NotAfter, now, "make a new certificate and upload it in Azure before that day"))
-}
-
-// expiring words what is to be said of a day on which something ends; nil while there is time.
-func expiring(at, now time.Time, remedy string) *note {
-	switch left := secret.DaysLeft(at, now); {
-	case left > secret.NoticeDays:
-		return nil
-	case left < 0:
-		return &note{"expired on " + at.UTC().Format(time.DateOnly), remedy}
-	case left == 0:
-		return &note{"expires today", remedy}
-	case left == 1:
-		return &note{"expires tomorrow", remedy}
-	default:
-		return &note{fmt.Sprintf("expires on %s, in %d days", at.UTC().Format(time.DateOnly), left), remedy}
-	}
 }
 
 // readLeaf returns the first certificate in a PEM file.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/v2"
@@ -274,17 +273,6 @@ func (l *loader) decode(typed map[string]any) (Config, error) {
 		cfg.Accounts = append(cfg.Accounts, account)
 	}
 	return cfg, nil
-}
-
-// dates reads what the rule of its key has let pass.
-func dates(texts []string) []time.Time {
-	var days []time.Time
-	for _, text := range texts {
-		if day, err := time.Parse(time.DateOnly, text); err == nil {
-			days = append(days, day)
-		}
-	}
-	return days
 }
 
 func one(path string) []string {

@@ -3,7 +3,6 @@ package config
 import (
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -208,14 +207,6 @@ func (a App) requireCredentials(roles Role, key string, wrong, warn *problems) {
 	}
 	if warn != nil && roles.has(TokenWorker|WarmyWorker|Console) {
 		a.warnOfExpiry(key, time.Now(), warn)
-	}
-}
-
-func (a App) warnOfExpiry(key string, now time.Time, warn *problems) {
-	for i, day := range a.ClientSecretExpires {
-		if n := expiring(day, now, "make a new client secret; see docs/runbooks/client-secret-expires.md"); n != nil {
-			warn.add(Problem{Key: fmt.Sprintf("%sclient_secret_expires[%d]", key, i), Reason: "the client secret " + n.reason, Remedy: n.remedy})
-		}
 	}
 }
 
