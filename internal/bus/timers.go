@@ -33,8 +33,11 @@ const (
 // has set too late. Both say what they have read: the server refuses them if the mailbox's own handler came between.
 func (r *restorer) giveTimer(ctx context.Context, id mailbox.ID, value []byte) error {
 	var stored storedGrant
-	if r.cfg.Timers == nil || r.full || json.Unmarshal(value, &stored) != nil || stored.Tokens == nil {
+	if r.cfg.Timers == nil || r.full {
 		return nil
+	}
+	if err := json.Unmarshal(value, &stored); err != nil || stored.Tokens == nil {
+		return nil //nolint:nilerr // what cannot be read gets no timer
 	}
 	tokens, _ := openTokens(nil, id, *stored.Tokens) // without a key it cannot fail
 	due := r.cfg.Timers.Due(id, tokens)

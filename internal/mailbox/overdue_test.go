@@ -64,9 +64,9 @@ func goesOn(f mailbox.Facts, due mailbox.Due, now time.Time) bool {
 	case events.RegistrationUnclear:
 		reg, _ := f.Registration.Abandoned(now)
 		return reg.Reopen(now).Phase == mailbox.Uncertain
-	case events.CodeReceived:
+	case events.CodeReceived, events.GrantIdle:
 	}
-	return false // a code is never issued again
+	return false // a code is never issued again; an idle grant has a timer, which the walk looks for in its own way
 }
 
 // stands tells whether a mailbox in this state is done with, or has somebody who will move it.
