@@ -48,12 +48,13 @@ func TokenWorker(ctx context.Context, h Host) error {
 
 	client := microsoft.New(microsoft.Config{Apps: keys.apps})
 	policy := policyOf(h.Config)
+	grants := b.GrantsOf(keys.grants, keys.people)
 	redeem := handlers.RedeemCode{
-		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Codes: codes, Microsoft: client,
+		Invitations: b.Invitations(keys.people), Grants: grants, Codes: codes, Microsoft: client,
 		Times: handlers.NewRedeemTimes(), Owner: owner(), Now: time.Now,
 	}
 	refresh := handlers.RefreshGrant{
-		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Microsoft: client, Margin: policy.RefreshMargin, Now: time.Now,
+		Invitations: b.Invitations(keys.people), Grants: grants, Microsoft: client, Margin: policy.RefreshMargin, Now: time.Now,
 	}
 	var lanes []bus.Lane
 	for _, a := range keys.apps {
@@ -64,7 +65,7 @@ func TokenWorker(ctx context.Context, h Host) error {
 	}
 	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Apps: appNames(h.Config)}), false)
 	restore := handlers.RestoreGrants{
-		Invitations: b.Invitations(keys.people), Claims: b.Claims(), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
+		Invitations: b.Invitations(keys.people), Claims: b.Claims(), Grants: grants, Registrations: b.Registrations(),
 		Stored: b.Presence(), Still: factsStill, Now: time.Now,
 	}
 	return together(ctx,

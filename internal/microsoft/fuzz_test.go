@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"kindling/internal/events"
 	"kindling/internal/fault"
 )
 
@@ -41,8 +42,10 @@ func FuzzAProfile(f *testing.F) {
 			sound(t, fault.Of(err))
 			return
 		}
-		failure := p.match(p.ID, "invited@contoso.example")
-		sound(t, failure)
+		failure := p.match(events.Proof{ObjectID: p.ID}, "invited@contoso.example")
+		if failure != nil {
+			sound(t, fault.Of(failure))
+		}
 		if failure == nil && foldASCII(p.Mail) != "invited@contoso.example" && foldASCII(p.UPN) != "invited@contoso.example" {
 			t.Errorf("%q passed for the invited address", body)
 		}

@@ -19,7 +19,7 @@ import (
 
 // Prove tells whose mailbox the tokens open. The id_token (signature, issuer, audience, life, nonce) gives the stable
 // identity, tid and oid; Graph, asked with the access token, must name the same object and the invited address as its
-// mail or userPrincipalName. An alias does not do: the operator decides about it.
+// mail or userPrincipalName. An alias does not do: the error says who consented, and the operator decides about it.
 //
 // Nothing in OAuth ties a link to a mailbox. Without this proof, whoever opens a link first would be
 // registered under the invited name.
@@ -44,8 +44,9 @@ func (c *Client) Prove(ctx context.Context, app string, t mailbox.Tokens, addres
 	if proof.ObjectID == "" {
 		proof.ObjectID = me.ID
 	}
-	if f := me.match(proof.ObjectID, address); f != nil {
-		return events.Proof{}, f
+	proof.ObjectID = strings.ToLower(proof.ObjectID)
+	if err := me.match(proof, address); err != nil {
+		return events.Proof{}, err
 	}
 	return proof, nil
 }

@@ -31,8 +31,18 @@ type simulated struct {
 
 func simulate(t *testing.T, alg string, switches msid.Switches) simulated {
 	t.Helper()
+	return simulateWith(t, msid.Config{SigningAlg: alg, Switches: switches})
+}
+
+func simulateUsers(t *testing.T, users []msid.User) simulated {
+	t.Helper()
+	return simulateWith(t, msid.Config{SigningAlg: "ES256", Users: users})
+}
+
+func simulateWith(t *testing.T, cfg msid.Config) simulated {
+	t.Helper()
 	server := msid.New(msid.Config{
-		SigningAlg: alg, Seed: 1, Switches: switches,
+		SigningAlg: cfg.SigningAlg, Seed: 1, Switches: cfg.Switches, Users: cfg.Users,
 		Apps: []msid.App{{ClientID: clientID, Secrets: []string{"good"}, ExpiredSecrets: []string{"old"}, RedirectURIs: []string{simRedirect}}},
 	})
 	listener := httptest.NewServer(server)
