@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kindling/internal/callback"
+	"kindling/internal/handlers"
 	"kindling/internal/mailbox"
 )
 
@@ -145,6 +146,15 @@ func TestTheDonePageShowsEveryState(t *testing.T) {
 		{"dead at the start", grant(mailbox.GrantDead, ""), "We have your consent", false, false},
 		{"registered", registration(mailbox.Registered), "Your mailbox is connected", false, false},
 		{"mismatch", grant(mailbox.GrantMismatch, ""), "That was another account", false, true},
+		{"alias", func(r *rig) {
+			grant(mailbox.GrantMismatch, "")(r)
+			r.grants.set(mailboxID, func(g *mailbox.Grant) { g.Finding = &mailbox.Finding{Code: handlers.CodeAlias, Cause: "canary"} })
+		}, "We have to check the address", false, true},
+		{"account accepted", func(r *rig) {
+			grant(mailbox.GrantMismatch, "")(r)
+			r.invitations.set(mailboxID, func(i *mailbox.Invitation) { i.Accepted = &mailbox.Acceptance{At: r.now.Add(time.Second)} })
+		}, "choose the same account as before", false, true},
+		{"sign-in failed", grant(mailbox.GrantNeedsConsent, mailbox.SignInFailed), "Signing in did not work", false, true},
 		{"declined", grant(mailbox.GrantNeedsConsent, mailbox.Declined), "You did not agree", false, true},
 		{"code expired", grant(mailbox.GrantNeedsConsent, mailbox.CodeExpired), "Please agree once more", false, true},
 		{"consent lost", grant(mailbox.GrantNeedsConsent, mailbox.ConsentLost), "lost on our side", false, true},
