@@ -96,8 +96,12 @@ func (p profile) match(proof events.Proof, address string) error {
 	case invited != "" && (foldASCII(p.Mail) == invited || foldASCII(p.UPN) == invited):
 		return nil
 	}
-	other := mailbox.Account{Proof: proof, Address: secret.New(p.address()), Alias: p.alias(invited)}
+	other := p.account(proof, p.alias(invited))
 	return &handlers.MismatchError{Fault: p.stranger(address, other.Alias), Account: other}
+}
+
+func (p profile) account(proof events.Proof, alias bool) mailbox.Account {
+	return mailbox.Account{Proof: proof, Address: secret.New(p.address()), Alias: alias}
 }
 
 // stranger words who consented where address was invited.

@@ -45,6 +45,9 @@ func (c *Client) Prove(ctx context.Context, app string, t mailbox.Tokens, addres
 		proof.ObjectID = me.ID
 	}
 	proof.ObjectID = strings.ToLower(proof.ObjectID)
+	if proof.TenantID == personalTenant && !reg.admitsPersonal() {
+		return events.Proof{}, &handlers.MismatchError{Fault: personal(address), Account: me.account(proof, false)}
+	}
 	if err := me.match(proof, address); err != nil {
 		return events.Proof{}, err
 	}
@@ -175,6 +178,18 @@ func mismatch(cause, remedy string) *fault.Fault {
 	return &fault.Fault{
 		Class: fault.Permanent, Code: handlers.CodeMismatch, Forecast: fault.ByPerson, Cause: cause, Remedy: remedy,
 	}
+}
+
+// personalTenant is the tid of all personal accounts.
+const personalTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
+
+// admitsPersonal tells whether the app is meant for personal accounts at all. A personal account can bear the address of
+// a mailbox at work; its tokens do not open that.
+func (a App) admitsPersonal() bool { return a.Tenant == "common" || a.Tenant == "consumers" }
+
+func personal(address string) *fault.Fault {
+	return mismatch("a personal account consented for "+mask(address)+", and the app is for accounts of organisations",
+		"ask the owner to choose the account at work or school; if personal mailboxes are wanted, set the app's tenant to common or consumers")
 }
 
 // unverifiedTenant reads the tid of an id_token whose proof is done. It only chooses the tenant of a request.

@@ -10,6 +10,7 @@ import (
 	"kindling/internal/events"
 	"kindling/internal/fault"
 	"kindling/internal/handlers"
+	"kindling/internal/microsoft"
 	"kindling/internal/sim/msid"
 )
 
@@ -75,6 +76,27 @@ func TestAProofThatContradictsItselfNamesNobody(t *testing.T) {
 		wants(t, err, fault.Permanent, handlers.CodeMismatch, "")
 		if _, named := errors.AsType[*handlers.MismatchError](err); named {
 			t.Errorf("%s: an account is named", name)
+		}
+	}
+}
+
+// A personal account can bear the address of a mailbox at work.
+func TestAPersonalAccountCountsOnlyWherePersonalAccountsAreWanted(t *testing.T) {
+	t.Parallel()
+	for tenant, proven := range map[string]bool{"organizations": false, tenantID: false, "contoso.example": false, "common": true, "consumers": true} {
+		server := newFake(t)
+		server.onGraph(answerJSON(http.StatusOK, map[string]any{"id": objectID, "mail": nil, "userPrincipalName": address}))
+		client := server.client(t, func(a *microsoft.App) { a.Tenant = tenant })
+		token := idToken(t, server.URL, map[string]any{"tid": msid.PersonalTenant, "iss": server.URL + "/" + msid.PersonalTenant + "/v2.0"})
+		proof, err := client.Prove(t.Context(), "main", tokensWith(token), address)
+		if proven {
+			if err != nil || proof.TenantID != msid.PersonalTenant {
+				t.Errorf("%s: Prove() = %+v, %v", tenant, proof, err)
+			}
+			continue
+		}
+		if other := mismatched(t, err, handlers.CodeMismatch); !strings.Contains(other.Fault.Cause, "personal account") || other.Account.ObjectID != objectID {
+			t.Errorf("%s: %+v", tenant, other)
 		}
 	}
 }
