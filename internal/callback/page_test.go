@@ -13,56 +13,6 @@ import (
 	"kindling/internal/mailbox"
 )
 
-func TestEveryPageHasItsHeaders(t *testing.T) {
-	t.Parallel()
-	for _, base := range []string{"https://connect.example", "http://localhost:8080"} {
-		r := newRig(t, base)
-		a := r.press()
-		done := r.come(a, withCode(code))
-		for name, answer := range map[string]*http.Response{
-			"landing":    r.get("/c/" + link),
-			"start":      r.do(r.request(http.MethodPost, "/c/"+link+"/start", "")),
-			"callback":   done,
-			"done":       r.get(done.Header.Get("Location")),
-			"bad answer": r.get(callPath),
-			"no cookie":  r.get(callPath + "?code=a&state=" + a.state),
-			"not found":  r.get("/c/x"),
-			"root":       r.get("/"),
-			"method":     r.do(r.request(http.MethodDelete, "/c/"+link, "")),
-			"too long":   r.get("/c/" + strings.Repeat("a", 9000)),
-			"style":      r.get("/static/style.css"),
-			"icon":       r.get("/static/icon.svg"),
-		} {
-			referrer, cache := "no-referrer", "no-store"
-			if name == "landing" || name == "not found" || name == "method" {
-				referrer = "same-origin"
-			}
-			if name == "style" || name == "icon" {
-				cache = "public, max-age=3600"
-			}
-			for header, want := range map[string]string{
-				"Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self' " + origin +
-					"; base-uri 'none'; frame-ancestors 'none'",
-				"Referrer-Policy":              referrer,
-				"Cache-Control":                cache,
-				"X-Content-Type-Options":       "nosniff",
-				"X-Frame-Options":              "DENY",
-				"Cross-Origin-Opener-Policy":   "same-origin",
-				"Cross-Origin-Resource-Policy": "same-origin",
-				"Permissions-Policy":           "accelerometer=(), camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-				"X-Robots-Tag":                 "noindex, nofollow",
-			} {
-				if got := answer.Header.Get(header); got != want {
-					t.Errorf("%s: %s: %q", name, header, got)
-				}
-			}
-			if got := answer.Header.Get("Strict-Transport-Security"); (got == "max-age=63072000; includeSubDomains") != strings.HasPrefix(base, "https") {
-				t.Errorf("%s: HSTS %q at %s", name, got, base)
-			}
-		}
-	}
-}
-
 var foreign = regexp.MustCompile(`(?i)(src|href|action|url)\s*[=(]\s*["']?(https?:|//)|<script|\sstyle=|\son[a-z]+=|javascript:`)
 
 func TestNoPageLoadsOrRunsAnythingForeign(t *testing.T) {

@@ -399,3 +399,21 @@ func TestABuriedCodeDoesNotTouchANewerConsent(t *testing.T) {
 		t.Errorf("%v, %+v", err, w.grants.get())
 	}
 }
+
+// An owner who consents again, with the same account, replaces the tokens; Warmy's mailbox stays the one that it is.
+func TestASecondConsentReplacesTheTokens(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	if !w.run(t.Context(), codeOf(0)) || w.status().State != mailbox.StateRegistered {
+		t.Fatalf("%+v", w.status())
+	}
+	first := w.grants.get().Tokens
+	if !w.run(t.Context(), codeOf(1)) || w.status().State != mailbox.StateRegistered {
+		t.Fatalf("%+v", w.status())
+	}
+	second := w.grants.get().Tokens
+	if second == nil || second.Attempt == first.Attempt || second.Refresh.Equal(first.Refresh) || len(w.warmy.ids) != 1 {
+		t.Errorf("tokens %+v, then %+v; Warmy has %v", first, second, w.warmy.ids)
+	}
+	w.check(t)
+}
