@@ -22,7 +22,9 @@ func (e *edge) done(r *http.Request) reply {
 	}
 	facts, err := e.facts(r.Context(), receipt.Mailbox)
 	if err != nil {
-		return unavailable(err).about(receipt.Mailbox)
+		later := unavailable(err).about(receipt.Mailbox)
+		later.page.Refresh = patience(now.Sub(receipt.At)) // whoever watches must not be left behind by a short outage
+		return later
 	}
 	status := mailbox.View(facts, now)
 	p := progress(status, masked(facts.Invitation.Address))

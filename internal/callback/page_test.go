@@ -188,8 +188,8 @@ func TestADoneAddressRevealsNothingAndCannotBeForged(t *testing.T) {
 		t.Errorf("POST: %d", answer.StatusCode)
 	}
 	r.registrations.down = true
-	if answer := r.get(path); answer.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("without a store: %d", answer.StatusCode)
+	if answer := r.get(path); answer.StatusCode != http.StatusServiceUnavailable || !strings.Contains(bodyOf(t, answer), `http-equiv="refresh"`) {
+		t.Errorf("without a store: %d, or the page does not look again", answer.StatusCode)
 	}
 }
 
