@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -272,11 +271,7 @@ func (e *pagedEdge) look(t *testing.T, browser chromium, scheme string) {
 		if found := ask(t, b, "read "+p.name, chromedp.Evaluate[string](unreadable)); found != "" {
 			t.Errorf("%s, %s: %s", p.name, scheme, found)
 		}
-		picture := ask(t, b, "picture of "+p.name, chromedp.FullScreenshot(100))
-		file := filepath.Join(t.ArtifactDir(), fmt.Sprintf("%02d-%s.png", i, strings.ReplaceAll(p.name, " ", "-")))
-		if err := os.WriteFile(file, picture, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		b.picture(t, fmt.Sprintf("%02d-%s.png", i, strings.ReplaceAll(p.name, " ", "-")))
 	}
 	b.honest(t)
 }
