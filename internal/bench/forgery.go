@@ -127,7 +127,7 @@ func (f forger) wrongCookie() forgery {
 	case 5:
 		value = f.random(len(a.cookie.Value))
 	}
-	return get(a.answer().Encode(), &http.Cookie{Name: a.cookie.Name, Value: value})
+	return get(a.answer().Encode(), &http.Cookie{Name: a.cookie.Name, Value: value}) //nolint:gosec // a browser sends no attributes
 }
 
 // wrongCode comes in the right browser with the right state: only the code keeps it out.

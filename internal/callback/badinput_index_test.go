@@ -59,9 +59,11 @@ func catalogue() []held {
 		{by: "TestWithoutAKeyNoStateIsUsedUp", entries: "keyset not loaded"},
 		{by: "TestHTTPIsServedUntilItsNoticeIsOver", entries: "draining"},
 		// Links that are not found.
-		{by: "TestAnUnknownLinkIsNotFound", entries: "random token; truncated token; upper-cased; two trailing marks; %0A inside; =3D wrapped; double-encoded; empty; 4 KB; ..%2f; NUL; " +
-			"homoglyphs; token of another environment",
-			why: "the time is not measured, as a busy machine would decide; what a link must be known for, 120 bits each of id and proof, no timing gives away"},
+		{
+			by: "TestAnUnknownLinkIsNotFound", entries: "random token; truncated token; upper-cased; two trailing marks; %0A inside; =3D wrapped; double-encoded; empty; 4 KB; ..%2f; NUL; " +
+				"homoglyphs; token of another environment",
+			why: "the time is not measured, as a busy machine would decide; what a link must be known for, 120 bits each of id and proof, no timing gives away",
+		},
 		{by: "TestALinkOpensWhateverIsHungOnIt", entries: "trailing . ) > (stripped once)"},
 		{by: "TestAnInvitationThatWasDeletedIsNotFound", entries: "deleted invitation"},
 		// The landing page.
@@ -84,16 +86,22 @@ func catalogue() []held {
 		// Identities: mismatch, tokens destroyed.
 		{by: "TestOnlyTheInvitedAccountIsProvenToBeIt", entries: "other user, same tenant; other tenant; alias; shared mailbox's delegate; link forwarded to a colleague; distribution list; " +
 			"null mail and other UPN; look-alike IDN; other letter case; renamed UPN with same oid"},
-		{by: "TestAPersonalAccountCountsOnlyWherePersonalAccountsAreWanted", entries: "personal account with the same address",
-			why: "an app of tenant common or consumers takes them: the operator has said that personal mailboxes are wanted"},
+		{
+			by: "TestAPersonalAccountCountsOnlyWherePersonalAccountsAreWanted", entries: "personal account with the same address",
+			why: "an app of tenant common or consumers takes them: the operator has said that personal mailboxes are wanted",
+		},
 		{by: "TestAMismatchSaysWhoConsentedAndShowsItNowhere", entries: "guest #EXT#"},
 		{by: "TestSomeoneElsesTokensAreDestroyed", entries: "tokens shredded"},
 		{by: "TestAnAcceptedAccountIsRegisteredUnderItsOwnProof", entries: "alias (operator may approve)"},
-		{by: "TestTheInvitedOwnerIsProven", entries: "oid changed since last consent",
-			why: "accepted: the address is what was invited, and it is that account's own now. Tokens are replaced only after an operator's new link or a revocation"},
+		{
+			by: "TestTheInvitedOwnerIsProven", entries: "oid changed since last consent",
+			why: "accepted: the address is what was invited, and it is that account's own now. Tokens are replaced only after an operator's new link or a revocation",
+		},
 		{by: "TestASecondConsentReplacesTheTokens", entries: "second consent by same oid"},
-		{by: "TestTwoTabsBothWork", entries: "two owners race on one invitation",
-			why: "no 409: both are proven, whoever is not the invited one is a mismatch, and of the owner's two the newer wins"},
+		{
+			by: "TestTwoTabsBothWork", entries: "two owners race on one invitation",
+			why: "no 409: both are proven, whoever is not the invited one is a mismatch, and of the owner's two the newer wins",
+		},
 		{by: "TestAddressIsRefusedWithItsReason", entries: "foreign domain; domain of another tenant of ours"},
 	}
 }

@@ -37,13 +37,8 @@ func (s *shell) acceptAlias(ctx context.Context, api *API, id mailbox.ID, body c
 	if other := m.Consented; other != nil { // without one the console says why there is nothing to accept
 		body.TenantID, body.ObjectID = other.TenantID, other.ObjectID
 		s.say("%s was invited, %s", plain(m.Address), plain(consented(*other)))
-		if other.Alias || body.OtherAccount {
-			if !s.yes && !s.interactive {
-				return usage(errors.New("there is no terminal to ask on: look at 'kindling mailbox show', then say --yes"))
-			}
-			if err := s.confirm(bulkVerb{verb: "accept that account for", noun: "mailbox"}, 1); err != nil {
-				return err
-			}
+		if err := s.confirmAccount(other.Alias || body.OtherAccount); err != nil {
+			return err
 		}
 	}
 	done, err := post[console.Accepted](ctx, api, "/mailboxes/"+id+"/accept-alias", body)
@@ -57,6 +52,17 @@ func (s *shell) acceptAlias(ctx context.Context, api *API, id mailbox.ID, body c
 		header: []string{"mailbox", "address", "accepted", "link", "expires_at"},
 		rows:   [][]string{{done.Mailbox, done.Address, done.Consented.Address, done.Link, moment(done.ExpiresAt)}}, value: done,
 	})
+}
+
+// confirmAccount asks before an account is accepted; what the console will refuse anyway needs no asking.
+func (s *shell) confirmAccount(acceptable bool) error {
+	switch {
+	case !acceptable:
+		return nil
+	case !s.yes && !s.interactive:
+		return usage(errors.New("there is no terminal to ask on: look at 'kindling mailbox show', then say --yes"))
+	}
+	return s.confirm(bulkVerb{verb: "accept that account for", noun: "mailbox"}, 1)
 }
 
 // consented words who consented in place of the invited account.
