@@ -53,7 +53,7 @@ func (o options) forge(ctx context.Context, p *rig, client *http.Client, base st
 			return nil, err
 		}
 		if err := all.fire(ctx, client, base, f, min(forgedRound, total-len(all.took))); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("after %d forged callbacks: %w", len(all.took), err)
 		}
 		after, err := p.bus.Writes(ctx)
 		if err != nil {
