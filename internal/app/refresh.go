@@ -22,11 +22,11 @@ func refreshLane(h Host, b *bus.Bus, keys workerKeys, microsoft handlers.TokenEn
 	}
 	return handlers.RefreshLane{
 		Requested: handlers.RefreshGrant{
-			Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Microsoft: microsoft,
+			Invitations: b.Invitations(keys.people), Grants: b.GrantsOf(keys.grants, keys.people), Microsoft: microsoft,
 			Margin: policy.RefreshMargin, Count: h.Metrics.Refreshed, Now: time.Now,
 		},
 		Idle: handlers.KeepGrant{
-			Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Microsoft: microsoft, Policy: keepAlive(policy),
+			Invitations: b.Invitations(keys.people), Grants: b.GrantsOf(keys.grants, keys.people), Microsoft: microsoft, Policy: keepAlive(policy),
 			Pace: b.RefreshPacer(pace), Count: h.Metrics.Refreshed, Now: time.Now,
 		},
 	}
@@ -35,7 +35,7 @@ func refreshLane(h Host, b *bus.Bus, keys workerKeys, microsoft handlers.TokenEn
 // idleTimers says which grants must have a timer.
 func idleTimers(h Host, b *bus.Bus, keys workerKeys) handlers.IdleTimers {
 	return handlers.IdleTimers{
-		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Policy: keepAlive(policyOf(h.Config)),
+		Invitations: b.Invitations(keys.people), Grants: b.GrantsOf(keys.grants, keys.people), Policy: keepAlive(policyOf(h.Config)),
 		Apps: appNames(h.Config), Now: time.Now,
 	}
 }

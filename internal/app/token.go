@@ -49,8 +49,9 @@ func TokenWorker(ctx context.Context, h Host) error {
 
 	client := microsoft.New(microsoft.Config{Apps: keys.apps, Observer: newMicrosoftWatch(h.Metrics, h.Log)})
 	policy := policyOf(h.Config)
+	grants := b.GrantsOf(keys.grants, keys.people)
 	redeem := handlers.RedeemCode{
-		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Codes: codes, Microsoft: client,
+		Invitations: b.Invitations(keys.people), Grants: grants, Codes: codes, Microsoft: client,
 		Times: handlers.NewRedeemTimes(), Owner: owner(), Now: time.Now,
 	}
 	refresh := refreshLane(h, b, keys, client)
@@ -65,7 +66,7 @@ func TokenWorker(ctx context.Context, h Host) error {
 	legs := b.Legs()
 	files := h.appRotations(client, config.TokenWorker, keys.proofs, &legs)
 	restore := handlers.RestoreGrants{
-		Invitations: b.Invitations(keys.people), Claims: b.Claims(), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
+		Invitations: b.Invitations(keys.people), Claims: b.Claims(), Grants: grants, Registrations: b.Registrations(),
 		Stored: b.Presence(), Still: factsStill, Now: time.Now,
 	}
 	return together(ctx,

@@ -27,7 +27,8 @@ func Command(env service.Env) *cobra.Command {
 	cmd.PersistentFlags().IntVar(&o.rows, "rows", 100_000, "rows of the imported campaign")
 	cmd.PersistentFlags().DurationVar(&o.edgeTime, "edge-time", 20*time.Second, "how long the edge is called")
 	cmd.PersistentFlags().IntVar(&o.edgeRate, "edge-rate", 300, "callbacks a second")
-	cmd.PersistentFlags().BoolVar(&o.quick, "quick", false, "bus, refresh: fewer messages, for a first look")
+	cmd.PersistentFlags().IntVar(&o.forged, "forged", 1_000_000, "callbacks that no owner sent")
+	cmd.PersistentFlags().BoolVar(&o.quick, "quick", false, "bus, edge and refresh: fewer messages, for a first look")
 	cmd.PersistentFlags().IntVar(&o.window, "window", 1024, "bus: prefetch of a handler that does nothing")
 	cmd.PersistentFlags().StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of this process to `file`")
 	run := func(names ...string) func(*cobra.Command, []string) error {
@@ -41,7 +42,7 @@ func Command(env service.Env) *cobra.Command {
 		&cobra.Command{Use: "all", Short: "Everything, one table", Args: cobra.NoArgs, RunE: run("bus", "pipeline", "import", "edge", "refresh")},
 		&cobra.Command{Use: "pipeline", Short: "Mailboxes per second, against a bare loop of the same calls", Args: cobra.NoArgs, RunE: run("pipeline")},
 		&cobra.Command{Use: "import", Short: "Rows per second of a campaign's import", Args: cobra.NoArgs, RunE: run("import")},
-		&cobra.Command{Use: "edge", Short: "Latency of accepted and durable callbacks", Args: cobra.NoArgs, RunE: run("edge")},
+		&cobra.Command{Use: "edge", Short: "Accepted and durable callbacks, and forged ones", Args: cobra.NoArgs, RunE: run("edge")},
 		&cobra.Command{Use: "refresh", Short: "Timers of idle grants, and refreshes per second", Args: cobra.NoArgs, RunE: run("refresh")},
 		&cobra.Command{
 			Use: "simulator", Hidden: true, DisableFlagParsing: true, Short: "The simulators, in a process of their own",
@@ -73,6 +74,7 @@ type options struct {
 	rows      int
 	edgeTime  time.Duration
 	edgeRate  int
+	forged    int
 	profile   string
 	quick     bool
 	window    int
@@ -108,7 +110,7 @@ func (o options) check() error {
 	for _, flag := range []struct {
 		name  string
 		value int
-	}{{"mailboxes", o.mailboxes}, {"rounds", o.rounds}, {"rows", o.rows}, {"edge-rate", o.edgeRate}, {"window", o.window}} {
+	}{{"mailboxes", o.mailboxes}, {"rounds", o.rounds}, {"rows", o.rows}, {"edge-rate", o.edgeRate}, {"forged", o.forged}, {"window", o.window}} {
 		if flag.value < 1 || flag.value > most {
 			return fmt.Errorf("--%s: %d is not between 1 and %d", flag.name, flag.value, most)
 		}

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 // small are flags with which everything is quick and nothing is refused.
 func small() options {
 	return options{
-		env: service.Env{Stdout: io.Discard, Stderr: io.Discard}, mailboxes: 1, rounds: 1, rows: 1, edgeTime: time.Second, edgeRate: 1, window: 64, sync: bothSyncs,
+		env: service.Env{Stdout: io.Discard, Stderr: io.Discard}, mailboxes: 1, rounds: 1, rows: 1, edgeTime: time.Second, edgeRate: 1, forged: 1, window: 64, sync: bothSyncs,
 	}
 }
 
@@ -37,6 +37,7 @@ func TestFlagsThatLeaveNothingToMeasureAreRefusedByName(t *testing.T) {
 		"--rounds":    func(o *options) { o.rounds = 0 },
 		"--rows":      func(o *options) { o.rows = -1 },
 		"--edge-rate": func(o *options) { o.edgeRate = 2_000_000_000 },
+		"--forged":    func(o *options) { o.forged = 0 },
 		"--edge-time": func(o *options) { o.edgeTime = 0 },
 		"--window":    func(o *options) { o.window = 0 },
 		"--sync":      func(o *options) { o.sync = "sometimes" },
@@ -86,7 +87,38 @@ func TestTheEdgeCanBeMeasuredForLessThanASecond(t *testing.T) {
 	o := small()
 	o.edgeTime = 100 * time.Millisecond
 	figures, err := o.edge(t.Context())
-	if err != nil || len(figures) != 1 || !strings.Contains(figures[0].value, "(1 callbacks)") {
+	if err != nil || len(figures) != 4 || !strings.Contains(figures[0].value, "(1 callbacks)") {
 		t.Errorf("got %v, %v", figures, err)
+	}
+}
+
+// TestNoForgedCallbackIsStoredOrFails sends every way of forging to the real edge.
+func TestNoForgedCallbackIsStoredOrFails(t *testing.T) {
+	t.Parallel()
+	o := small()
+	o.edgeTime, o.forged = 100*time.Millisecond, 600
+	figures, err := o.edge(t.Context())
+	if err != nil || len(figures) != 4 {
+		t.Fatalf("got %v, %v", figures, err)
+	}
+	for _, f := range figures[1:3] {
+		if f.met != "met" || !strings.Contains(f.value, " 600") {
+			t.Errorf("%+v", f)
+		}
+	}
+	for _, status := range []string{"303", "400", "403", "404", "405", "409", "413", "414", "415"} {
+		if !strings.Contains(figures[1].value, "× "+status) {
+			t.Errorf("no forgery was answered %s: %s", status, figures[1].value)
+		}
+	}
+}
+
+func TestAStoredForgeryAndAFailureMissTheirAims(t *testing.T) {
+	t.Parallel()
+	r := forged{took: make([]time.Duration, 100), statuses: map[int]int{503: 1, 403: 99}, stored: 1}
+	for _, f := range r.figures()[:2] {
+		if f.met != "not met" {
+			t.Errorf("%+v", f)
+		}
 	}
 }

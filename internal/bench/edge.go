@@ -19,7 +19,8 @@ import (
 )
 
 // edge measures what an owner waits for: from the callback's request to the answer that is given only when claim and
-// code are on disk. Requests are sent by the clock, whether or not earlier ones were answered.
+// code are on disk. Requests are sent by the clock, whether or not earlier ones were answered. Then come callbacks that no
+// owner sent: of those, nothing may be stored.
 func (o options) edge(ctx context.Context) (figures []figure, err error) {
 	p, err := newRig(ctx, &simulator{}, false)
 	if err != nil {
@@ -38,6 +39,9 @@ func (o options) edge(ctx context.Context) (figures []figure, err error) {
 	edge.Listen, edge.PublicURL = address, "http://"+address
 	p.host.Config.Apps[0].RedirectURI = edge.PublicURL + "/oauth-callback/main"
 	p.host.Config.Apps[0].Authority, p.host.Config.Apps[0].GraphURL = "http://127.0.0.1:2", "http://127.0.0.1:2"
+	other := p.host.Config.Apps[0]
+	other.Name, other.RedirectURI = "other", edge.PublicURL+"/oauth-callback/other"
+	p.host.Config.Apps = append(p.host.Config.Apps, other)
 	running, stop := context.WithCancel(ctx)
 	group, running := errgroup.WithContext(running)
 	group.Go(func() error { return app.Edge(running, p.host) })
@@ -87,16 +91,18 @@ func (o options) callbacks(ctx context.Context, p *rig, base string) ([]figure, 
 	if err := starts.Wait(); err != nil {
 		return nil, err
 	}
-	took, err := o.fire(ctx, client, base, owners)
-	if err != nil {
-		return nil, err
+	var figures []figure
+	took, refused := o.fire(ctx, client, base, owners)
+	if refused == nil {
+		slices.Sort(took)
+		p99 := ms(percentile(took, 0.99))
+		figures = append(figures, atMost(figure{
+			name:  fmt.Sprintf("edge, accepted and durable, %d/s, sync always, p99", o.edgeRate),
+			value: fmt.Sprintf("p50 %.1f ms, p99 %.1f ms (%d callbacks)", ms(percentile(took, 0.5)), p99, n), against: "–",
+		}, p99, 20, "%.0f ms"))
 	}
-	slices.Sort(took)
-	p99 := ms(percentile(took, 0.99))
-	return []figure{atMost(figure{
-		name:  fmt.Sprintf("edge, accepted and durable, %d/s, sync always, p99", o.edgeRate),
-		value: fmt.Sprintf("p50 %.1f ms, p99 %.1f ms (%d callbacks)", ms(percentile(took, 0.5)), p99, n), against: "–",
-	}, p99, 20, "%.0f ms")}, nil
+	forged, err := o.forge(ctx, p, client, base)
+	return append(figures, forged...), errors.Join(refused, err)
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -118,7 +124,8 @@ func start(ctx context.Context, client *http.Client, base, link string) (callbac
 func (o options) fire(ctx context.Context, client *http.Client, base string, owners []callback) ([]time.Duration, error) {
 	took := make([]time.Duration, len(owners))
 	var mu sync.Mutex
-	var failed error
+	var failed error // the first one
+	var failures int
 	var wg sync.WaitGroup
 	tick := time.NewTicker(time.Second / time.Duration(o.edgeRate))
 	defer tick.Stop()
@@ -136,13 +143,21 @@ func (o options) fire(ctx context.Context, client *http.Client, base string, own
 			if err == nil && resp.status != http.StatusSeeOther {
 				err = fmt.Errorf("callback: status %d", resp.status)
 			}
+			if err == nil {
+				return
+			}
 			mu.Lock()
 			defer mu.Unlock()
-			failed = errors.Join(failed, err)
+			if failures++; failed == nil {
+				failed = err
+			}
 		})
 	}
 	wg.Wait()
-	return took, failed
+	if failed != nil {
+		return nil, fmt.Errorf("%d of %d callbacks were not accepted; the first: %w", failures, len(owners), failed)
+	}
+	return took, nil
 }
 
 // visited is what a browser keeps of an answer.

@@ -25,7 +25,7 @@ func Recode(bucket string, box Box, data []byte) ([]byte, error) {
 	case bucketClaims:
 		return recode(plainCodec[mailbox.Claim](), data)
 	case bucketGrants:
-		return recode(grantCodec(box), data)
+		return recode(grantCodec(box, box), data)
 	case bucketRegistrations:
 		return recode(plainCodec[mailbox.Registration](), data)
 	case bucketTenants:

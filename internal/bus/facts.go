@@ -40,7 +40,7 @@ func (f Facts) Follow(ctx context.Context, sink Sink) error {
 		bucketCampaigns:     decodeInto(plainCodec[mailbox.Campaign](), func(_ string, c mailbox.Campaign) { sink.Campaign(c) }),
 		bucketMailboxes:     decodeInto(invitationCodec(f.people), func(_ string, i mailbox.Invitation) { sink.Invitation(i) }),
 		bucketClaims:        decodeInto(plainCodec[mailbox.Claim](), sink.Claim),
-		bucketGrants:        decodeInto(grantCodec(nil), sink.Grant),
+		bucketGrants:        decodeInto(grantCodec(nil, nil), sink.Grant),
 		bucketRegistrations: decodeInto(plainCodec[mailbox.Registration](), sink.Registration),
 		bucketTenants:       decodeInto(plainCodec[mailbox.AdminConsent](), func(_ string, c mailbox.AdminConsent) { sink.AdminConsent(c) }),
 	}

@@ -140,6 +140,10 @@ func (b *Bus) Invitations(people Box) Records[mailbox.Invitation] {
 
 // Grants returns what token-worker knows; tokens are sealed with grants. It alone may save. With a nil Box the tokens
 // are shown without their texts, and nothing can be saved: that is how the console reads.
-func (b *Bus) Grants(grants Box) Records[mailbox.Grant] {
-	return Records[mailbox.Grant]{kv{b, bucketGrants}, grantCodec(grants)}
+func (b *Bus) Grants(grants Box) Records[mailbox.Grant] { return b.GrantsOf(grants, nil) }
+
+// GrantsOf is Grants with the accounts that consented where others were invited. They are sealed with people; without it
+// they are not shown, and cannot be saved.
+func (b *Bus) GrantsOf(grants, people Box) Records[mailbox.Grant] {
+	return Records[mailbox.Grant]{kv{b, bucketGrants}, grantCodec(grants, people)}
 }

@@ -28,6 +28,8 @@ type storedInvitation struct {
 	InvitedAt        time.Time `json:"invited_at"`
 	LinkExpiresAt    time.Time `json:"link_expires_at"`
 	ErasedAt         time.Time `json:"erased_at,omitzero"`
+
+	Accepted *mailbox.Acceptance `json:"accepted,omitempty"`
 }
 
 type storedPerson struct {
@@ -53,7 +55,7 @@ func invitationCodec(people Box) codec[mailbox.Invitation] {
 			return json.Marshal(storedInvitation{
 				Version: 1, Campaign: i.Campaign, App: i.App, Account: i.Account, Tenant: i.Tenant, Person: person,
 				TariffPlanTypeID: i.TariffPlanTypeID, SpeedMode: i.SpeedMode, Line: i.Line, LinkGeneration: i.LinkGeneration,
-				LinkHash: i.LinkHash, InvitedAt: i.InvitedAt, LinkExpiresAt: i.LinkExpiresAt, ErasedAt: i.ErasedAt,
+				LinkHash: i.LinkHash, InvitedAt: i.InvitedAt, LinkExpiresAt: i.LinkExpiresAt, ErasedAt: i.ErasedAt, Accepted: i.Accepted,
 			})
 		},
 		decode: func(id string, data []byte) (mailbox.Invitation, error) {
@@ -73,7 +75,7 @@ func invitationCodec(people Box) codec[mailbox.Invitation] {
 				ID: id, Campaign: s.Campaign, App: s.App, Account: s.Account, Tenant: s.Tenant, Address: p.Address,
 				FromName: p.FromName, ExternalID: p.ExternalID, TariffPlanTypeID: s.TariffPlanTypeID, SpeedMode: s.SpeedMode,
 				Line: s.Line, LinkGeneration: s.LinkGeneration, LinkHash: s.LinkHash, InvitedAt: s.InvitedAt,
-				LinkExpiresAt: s.LinkExpiresAt, ErasedAt: s.ErasedAt,
+				LinkExpiresAt: s.LinkExpiresAt, ErasedAt: s.ErasedAt, Accepted: s.Accepted,
 			}, nil
 		},
 	}
@@ -84,6 +86,8 @@ type storedGrant struct {
 
 	Version int           `json:"v"`
 	Tokens  *storedTokens `json:"tokens,omitempty"`
+
+	Consented []byte `json:"consented,omitempty"` // sealed mailbox.Account
 }
 
 type storedTokens struct {
@@ -102,10 +106,13 @@ type storedSecrets struct {
 	Nonce   string `json:"nonce,omitempty"`
 }
 
-func grantCodec(grants Box) codec[mailbox.Grant] {
+func grantCodec(grants, people Box) codec[mailbox.Grant] {
 	return codec[mailbox.Grant]{
-		encode: func(id string, g mailbox.Grant) ([]byte, error) {
+		encode: func(id string, g mailbox.Grant) (_ []byte, err error) {
 			s := storedGrant{Version: 1, Grant: g}
+			if s.Consented, err = sealAccount(people, id, g.Consented); err != nil {
+				return nil, err
+			}
 			if g.Tokens == nil {
 				return json.Marshal(s)
 			}
@@ -116,9 +123,12 @@ func grantCodec(grants Box) codec[mailbox.Grant] {
 			s.Tokens = &sealed
 			return json.Marshal(s)
 		},
-		decode: func(id string, data []byte) (mailbox.Grant, error) {
+		decode: func(id string, data []byte) (_ mailbox.Grant, err error) {
 			var s storedGrant
 			if err := decodeRecord(data, &s, &s.Version); err != nil {
+				return mailbox.Grant{}, err
+			}
+			if s.Grant.Consented, err = openAccount(people, id, s.Consented); err != nil {
 				return mailbox.Grant{}, err
 			}
 			if s.Tokens == nil {
@@ -132,6 +142,41 @@ func grantCodec(grants Box) codec[mailbox.Grant] {
 			return s.Grant, nil
 		},
 	}
+}
+
+// sealAccount seals with the key of addresses: the console must be able to show whom an operator decides about, and
+// holds no key of tokens.
+func sealAccount(people Box, id string, a *mailbox.Account) ([]byte, error) {
+	if a == nil {
+		return nil, nil
+	}
+	if people == nil {
+		return nil, errors.New("this process does not hold the people keyset")
+	}
+	plain, err := a.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := people.Seal(plain, mailbox.SealedAccountContext(id))
+	if err != nil {
+		return nil, fmt.Errorf("seal account: %w", err)
+	}
+	return sealed, nil
+}
+
+func openAccount(people Box, id string, sealed []byte) (*mailbox.Account, error) {
+	if people == nil || len(sealed) == 0 {
+		return nil, nil //nolint:nilnil // no account is known
+	}
+	plain, err := people.Open(sealed, mailbox.SealedAccountContext(id))
+	if err != nil {
+		return nil, errors.Join(errNotOpened, err)
+	}
+	a, err := mailbox.ParseAccount(plain)
+	if err != nil {
+		return nil, err
+	}
+	return &a, nil
 }
 
 func sealTokens(grants Box, id string, t mailbox.Tokens) (storedTokens, error) {

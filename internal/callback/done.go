@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"kindling/internal/handlers"
 	"kindling/internal/mailbox"
 )
 
@@ -21,7 +22,9 @@ func (e *edge) done(r *http.Request) reply {
 	}
 	facts, err := e.facts(r.Context(), receipt.Mailbox)
 	if err != nil {
-		return unavailable(err).about(receipt.Mailbox)
+		later := unavailable(err).about(receipt.Mailbox)
+		later.page.Refresh = patience(now.Sub(receipt.At)) // whoever watches must not be left behind by a short outage
+		return later
 	}
 	status := mailbox.View(facts, now)
 	p := progress(status, masked(facts.Invitation.Address))
@@ -85,9 +88,7 @@ func progress(s mailbox.Status, address string) *page {
 		p.Title, p.Steps, p.Refresh = "We have your consent", steps(2), 0
 		p.Lines = []string{"The last step takes a little longer and happens without you. If anything else is needed, we will tell you."}
 	case mailbox.StateMismatch:
-		p.stop("That was another account", "Use the other account",
-			"You signed in with an account that is not the invited mailbox. We have destroyed the access that it gave us.",
-			"Please start again, and choose the account of the mailbox above.")
+		mismatch(p, s.Finding)
 	case mailbox.StateNeedsConsent:
 		needsConsent(p, s.Reason)
 	case mailbox.StateErased:
@@ -96,6 +97,20 @@ func progress(s mailbox.Status, address string) *page {
 		p.stop("Not connected yet", "Start again", "We have no answer from Microsoft yet. Please start again.")
 	}
 	return p
+}
+
+// mismatch says that another account consented. An alias may well be the right mailbox under another name: that is for
+// the operator to decide, and the owner can do nothing better than wait.
+func mismatch(p *page, f *mailbox.Finding) {
+	if f != nil && f.Code == handlers.CodeAlias {
+		p.stop("We have to check the address", "Use another account",
+			"You signed in with an account that has the mailbox above as a further address. Nothing is connected yet, and we have destroyed the access that it gave us.",
+			"Whoever sent you the link can see this, and has to accept it; then you will be asked once more. If you have another account for the mailbox above, use that one.")
+		return
+	}
+	p.stop("That was another account", "Use the other account",
+		"You signed in with an account that is not the invited mailbox. We have destroyed the access that it gave us.",
+		"Please start again, and choose the account of the mailbox above.")
 }
 
 // needsConsent says why the owner is needed once more.
@@ -112,6 +127,10 @@ func needsConsent(p *page, reason string) {
 			"You did everything right, but your consent was lost on our side before we could use it. We are sorry. It takes one more minute.")
 	case mailbox.Revoked:
 		p.stop("Please agree once more", "Start again", "The access to this mailbox was taken back. To connect it again, please start again.")
+	case mailbox.AccountAccepted:
+		p.stop("Please agree once more", "Start again",
+			"The account that you signed in with has been accepted for this mailbox. Nothing is connected yet.",
+			"Please start again, and choose the same account as before.")
 	default:
 		p.stop("Signing in did not work", "Start again", "Microsoft could not finish the sign-in. Nothing has been connected. Please start again.")
 	}

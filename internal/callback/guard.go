@@ -58,8 +58,8 @@ func (e *edge) guard(next http.Handler) http.Handler {
 			refuse("wrong_host")
 		case len(r.RequestURI) > maxURL || len(r.URL.Path)+len(r.URL.RawQuery) > maxURL:
 			refuse("url_too_long")
-		case path.Clean(r.URL.Path) != r.URL.Path:
-			refuse("not_found") // the mux would redirect, and repeat the query in doing so
+		case !strings.HasPrefix(r.URL.Path, "/") || path.Clean(r.URL.Path) != r.URL.Path:
+			refuse("not_found") // the mux would answer by itself: redirect, and repeat the query in doing so
 		default:
 			ctx, cancel := context.WithTimeout(r.Context(), storeTime)
 			defer cancel()

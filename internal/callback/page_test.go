@@ -9,58 +9,9 @@ import (
 	"time"
 
 	"kindling/internal/callback"
+	"kindling/internal/handlers"
 	"kindling/internal/mailbox"
 )
-
-func TestEveryPageHasItsHeaders(t *testing.T) {
-	t.Parallel()
-	for _, base := range []string{"https://connect.example", "http://localhost:8080"} {
-		r := newRig(t, base)
-		a := r.press()
-		done := r.come(a, withCode(code))
-		for name, answer := range map[string]*http.Response{
-			"landing":    r.get("/c/" + link),
-			"start":      r.do(r.request(http.MethodPost, "/c/"+link+"/start", "")),
-			"callback":   done,
-			"done":       r.get(done.Header.Get("Location")),
-			"bad answer": r.get(callPath),
-			"no cookie":  r.get(callPath + "?code=a&state=" + a.state),
-			"not found":  r.get("/c/x"),
-			"root":       r.get("/"),
-			"method":     r.do(r.request(http.MethodDelete, "/c/"+link, "")),
-			"too long":   r.get("/c/" + strings.Repeat("a", 9000)),
-			"style":      r.get("/static/style.css"),
-			"icon":       r.get("/static/icon.svg"),
-		} {
-			referrer, cache := "no-referrer", "no-store"
-			if name == "landing" || name == "not found" || name == "method" {
-				referrer = "same-origin"
-			}
-			if name == "style" || name == "icon" {
-				cache = "public, max-age=3600"
-			}
-			for header, want := range map[string]string{
-				"Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self' " + origin +
-					"; base-uri 'none'; frame-ancestors 'none'",
-				"Referrer-Policy":              referrer,
-				"Cache-Control":                cache,
-				"X-Content-Type-Options":       "nosniff",
-				"X-Frame-Options":              "DENY",
-				"Cross-Origin-Opener-Policy":   "same-origin",
-				"Cross-Origin-Resource-Policy": "same-origin",
-				"Permissions-Policy":           "accelerometer=(), camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-				"X-Robots-Tag":                 "noindex, nofollow",
-			} {
-				if got := answer.Header.Get(header); got != want {
-					t.Errorf("%s: %s: %q", name, header, got)
-				}
-			}
-			if got := answer.Header.Get("Strict-Transport-Security"); (got == "max-age=63072000; includeSubDomains") != strings.HasPrefix(base, "https") {
-				t.Errorf("%s: HSTS %q at %s", name, got, base)
-			}
-		}
-	}
-}
 
 var foreign = regexp.MustCompile(`(?i)(src|href|action|url)\s*[=(]\s*["']?(https?:|//)|<script|\sstyle=|\son[a-z]+=|javascript:`)
 
@@ -153,6 +104,15 @@ func TestTheDonePageShowsEveryState(t *testing.T) {
 			grant(mailbox.GrantRedeeming, "")(r)
 		}, "Thank you", true, false},
 		{"mismatch", grant(mailbox.GrantMismatch, ""), "That was another account", false, true},
+		{"alias", func(r *rig) {
+			grant(mailbox.GrantMismatch, "")(r)
+			r.grants.set(mailboxID, func(g *mailbox.Grant) { g.Finding = &mailbox.Finding{Code: handlers.CodeAlias, Cause: "canary"} })
+		}, "We have to check the address", false, true},
+		{"account accepted", func(r *rig) {
+			grant(mailbox.GrantMismatch, "")(r)
+			r.invitations.set(mailboxID, func(i *mailbox.Invitation) { i.Accepted = &mailbox.Acceptance{At: r.now.Add(time.Second)} })
+		}, "choose the same account as before", false, true},
+		{"sign-in failed", grant(mailbox.GrantNeedsConsent, mailbox.SignInFailed), "Signing in did not work", false, true},
 		{"declined", grant(mailbox.GrantNeedsConsent, mailbox.Declined), "You did not agree", false, true},
 		{"code expired", grant(mailbox.GrantNeedsConsent, mailbox.CodeExpired), "Please agree once more", false, true},
 		{"consent lost", grant(mailbox.GrantNeedsConsent, mailbox.ConsentLost), "lost on our side", false, true},
@@ -236,8 +196,8 @@ func TestADoneAddressRevealsNothingAndCannotBeForged(t *testing.T) {
 		t.Errorf("POST: %d", answer.StatusCode)
 	}
 	r.registrations.down = true
-	if answer := r.get(path); answer.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("without a store: %d", answer.StatusCode)
+	if answer := r.get(path); answer.StatusCode != http.StatusServiceUnavailable || !strings.Contains(bodyOf(t, answer), `http-equiv="refresh"`) {
+		t.Errorf("without a store: %d, or the page does not look again", answer.StatusCode)
 	}
 }
 

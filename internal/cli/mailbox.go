@@ -15,8 +15,8 @@ import (
 )
 
 func (s *shell) mailboxCommands() *cobra.Command {
-	return s.group(&cobra.Command{Use: "mailbox", Aliases: []string{"mailboxes"}, Short: "Look at mailboxes and issue new links"},
-		s.mailboxListCommand(), s.mailboxShowCommand(), s.explainCommand(), s.reinviteCommand())
+	return s.group(&cobra.Command{Use: "mailbox", Aliases: []string{"mailboxes"}, Short: "Look at mailboxes, issue new links, accept aliases"},
+		s.mailboxListCommand(), s.mailboxShowCommand(), s.explainCommand(), s.reinviteCommand(), s.acceptAliasCommand())
 }
 
 // pageSize is how many rows are asked for at once.
@@ -145,7 +145,7 @@ func (s *shell) mailboxShowCommand() *cobra.Command {
 			d.value = m
 			return s.print(d)
 		}
-		return s.print(sheet{header: []string{"field", "value"}, rows: [][]string{
+		rows := [][]string{
 			{"id", m.ID},
 			{"address", m.Address},
 			{"campaign", m.Campaign},
@@ -159,7 +159,8 @@ func (s *shell) mailboxShowCommand() *cobra.Command {
 			{"warmy id", m.WarmyID},
 			{"invited", moment(m.InvitedAt)},
 			{"link", fmt.Sprintf("number %d, opens until %s", m.LinkGeneration, moment(m.LinkExpiresAt))},
-		}})
+		}
+		return s.print(sheet{header: []string{"field", "value"}, rows: append(rows, otherRows(m)...)})
 	})
 }
 
@@ -175,6 +176,9 @@ func (s *shell) explainCommand() *cobra.Command {
 			d.items = append(d.items, m)
 		}
 		s.answer("%s is %s since %s", plain(e.Mailbox.Address), e.Mailbox.State, moment(e.Mailbox.Since))
+		if other := e.Mailbox.Consented; other != nil {
+			s.answer("  %-6s %s was invited, %s", "who:", plain(e.Mailbox.Address), plain(consented(*other)))
+		}
 		for _, line := range [][2]string{{"why", e.Mailbox.Reason}, {"to do", e.Mailbox.Remedy}, {"next", e.Mailbox.Next}} {
 			if line[1] != "" {
 				s.answer("  %-6s %s", line[0]+":", plain(line[1]))

@@ -46,6 +46,7 @@ func (c *Console) explain(ctx context.Context, id mailbox.ID) (Explanation, erro
 	if err != nil {
 		return e, err
 	}
+	e.Mailbox = c.detail(item, facts.Invitation, facts.Grant)
 	e.Timeline = append(e.Timeline, c.invitationMoments(facts.Invitation)...)
 	e.Timeline = append(e.Timeline, claimMoments(facts.Claim)...)
 	e.Timeline = append(e.Timeline, grantMoments(facts.Grant)...)
@@ -100,6 +101,13 @@ func (c *Console) invitationMoments(i mailbox.Invitation) []Moment {
 			At: issued, What: "new link issued", Detail: fmt.Sprintf("it is link %d; opens until %s", i.LinkGeneration, i.LinkExpiresAt.Format(time.RFC3339)), By: byConsole,
 		})
 	}
+	if k := i.Accepted; k != nil {
+		detail := "this one account: " + k.ObjectID
+		if k.Alias {
+			detail = "the account whose alias the invited address is"
+		}
+		moments = append(moments, Moment{At: k.At, What: "another account accepted", Detail: detail, By: byConsole})
+	}
 	if !i.ErasedAt.IsZero() {
 		moments = append(moments, Moment{At: i.ErasedAt, What: "erased", By: byConsole})
 	}
@@ -140,11 +148,18 @@ func grantMoments(g mailbox.Grant) []Moment {
 		}
 		add(g.Since, what, needsConsent(g.Reason).Reason, true)
 	case mailbox.GrantMismatch:
-		add(g.Since, "somebody else consented", "the tokens were destroyed", true)
+		add(g.Since, "somebody else consented", consentedWords(g.Consented)+"the tokens were destroyed", true)
 	case mailbox.GrantDead:
 		add(g.Since, "given up", "in the "+g.Stage+" lane", true)
 	}
 	return append(moments, findingMoment(g.Finding, byTokenWorker)...)
+}
+
+func consentedWords(a *mailbox.Account) string {
+	if a == nil {
+		return ""
+	}
+	return "it was " + a.Address.Reveal() + "; "
 }
 
 func registrationMoments(r mailbox.Registration) []Moment {

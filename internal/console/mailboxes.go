@@ -33,6 +33,9 @@ type MailboxView struct {
 	InvitedAt        time.Time     `json:"invited_at"`
 	LinkGeneration   int           `json:"link_generation"`
 	LinkExpiresAt    time.Time     `json:"link_expires_at"`
+
+	Consented *OtherAccount    `json:"consented,omitempty"` // of one mailbox only, not in lists
+	Accepted  *AcceptedAccount `json:"accepted,omitempty"`  // likewise
 	Words
 }
 
@@ -172,7 +175,11 @@ func (c *Console) getMailbox(r *request) error {
 	if !ok {
 		return errNotThere("mailbox")
 	}
-	return writeJSON(r.w, http.StatusOK, viewOf(item))
+	facts, err := c.facts(r.Context(), item.ID)
+	if err != nil {
+		return err
+	}
+	return writeJSON(r.w, http.StatusOK, c.detail(item, facts.Invitation, facts.Grant))
 }
 
 func (c *Console) postReinvite(r *request) error {

@@ -113,7 +113,7 @@ func (c *Console) actReinvite(r *request) error {
 	if err != nil {
 		return err
 	}
-	return c.showMailbox(r, &link)
+	return c.showMailbox(r, &link, nil)
 }
 
 // confirmPage asks before a bulk verb.

@@ -37,6 +37,7 @@ func (c *Console) pageRoutes() []route {
 		act("/mailboxes/reinvite/confirm", Worker, c.actReinvites),
 		get("/mailboxes/{id}", c.pageMailbox),
 		act("/mailboxes/{id}/reinvite", Worker, c.actReinvite),
+		act("/mailboxes/{id}/accept-alias", Worker, c.actAcceptAlias),
 		get("/dead", c.pageDead),
 		get("/dead/{seq}", c.pageDeadLetter),
 		act("/dead/preview", Worker, c.actPreviewDead),
@@ -143,10 +144,10 @@ func with(q url.Values, key, value string) string {
 	return q.Encode()
 }
 
-func (c *Console) pageMailbox(r *request) error { return c.showMailbox(r, nil) }
+func (c *Console) pageMailbox(r *request) error { return c.showMailbox(r, nil, nil) }
 
-// showMailbox shows a mailbox, with the link that was just issued for it.
-func (c *Console) showMailbox(r *request, link *NewLink) error {
+// showMailbox shows a mailbox, with the link that was just issued for it, or the account that was just accepted.
+func (c *Console) showMailbox(r *request, link *NewLink, accepted *Accepted) error {
 	e, err := c.explain(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
@@ -155,11 +156,12 @@ func (c *Console) showMailbox(r *request, link *NewLink) error {
 	if err != nil {
 		return errUnavailable(err)
 	}
-	return c.pages.render(r, http.StatusOK, "mailbox", page{Title: e.Mailbox.Address, Active: "/mailboxes", Live: link == nil, Data: struct {
+	return c.pages.render(r, http.StatusOK, "mailbox", page{Title: e.Mailbox.Address, Active: "/mailboxes", Live: link == nil && accepted == nil, Data: struct {
 		Explanation Explanation
 		Link        *NewLink
+		Accepted    *Accepted
 		Linkable    bool
-	}{e, link, c.mayReinvite(inv, false) == nil}})
+	}{e, link, accepted, c.mayReinvite(inv, false) == nil}})
 }
 
 type deadPage struct {

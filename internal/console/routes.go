@@ -52,6 +52,7 @@ func (c *Console) apiRoutes() []route {
 		api("GET", "/mailboxes/{id}", Viewer, c.getMailbox),
 		api("GET", "/mailboxes/{id}/explain", Viewer, c.getExplanation),
 		api("POST", "/mailboxes/{id}/reinvite", Worker, c.postReinvite),
+		api("POST", "/mailboxes/{id}/accept-alias", Worker, c.postAcceptAlias),
 		api("GET", "/dead", Viewer, c.getDead),
 		api("GET", "/dead/{seq}", Viewer, c.getDeadLetter),
 		api("POST", "/dead/replay", Worker, c.postReplay),

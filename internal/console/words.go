@@ -83,6 +83,8 @@ func needsConsent(reason string) Words {
 		return Words{"the tenant wants an admin's consent", "hand the tenant's admin its link (kindling tenant link), then the owner may use theirs again", "waits for the tenant's admin"}
 	case mailbox.LinkExpired:
 		return Words{"the link has expired", "issue a new link", "waits for a new link"}
+	case mailbox.AccountAccepted:
+		return Words{"an operator has accepted the account that consented", "hand out the link again: the owner has to consent once more with that account", waits}
 	case mailbox.SignInFailed:
 		return Words{
 			"the sign-in failed at Microsoft",

@@ -46,12 +46,28 @@ type TokenEndpoint interface {
 	Redeem(ctx context.Context, app string, c mailbox.Consent) (mailbox.Tokens, error)
 	// Refresh returns new tokens (RFC 6749 § 6). What the answer leaves out is left zero.
 	Refresh(ctx context.Context, app string, t mailbox.Tokens) (mailbox.Tokens, error)
-	// Prove tells whose mailbox the tokens open, and fails with code CodeMismatch unless that is the invited address.
+	// Prove tells whose mailbox the tokens open. Unless that is the invited address, it fails with a MismatchError, or
+	// with a fault of code CodeMismatch when it cannot be said who consented.
 	Prove(ctx context.Context, app string, t mailbox.Tokens, address string) (events.Proof, error)
 }
 
 // CodeMismatch is the code of the fault that Prove returns when someone else consented.
 const CodeMismatch = "identity_mismatch"
+
+// CodeAlias is CodeMismatch of an account whose alias is the invited address: it may well be the right one.
+const CodeAlias = "identity_alias"
+
+// MismatchError is what Prove returns when another account than the invited address's own consented.
+type MismatchError struct {
+	Fault   *fault.Fault    // of CodeMismatch or CodeAlias
+	Account mailbox.Account // who consented, as proven
+}
+
+// Error returns the fault's words, which show no whole address.
+func (e *MismatchError) Error() string { return e.Fault.Error() }
+
+// Unwrap returns the fault.
+func (e *MismatchError) Unwrap() error { return e.Fault }
 
 // Registrar is Warmy as warmy-worker needs it. Every error is a classified fault.
 type Registrar interface {

@@ -19,19 +19,26 @@ type identity struct {
 	now       func() time.Time
 }
 
-// prove asks Microsoft and returns the event that asks for the registration. Tokens of somebody else are destroyed.
+// prove asks Microsoft and returns the event that asks for the registration. Tokens of somebody else are destroyed,
+// unless an operator has accepted that account for this mailbox.
 func (i identity) prove(
-	ctx context.Context, e events.Event, address string, grant mailbox.Grant, revision uint64,
+	ctx context.Context, e events.Event, inv mailbox.Invitation, grant mailbox.Grant, revision uint64,
 ) ([]events.Event, error) {
-	proof, err := i.microsoft.Prove(ctx, e.App, *grant.Tokens, address)
-	if err != nil && fault.Of(err).Code == CodeMismatch {
+	proof, err := i.microsoft.Prove(ctx, e.App, *grant.Tokens, inv.Address)
+	other, known := errors.AsType[*MismatchError](err)
+	switch {
+	case err == nil:
+		return i.pass(ctx, e, &proof, grant, revision)
+	case known && inv.Accepts(other.Account):
+		return i.pass(ctx, e, &other.Account.Proof, grant, revision)
+	case known:
+		_, err := i.grants.Save(ctx, e.Mailbox, grant.MismatchOf(other.Account, other.Fault, i.now()), revision)
+		return nil, saved("mismatch", err)
+	case fault.Of(err).Code == CodeMismatch:
 		_, err := i.grants.Save(ctx, e.Mailbox, grant.Mismatch(fault.Of(err), i.now()), revision)
 		return nil, saved("mismatch", err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("prove identity: %w", err)
-	}
-	return i.pass(ctx, e, &proof, grant, revision)
+	return nil, fmt.Errorf("prove identity: %w", err)
 }
 
 // pass asks for the registration of a mailbox whose owner is proven.

@@ -173,7 +173,7 @@ func (h RedeemCode) fail(ctx context.Context, e events.Event, grant mailbox.Gran
 func (h RedeemCode) prove(
 	ctx context.Context, e events.Event, inv mailbox.Invitation, grant mailbox.Grant, revision uint64,
 ) ([]events.Event, error) {
-	follow, err := identity{h.Grants, h.Microsoft, h.Now}.prove(ctx, e, inv.Address, grant, revision)
+	follow, err := identity{h.Grants, h.Microsoft, h.Now}.prove(ctx, e, inv, grant, revision)
 	if passing(err) {
 		return []events.Event{e.Follow(events.RefreshRequested, h.Now())}, nil
 	}

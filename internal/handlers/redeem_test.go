@@ -9,6 +9,7 @@ import (
 	"kindling/internal/fault"
 	"kindling/internal/handlers"
 	"kindling/internal/mailbox"
+	"kindling/internal/secret"
 )
 
 // granted is a world in which the first code was redeemed and proven.
@@ -217,6 +218,95 @@ func TestSomeoneElsesTokensAreDestroyed(t *testing.T) {
 	}
 }
 
+// stranger is the answer of a proof that finds another account.
+func stranger(code string, alias bool) *handlers.MismatchError {
+	return &handlers.MismatchError{
+		Fault:   classed(fault.Permanent, code),
+		Account: mailbox.Account{Proof: events.Proof{TenantID: "tid", ObjectID: "other"}, Address: secret.New("other@example.com"), Alias: alias},
+	}
+}
+
+func TestAnAcceptedAccountIsRegisteredUnderItsOwnProof(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		accepted *mailbox.Acceptance
+		alias    bool
+		passes   bool
+	}{
+		"nothing is accepted":               {nil, true, false},
+		"the account is accepted":           {&mailbox.Acceptance{Proof: events.Proof{TenantID: "tid", ObjectID: "other"}}, false, true},
+		"the alias is accepted":             {&mailbox.Acceptance{Proof: events.Proof{TenantID: "tid", ObjectID: "gone"}, Alias: true}, true, true},
+		"the alias is gone":                 {&mailbox.Acceptance{Proof: events.Proof{TenantID: "tid", ObjectID: "gone"}, Alias: true}, false, false},
+		"another account is accepted":       {&mailbox.Acceptance{Proof: events.Proof{TenantID: "tid", ObjectID: "third"}}, true, false},
+		"the alias of another tenant":       {&mailbox.Acceptance{Proof: events.Proof{TenantID: "far", ObjectID: "third"}, Alias: true}, true, false},
+		"the same object in another tenant": {&mailbox.Acceptance{Proof: events.Proof{TenantID: "far", ObjectID: "other"}}, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			inv := w.invitations.get()
+			inv.Accepted = c.accepted
+			w.invitations.put(inv)
+			w.microsoft.proof = stranger(handlers.CodeAlias, c.alias)
+			o := w.deliver(t.Context(), codeOf(0))
+			if o.err != nil || o.dead || (len(o.follow) == 1) != c.passes {
+				t.Fatalf("%+v", o)
+			}
+			grant := w.grants.get()
+			if !c.passes {
+				if w.status().State != mailbox.StateMismatch || grant.Tokens != nil || grant.Consented == nil || grant.Consented.Address.Reveal() != "other@example.com" {
+					t.Errorf("%+v, %+v", w.status(), grant)
+				}
+				return
+			}
+			if o.follow[0].Proof == nil || *o.follow[0].Proof != (events.Proof{TenantID: "tid", ObjectID: "other"}) || grant.Tokens == nil || grant.Consented != nil {
+				t.Errorf("follows %+v with grant %+v", o.follow[0], grant)
+			}
+			if !w.run(t.Context(), o.follow...) || w.status().State != mailbox.StateRegistered {
+				t.Errorf("ends as %+v", w.status())
+			}
+		})
+	}
+}
+
+// The tokens of a mismatch are gone: accepting the account afterwards cannot bring them back, the next consent does.
+func TestAnAccountAcceptedAfterItsMismatchConsentsOnceMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.microsoft.proof = stranger(handlers.CodeMismatch, false)
+	w.deliver(t.Context(), codeOf(0))
+	inv := w.invitations.get()
+	inv.Accepted = &mailbox.Acceptance{Proof: w.grants.get().Consented.Proof, At: w.now.Add(time.Second)}
+	w.invitations.put(inv)
+	if s := w.status(); s.State != mailbox.StateNeedsConsent || s.Reason != mailbox.AccountAccepted {
+		t.Errorf("accepted: %+v", s)
+	}
+	if o := w.deliver(t.Context(), codeOf(0).Replayed(7, at)); o.err != nil || len(o.follow) != 0 || w.grants.get().Tokens != nil {
+		t.Errorf("the old code again: %+v", o)
+	}
+	if !w.run(t.Context(), codeOf(1)) || w.status().State != mailbox.StateRegistered {
+		t.Errorf("ends as %+v", w.status())
+	}
+	w.check(t)
+}
+
+// A consent that fails after a mismatch must not take the decision out of the operator's hands.
+func TestWhoConsentedIsRememberedUntilTokensAreSaved(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.microsoft.proof = stranger(handlers.CodeMismatch, false)
+	w.deliver(t.Context(), codeOf(0))
+	w.microsoft.refuse = &fault.Fault{Class: fault.NeedsConsent, Code: "x", Reason: mailbox.CodeExpired, Forecast: fault.ByPerson}
+	w.deliver(t.Context(), codeOf(1))
+	if g := w.grants.get(); g.Phase != mailbox.GrantNeedsConsent || g.Consented == nil {
+		t.Fatalf("%+v", g)
+	}
+	w.microsoft.refuse, w.microsoft.proof = nil, nil
+	if !w.run(t.Context(), codeOf(2)) || w.grants.get().Consented != nil {
+		t.Errorf("%+v", w.grants.get())
+	}
+}
+
 func TestAReplayOfADeadProofUsesTheStoredTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
@@ -308,4 +398,22 @@ func TestABuriedCodeDoesNotTouchANewerConsent(t *testing.T) {
 	if err := w.redeem().Bury(t.Context(), codeOf(0), passing("x")); err != nil || w.grants.get() != g {
 		t.Errorf("%v, %+v", err, w.grants.get())
 	}
+}
+
+// An owner who consents again, with the same account, replaces the tokens; Warmy's mailbox stays the one that it is.
+func TestASecondConsentReplacesTheTokens(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	if !w.run(t.Context(), codeOf(0)) || w.status().State != mailbox.StateRegistered {
+		t.Fatalf("%+v", w.status())
+	}
+	first := w.grants.get().Tokens
+	if !w.run(t.Context(), codeOf(1)) || w.status().State != mailbox.StateRegistered {
+		t.Fatalf("%+v", w.status())
+	}
+	second := w.grants.get().Tokens
+	if second == nil || second.Attempt == first.Attempt || second.Refresh.Equal(first.Refresh) || len(w.warmy.ids) != 1 {
+		t.Errorf("tokens %+v, then %+v; Warmy has %v", first, second, w.warmy.ids)
+	}
+	w.check(t)
 }

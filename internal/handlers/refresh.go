@@ -54,7 +54,7 @@ func (h RefreshGrant) Handle(ctx context.Context, e events.Event) ([]events.Even
 	}
 	proof := identity{h.Grants, h.Microsoft, h.Now}
 	if e.Proof == nil {
-		return proof.prove(ctx, e, inv.Address, grant, revision)
+		return proof.prove(ctx, e, inv, grant, revision)
 	}
 	return proof.pass(ctx, e, e.Proof, grant, revision)
 }

@@ -33,11 +33,13 @@ const (
 	AdminRequired = "admin_required"
 	LinkExpired   = "link_expired"
 	SignInFailed  = "sign_in_failed"
+
+	AccountAccepted = "account_accepted" // an operator accepts the account that consented: it has to consent once more
 )
 
 // Reasons lists every reason, in the order in which reports show them.
 func Reasons() []string {
-	return []string{Declined, CodeExpired, ConsentLost, Revoked, AdminRequired, LinkExpired, SignInFailed}
+	return []string{Declined, CodeExpired, ConsentLost, Revoked, AdminRequired, LinkExpired, SignInFailed, AccountAccepted}
 }
 
 // MaxLiveAttempts bounds how many attempts of one mailbox may be under way: enough for an owner with several tabs

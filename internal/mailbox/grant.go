@@ -36,6 +36,10 @@ type Grant struct {
 	Stage   string     `json:"stage,omitempty"` // with GrantDead: the lane it died in
 	Finding *Finding   `json:"finding,omitempty"`
 	Tokens  *Tokens    `json:"-"` // sealed apart
+
+	// Consented is the account that consented last where another one was invited; nil when none did, or it is not known.
+	// It is kept until tokens are saved, so that an operator can still decide about it. Sealed apart, for the console.
+	Consented *Account `json:"-"`
 }
 
 // Tokens are what a mailbox's owner granted. They are stored sealed and only sealed.
@@ -135,13 +139,13 @@ func (g Grant) about(e events.Event, now time.Time) Grant {
 	if g.EventID == e.ID {
 		return g
 	}
-	return Grant{Attempt: e.Attempt, EventID: e.ID, CodeAt: e.At, Since: now.UTC(), Tokens: g.Tokens}
+	return Grant{Attempt: e.Attempt, EventID: e.ID, CodeAt: e.At, Since: now.UTC(), Tokens: g.Tokens, Consented: g.Consented}
 }
 
 // Save records the tokens that the code was redeemed for.
 func (g Grant) Save(t Tokens, now time.Time) Grant {
 	t.Attempt, t.SavedAt = g.Attempt, now.UTC()
-	g.Phase, g.Tokens, g.Since = GrantSaved, &t, now.UTC()
+	g.Phase, g.Tokens, g.Since, g.Consented = GrantSaved, &t, now.UTC(), nil
 	g.Owner, g.Lease, g.Finding = "", time.Time{}, nil
 	return g
 }
@@ -235,11 +239,18 @@ func (g Grant) Fail(f *fault.Fault, now time.Time) Grant {
 	return g
 }
 
+// MismatchOf is Mismatch with what is known of the account that consented.
+func (g Grant) MismatchOf(who Account, f *fault.Fault, now time.Time) Grant {
+	g = g.Mismatch(f, now)
+	g.Consented = &who
+	return g
+}
+
 // Mismatch records that someone else than the invited owner consented. The tokens are destroyed. A newer code that
 // is in hand keeps its phase.
 func (g Grant) Mismatch(f *fault.Fault, now time.Time) Grant {
 	older := g.Tokens != nil && !g.Tokens.from(g.Attempt)
-	g.Tokens = nil
+	g.Tokens, g.Consented = nil, nil
 	if !older {
 		g.Phase, g.Reason, g.Stage, g.Since, g.Finding = GrantMismatch, "", "", now.UTC(), Found(f, now)
 	}

@@ -37,7 +37,8 @@ type Invitation struct {
 	LinkHash         string // Hash of the link's token; the token itself is stored nowhere
 	InvitedAt        time.Time
 	LinkExpiresAt    time.Time
-	ErasedAt         time.Time // zero: not erased
+	ErasedAt         time.Time   // zero: not erased
+	Accepted         *Acceptance // another account that may consent; nil: only the address's own
 }
 
 // linkLeeway forgives a clock that is a little ahead of the owner's e-mail.

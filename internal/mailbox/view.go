@@ -74,7 +74,7 @@ func (f Facts) view(now time.Time) Status {
 	case f.Grant.Tokens != nil:
 		return f.viewSaved()
 	case f.grantSpeaks(latest, answered):
-		return f.Grant.view(now)
+		return f.decided(f.Grant.view(now))
 	case answered:
 		return latest.view(now)
 	}
@@ -88,6 +88,14 @@ func (f Facts) view(now time.Time) Status {
 // grantSpeaks tells whether token-worker's news is of the attempt that was answered last.
 func (f Facts) grantSpeaks(latest Attempt, answered bool) bool {
 	return f.Grant.Phase != GrantNone && (!answered || f.Grant.Attempt == latest.ID || f.Grant.Since.After(latest.AnsweredAt))
+}
+
+// decided takes an operator's decision into s: when the account that consented is accepted, only its consent is missing.
+func (f Facts) decided(s Status) Status {
+	if s.State != StateMismatch || !f.Invitation.acceptedSince(f.Grant.Since) {
+		return s
+	}
+	return Status{State: StateNeedsConsent, Reason: AccountAccepted, Since: f.Invitation.Accepted.At}
 }
 
 // viewSaved is the status of a mailbox whose tokens are stored. The death of another attempt than theirs is no death

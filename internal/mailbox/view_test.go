@@ -41,6 +41,9 @@ func TestViewShowsWhereAMailboxStands(t *testing.T) {
 	}
 	declinedLater := func(facts *mailbox.Facts) { *facts = answered(t, *facts, 2, mailbox.Declined) }
 	erased := func(facts *mailbox.Facts) { facts.Invitation.ErasedAt = at.Add(time.Hour) }
+	accepted := func(t time.Time) func(*mailbox.Facts) {
+		return func(facts *mailbox.Facts) { facts.Invitation.Accepted = &mailbox.Acceptance{At: t} }
+	}
 	first, saved := claimed(t, mailbox.Grant{}, 1), savedGrant(t, 1)
 	renewing := claimed(t, saved, 2)
 	one := posting(t, mailbox.Registration{}, 1)
@@ -67,6 +70,10 @@ func TestViewShowsWhereAMailboxStands(t *testing.T) {
 		"it was in hand for too long":            {facts: with(first, none), after: 12 * time.Minute, state: mailbox.StateNeedsConsent, reason: mailbox.ConsentLost},
 		"the code was dead":                      {facts: with(first.Fail(faultOf(fault.NeedsConsent, mailbox.CodeExpired), at), none), state: mailbox.StateNeedsConsent, reason: mailbox.CodeExpired},
 		"someone else consented":                 {facts: with(saved.Mismatch(f, at), none), state: mailbox.StateMismatch},
+		"the other account was accepted":         {facts: with(saved.Mismatch(f, at), none, accepted(at.Add(time.Second))), state: mailbox.StateNeedsConsent, reason: mailbox.AccountAccepted},
+		"accepted, and then somebody else came":  {facts: with(saved.Mismatch(f, at), none, accepted(at.Add(-time.Second))), state: mailbox.StateMismatch},
+		"accepted, and then declined":            {facts: with(saved.Mismatch(f, at), none, accepted(at.Add(time.Second)), declinedLater), after: 2 * time.Minute, state: mailbox.StateNeedsConsent, reason: mailbox.Declined},
+		"accepted, and saved":                    {facts: with(saved, none, accepted(at.Add(-time.Second))), state: mailbox.StateGranted},
 		"the tokens were revoked":                {facts: with(saved.Revoke(f, at), none), state: mailbox.StateNeedsConsent, reason: mailbox.Revoked},
 		"the tokens are withheld":                {facts: with(saved.Withhold(faultOf(fault.NeedsConsent, mailbox.AdminRequired), at), none), state: mailbox.StateNeedsConsent, reason: mailbox.AdminRequired, stage: "refresh"},
 		"withheld, another declined":             {facts: with(saved.Withhold(faultOf(fault.NeedsConsent, mailbox.SignInFailed), at), none, declinedLater), after: 2 * time.Minute, state: mailbox.StateNeedsConsent, reason: mailbox.SignInFailed, stage: "refresh"},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"kindling/internal/events"
 	"kindling/internal/fault"
 	"kindling/internal/mailbox"
 	"kindling/internal/secret"
@@ -50,13 +51,15 @@ func FuzzAProfile(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		p, failure := parseProfile([]byte(body))
-		if failure != nil {
-			sound(t, failure)
+		p, unread := parseProfile([]byte(body))
+		if unread != nil {
+			sound(t, unread)
 			return
 		}
-		failure = p.match(p.ID, "invited@contoso.example")
-		sound(t, failure)
+		failure := p.match(events.Proof{ObjectID: p.ID}, "invited@contoso.example")
+		if failure != nil {
+			sound(t, fault.Of(failure))
+		}
 		if failure == nil && foldASCII(p.Mail) != "invited@contoso.example" && foldASCII(p.UPN) != "invited@contoso.example" {
 			t.Errorf("%q passed for the invited address", body)
 		}

@@ -9,8 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"kindling/internal/events"
 	"kindling/internal/fault"
+	"kindling/internal/handlers"
 	"kindling/internal/mailbox"
+	"kindling/internal/secret"
 )
 
 // profile is what Graph says about the account whose token asks.
@@ -90,29 +93,57 @@ func graphRefused(a *answer, now time.Time) *fault.Fault {
 	return f
 }
 
-// match compares the account that consented with the one that was invited; nil if they are the same. The fault is
-// stored readably, so it holds addresses masked.
-func (p profile) match(objectID, address string) *fault.Fault {
-	if !sameObject(objectID, p.ID) {
+// match compares the account that consented, as proven, with the one that was invited; nil if they are the same. A fault
+// is stored readably, so it holds addresses masked; the account beside it is sealed.
+func (p profile) match(proof events.Proof, address string) error {
+	if !sameObject(proof.ObjectID, p.ID) {
 		return mismatch("the id_token and Graph speak of two different accounts", "send the owner a new link; look into it if it happens twice")
 	}
 	invited := foldASCII(address)
-	if invited != "" && (foldASCII(p.Mail) == invited || foldASCII(p.UPN) == invited) {
+	switch {
+	case p.guest():
+	case invited != "" && (foldASCII(p.Mail) == invited || foldASCII(p.UPN) == invited):
 		return nil
 	}
-	other := p.Mail
-	if other == "" {
-		other = p.UPN
+	other := p.account(proof, p.alias(invited))
+	return &handlers.MismatchError{Fault: p.stranger(address, other.Alias), Account: other}
+}
+
+func (p profile) account(proof events.Proof, alias bool) mailbox.Account {
+	return mailbox.Account{Proof: proof, Address: secret.New(p.address()), Alias: alias}
+}
+
+// stranger words who consented where address was invited.
+func (p profile) stranger(address string, alias bool) *fault.Fault {
+	switch {
+	case p.guest():
+		return mismatch("the account that consented for "+mask(address)+" is a guest of the tenant that it signed in to, and has no mailbox there",
+			"leave the tenant of this mailbox out, or name the one that the account belongs to; then send the owner the link again")
+	case alias:
+		f := mismatch(fmt.Sprintf("the invited address %s is an alias of %s, which consented", mask(address), mask(p.address())),
+			"if this is the right mailbox, accept the alias and send the owner the link again; or import its main address")
+		f.Code = handlers.CodeAlias
+		return f
 	}
-	alias := slices.ContainsFunc(p.Proxies, func(proxy string) bool {
-		return foldASCII(proxy) == "smtp:"+invited
-	})
-	if alias {
-		return mismatch(fmt.Sprintf("the invited address %s is an alias of %s, which consented", mask(address), mask(other)),
-			"if this is the right mailbox, import it under its main address and send that link")
-	}
-	return mismatch(fmt.Sprintf("%s was invited, but %s consented", mask(address), mask(other)),
+	return mismatch(fmt.Sprintf("%s was invited, but %s consented", mask(address), mask(p.address())),
 		"send the owner the link again and ask them to choose the invited account")
+}
+
+// address is what the account is called: its main address, or the name that it signs in with.
+func (p profile) address() string {
+	if p.Mail != "" {
+		return p.Mail
+	}
+	return p.UPN
+}
+
+// guest tells whether the account is at home in another tenant. Its mail is then that of its home, which its tokens do
+// not open.
+func (p profile) guest() bool { return strings.Contains(foldASCII(p.UPN), "#ext#") }
+
+// alias tells whether invited is one of the account's further addresses.
+func (p profile) alias(invited string) bool {
+	return !p.guest() && invited != "" && slices.ContainsFunc(p.Proxies, func(proxy string) bool { return foldASCII(proxy) == "smtp:"+invited })
 }
 
 // sameObject compares an oid with Graph's id. For personal accounts Graph shortens the oid to its last 16 digits.

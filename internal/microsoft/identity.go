@@ -19,7 +19,7 @@ import (
 
 // Prove tells whose mailbox the tokens open. The id_token (signature, issuer, audience, life, nonce) gives the stable
 // identity, tid and oid; Graph, asked with the access token, must name the same object and the invited address as its
-// mail or userPrincipalName. An alias does not do: the operator decides about it.
+// mail or userPrincipalName. An alias does not do: the error says who consented, and the operator decides about it.
 //
 // Nothing in OAuth ties a link to a mailbox. Without this proof, whoever opens a link first would be
 // registered under the invited name.
@@ -44,8 +44,12 @@ func (c *Client) Prove(ctx context.Context, app string, t mailbox.Tokens, addres
 	if proof.ObjectID == "" {
 		proof.ObjectID = me.ID
 	}
-	if f := me.match(proof.ObjectID, address); f != nil {
-		return events.Proof{}, f
+	proof.ObjectID = strings.ToLower(proof.ObjectID)
+	if proof.TenantID == personalTenant && !reg.admitsPersonal() {
+		return events.Proof{}, &handlers.MismatchError{Fault: personal(address), Account: me.account(proof, false)}
+	}
+	if err := me.match(proof, address); err != nil {
+		return events.Proof{}, err
 	}
 	return proof, nil
 }
@@ -163,6 +167,18 @@ func mismatch(cause, remedy string) *fault.Fault {
 	return &fault.Fault{
 		Class: fault.Permanent, Code: handlers.CodeMismatch, Forecast: fault.ByPerson, Cause: cause, Remedy: remedy,
 	}
+}
+
+// personalTenant is the tid of all personal accounts.
+const personalTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
+
+// admitsPersonal tells whether the app is meant for personal accounts at all. A personal account can bear the address of
+// a mailbox at work; its tokens do not open that.
+func (a App) admitsPersonal() bool { return a.Tenant == "common" || a.Tenant == "consumers" }
+
+func personal(address string) *fault.Fault {
+	return mismatch("a personal account consented for "+mask(address)+", and the app is for accounts of organisations",
+		"ask the owner to choose the account at work or school; if personal mailboxes are wanted, set the app's tenant to common or consumers")
 }
 
 // unverifiedTenant reads the tid of an id_token whose proof is done. It only chooses the tenant of a request.

@@ -37,8 +37,18 @@ func simulate(t *testing.T, alg string, switches msid.Switches) simulated {
 // simulateWithin is simulate with a deadline for the client's calls.
 func simulateWithin(t *testing.T, deadline time.Duration, alg string, switches msid.Switches) simulated {
 	t.Helper()
+	return simulateWith(t, msid.Config{SigningAlg: alg, Switches: switches}, deadline)
+}
+
+func simulateUsers(t *testing.T, users []msid.User) simulated {
+	t.Helper()
+	return simulateWith(t, msid.Config{SigningAlg: "ES256", Users: users}, time.Minute) // nothing hangs here
+}
+
+func simulateWith(t *testing.T, cfg msid.Config, timeout time.Duration) simulated {
+	t.Helper()
 	server := msid.New(msid.Config{
-		SigningAlg: alg, Seed: 1, Switches: switches,
+		SigningAlg: cfg.SigningAlg, Seed: 1, Switches: cfg.Switches, Users: cfg.Users,
 		Apps: []msid.App{{ClientID: clientID, Secrets: []string{"good"}, ExpiredSecrets: []string{"old"}, RedirectURIs: []string{simRedirect}}},
 	})
 	listener := httptest.NewServer(server)
@@ -50,7 +60,7 @@ func simulateWithin(t *testing.T, deadline time.Duration, alg string, switches m
 		RedirectURI: simRedirect, Scopes: []string{"openid", "User.Read", "Mail.Send", "Mail.ReadWrite"},
 		LoginURL: listener.URL, GraphURL: listener.URL,
 	}
-	client := microsoft.New(microsoft.Config{Apps: []microsoft.App{app}, Transport: transport, Timeout: deadline})
+	client := microsoft.New(microsoft.Config{Apps: []microsoft.App{app}, Transport: transport, Timeout: timeout})
 	return simulated{server, client}
 }
 

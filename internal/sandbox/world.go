@@ -44,7 +44,8 @@ type WorldOptions struct {
 	CallsPerMinute  int    // of the Warmy account; 0: Warmy's own 60
 	Latency         time.Duration
 	Seed            uint64
-	State           string // directory in which both simulators remember what exists; empty: they forget it at the end
+	Users           []msid.User // accounts that are more than their address; any other address is a plain account
+	State           string      // directory in which both simulators remember what exists; empty: they forget it at the end
 }
 
 // NewWorld opens the listeners of both simulators, and what they remember. Serve then answers on them.
@@ -67,7 +68,7 @@ func NewWorld(ctx context.Context, o WorldOptions) (*World, error) {
 func (w *World) open(o WorldOptions) (err error) {
 	w.Microsoft, err = msid.Open(msid.Config{
 		Apps:    []msid.App{{ClientID: ClientID, Secrets: []string{ClientSecret}, RedirectURIs: []string{o.RedirectURI}}},
-		BaseURL: w.MicrosoftURL(), Latency: o.Latency, Jitter: o.Latency / 2, Seed: o.Seed, Switches: msid.Switches{RequirePKCE: true, RevokeOnReplay: true},
+		BaseURL: w.MicrosoftURL(), Latency: o.Latency, Jitter: o.Latency / 2, Seed: o.Seed, Users: o.Users, Switches: msid.Switches{RequirePKCE: true, RevokeOnReplay: true},
 		Journal: o.journal("microsoft"),
 	})
 	if err != nil {

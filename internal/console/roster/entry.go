@@ -21,6 +21,7 @@ type entry struct {
 	text string // address, external id and Warmy id, separated by NUL
 
 	invited, expires, erased    int64
+	accepted                    int64 // an operator's word about another account
 	answered                    int64 // the latest answer to an attempt
 	grantSince, codeAt, savedAt int64
 	registrationSince           int64
@@ -66,6 +67,10 @@ func (r *Roster) putInvitation(e *entry, i mailbox.Invitation) {
 	e.app, e.account, e.speed = r.short(i.App), r.short(i.Account), r.short(i.SpeedMode)
 	e.tenant, e.fromName, e.directory = r.wide.id(i.Tenant), mark(i.FromName), r.directoryOf(i)
 	e.plan, e.line = uint32(max(0, i.TariffPlanTypeID)), uint32(max(0, i.Line)) //nolint:gosec // checked at the import
+	e.accepted = 0
+	if i.Accepted != nil {
+		e.accepted = toMilli(i.Accepted.At)
+	}
 	e.generation = uint16(min(max(0, i.LinkGeneration), 1<<16-1))
 }
 
@@ -113,6 +118,9 @@ func (r *Roster) facts(e *entry) mailbox.Facts {
 			Stage: r.narrow.text(uint32(e.registrationEnd)), Attempt: markText(e.registrationAttempt),
 			Since: fromMilli(e.registrationSince), Finding: r.findings.at(e.registrationFinding),
 		},
+	}
+	if e.accepted != 0 {
+		f.Invitation.Accepted = &mailbox.Acceptance{At: fromMilli(e.accepted)}
 	}
 	if e.answered != 0 {
 		f.Claim.Attempts = []mailbox.Attempt{{

@@ -10,7 +10,7 @@
   const busy = () => {
     const main = document.querySelector("main");
     const at = document.activeElement;
-    return document.hidden || !box.checked || main.querySelector("input[type=checkbox]:checked") ||
+    return document.hidden || !box.checked || main.querySelector("input[type=checkbox]:checked, details[open]") ||
       (main.contains(at) && /^(INPUT|SELECT|TEXTAREA|BUTTON)$/.test(at.tagName));
   };
   const refresh = async () => {
