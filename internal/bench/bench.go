@@ -27,7 +27,7 @@ func Command(env service.Env) *cobra.Command {
 	cmd.PersistentFlags().IntVar(&o.rows, "rows", 100_000, "rows of the imported campaign")
 	cmd.PersistentFlags().DurationVar(&o.edgeTime, "edge-time", 20*time.Second, "how long the edge is called")
 	cmd.PersistentFlags().IntVar(&o.edgeRate, "edge-rate", 300, "callbacks a second")
-	cmd.PersistentFlags().BoolVar(&o.quick, "quick", false, "bus: fewer messages, for a first look")
+	cmd.PersistentFlags().BoolVar(&o.quick, "quick", false, "bus, burst: less of everything, for a first look")
 	cmd.PersistentFlags().IntVar(&o.window, "window", 1024, "bus: prefetch of a handler that does nothing")
 	cmd.PersistentFlags().StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of this process to `file`")
 	run := func(names ...string) func(*cobra.Command, []string) error {
@@ -38,10 +38,11 @@ func Command(env service.Env) *cobra.Command {
 	onBus.Flags().StringSliceVar(&o.only, "only", nil, "only these parts: "+strings.Join(busParts(), ", "))
 	cmd.AddCommand(
 		onBus,
-		&cobra.Command{Use: "all", Short: "Everything, one table", Args: cobra.NoArgs, RunE: run("bus", "pipeline", "import", "edge")},
+		&cobra.Command{Use: "all", Short: "Everything, one table", Args: cobra.NoArgs, RunE: run("bus", "pipeline", "import", "edge", "quick burst")},
 		&cobra.Command{Use: "pipeline", Short: "Mailboxes per second, against a bare loop of the same calls", Args: cobra.NoArgs, RunE: run("pipeline")},
 		&cobra.Command{Use: "import", Short: "Rows per second of a campaign's import", Args: cobra.NoArgs, RunE: run("import")},
 		&cobra.Command{Use: "edge", Short: "Latency of accepted and durable callbacks", Args: cobra.NoArgs, RunE: run("edge")},
+		&cobra.Command{Use: "burst", Short: "10,000 consents in five minutes: how long codes wait, and how many die", Args: cobra.NoArgs, RunE: run("burst")},
 		&cobra.Command{
 			Use: "simulator", Hidden: true, DisableFlagParsing: true, Short: "The simulators, in a process of their own",
 			RunE: func(cmd *cobra.Command, args []string) error {
@@ -80,7 +81,7 @@ type options struct {
 }
 
 func (o options) run(ctx context.Context, names []string) error {
-	benches := map[string]func(context.Context) ([]figure, error){"bus": o.bus, "pipeline": o.pipeline, "import": o.importCSV, "edge": o.edge}
+	benches := map[string]func(context.Context) ([]figure, error){"bus": o.bus, "pipeline": o.pipeline, "import": o.importCSV, "edge": o.edge, "burst": o.burst, "quick burst": o.quickBurst}
 	if err := o.check(); err != nil {
 		return err
 	}
