@@ -33,12 +33,14 @@ func Command(env service.Env) *cobra.Command {
 	run := func(names ...string) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), names) }
 	}
+	all := run("bus", "pipeline", "import", "edge", "burst")
+	runAll := func(cmd *cobra.Command, args []string) error { o.brief = true; return all(cmd, args) }
 	onBus := &cobra.Command{Use: "bus", Short: "Publishing and consuming, against raw nats.go", Args: cobra.NoArgs, RunE: run("bus")}
 	cmd.PersistentFlags().StringVar(&o.sync, "sync", bothSyncs, "bus: how the server syncs: default, always or both")
 	onBus.Flags().StringSliceVar(&o.only, "only", nil, "only these parts: "+strings.Join(busParts(), ", "))
 	cmd.AddCommand(
 		onBus,
-		&cobra.Command{Use: "all", Short: "Everything, one table", Args: cobra.NoArgs, RunE: run("bus", "pipeline", "import", "edge", "quick burst")},
+		&cobra.Command{Use: "all", Short: "Everything, one table", Args: cobra.NoArgs, RunE: runAll},
 		&cobra.Command{Use: "pipeline", Short: "Mailboxes per second, against a bare loop of the same calls", Args: cobra.NoArgs, RunE: run("pipeline")},
 		&cobra.Command{Use: "import", Short: "Rows per second of a campaign's import", Args: cobra.NoArgs, RunE: run("import")},
 		&cobra.Command{Use: "edge", Short: "Latency of accepted and durable callbacks", Args: cobra.NoArgs, RunE: run("edge")},
@@ -49,7 +51,7 @@ func Command(env service.Env) *cobra.Command {
 				return sim.Run(cmd.Context(), args, env.Stdout, env.Stderr)
 			},
 		},
-		storeCommand(env), workerCommand(env),
+		storeCommand(env), workerCommand(env), poisonedCommand(env),
 	)
 	return cmd
 }
@@ -75,13 +77,14 @@ type options struct {
 	edgeRate  int
 	profile   string
 	quick     bool
+	brief     bool // burst and poison, which take many minutes, in their quick form
 	window    int
 	only      []string
 	sync      string
 }
 
 func (o options) run(ctx context.Context, names []string) error {
-	benches := map[string]func(context.Context) ([]figure, error){"bus": o.bus, "pipeline": o.pipeline, "import": o.importCSV, "edge": o.edge, "burst": o.burst, "quick burst": o.quickBurst}
+	benches := map[string]func(context.Context) ([]figure, error){"bus": o.bus, "pipeline": o.pipeline, "import": o.importCSV, "edge": o.edge, "burst": o.burst}
 	if err := o.check(); err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (o options) burstPlan() burstPlan {
 		consents: 10_000, within: 5 * time.Minute, latency: 150 * time.Millisecond, jitter: 75 * time.Millisecond, throttled: 0.02,
 		patience: mailbox.CodeLife + time.Minute,
 	}
-	if o.quick {
+	if o.quick || o.brief {
 		p.consents, p.within = 500, 15*time.Second
 	}
 	return p
@@ -47,12 +47,6 @@ func (o options) burstPlan() burstPlan {
 
 func (o options) burst(ctx context.Context) ([]figure, error) {
 	return burstBench{options: o, plan: o.burstPlan()}.run(ctx)
-}
-
-// quickBurst is the burst in its short form, whatever else is measured in full.
-func (o options) quickBurst(ctx context.Context) ([]figure, error) {
-	o.quick = true
-	return o.burst(ctx)
 }
 
 func (b burstBench) run(ctx context.Context) (figures []figure, err error) {
