@@ -109,6 +109,7 @@ func (b burstBench) measure(ctx context.Context, p *rig, s *simulator, base stri
 		b.settle(running, seen)
 		var err error
 		figures, err = b.figures(running, s, seen, invitations)
+		figures = append(figures, remark("burst: pages that asked an owner to try again in a moment", fmt.Sprint(owners.reloads.Load())))
 		return err
 	})
 	err := group.Wait()

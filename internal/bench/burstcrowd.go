@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kindling/internal/mailbox"
@@ -20,9 +21,27 @@ import (
 
 // crowdOfBurst are the owners, and the browsers that they use.
 type crowdOfBurst struct {
-	base   string
-	sim    *simulator
-	client *http.Client
+	base    string
+	sim     *simulator
+	client  *http.Client
+	reloads atomic.Int64 // pages that said "try again in a moment"
+}
+
+const (
+	reloadAfter = time.Second
+	reloadsMost = 60 // then the owner gives up, and the bench with him
+)
+
+// visit is what an owner does whose page says that he should try again.
+func (c *crowdOfBurst) visit(ctx context.Context, method, address string, cookie *http.Cookie) (visited, error) {
+	for again := 0; ; again++ {
+		resp, err := visit(ctx, c.client, method, address, cookie)
+		if err != nil || resp.status != http.StatusServiceUnavailable || again == reloadsMost {
+			return resp, err
+		}
+		c.reloads.Add(1)
+		pause(ctx, reloadAfter)
+	}
 }
 
 func burstClient() *http.Client {
@@ -110,7 +129,7 @@ func (l ledger) firstSends() map[string]time.Time {
 // consent presses the link's button, consents at Microsoft, and comes back. The pages in between cost Microsoft's
 // processors, not ours: the code is asked for, with everything that the edge has sent the owner there with.
 func (c *crowdOfBurst) consent(ctx context.Context, link, address string) error {
-	resp, err := visit(ctx, c.client, http.MethodPost, c.base+"/c/"+link+"/start", nil)
+	resp, err := c.visit(ctx, http.MethodPost, c.base+"/c/"+link+"/start", nil)
 	if err != nil {
 		return err
 	}
@@ -133,7 +152,7 @@ func (c *crowdOfBurst) consent(ctx context.Context, link, address string) error 
 		return errors.New("no code was issued")
 	}
 	query := url.Values{"code": issued.Codes, "state": {asked.Get("state")}}
-	resp, err = visit(ctx, c.client, http.MethodGet, c.base+"/oauth-callback/main?"+query.Encode(), resp.cookies[0])
+	resp, err = c.visit(ctx, http.MethodGet, c.base+"/oauth-callback/main?"+query.Encode(), resp.cookies[0])
 	if err == nil && resp.status != http.StatusSeeOther {
 		err = fmt.Errorf("callback: status %d", resp.status)
 	}
