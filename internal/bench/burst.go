@@ -99,6 +99,11 @@ func (b burstBench) measure(ctx context.Context, p *rig, s *simulator, base stri
 	seen := newOutcomes(len(invitations))
 	group.Go(func() error { return p.bus.Facts(p.people).Follow(running, seen) })
 	var figures []figure
+	var slowest time.Duration
+	group.Go(func() (err error) {
+		slowest, err = watchDisk(running)
+		return err
+	})
 	group.Go(func() error {
 		defer stop()
 		owners := &crowdOfBurst{base: base, sim: s, client: burstClient()}
@@ -109,11 +114,11 @@ func (b burstBench) measure(ctx context.Context, p *rig, s *simulator, base stri
 		b.settle(running, seen)
 		var err error
 		figures, err = b.figures(running, s, seen, invitations)
-		figures = append(figures, remark("burst: pages that asked an owner to try again in a moment", fmt.Sprint(owners.reloads.Load())))
+		figures = append(figures, remark("burst: pages that asked an owner to try again, or did not come", fmt.Sprint(owners.reloads.Load())))
 		return err
 	})
 	err := group.Wait()
-	return figures, err
+	return append(figures, remark("burst: longest sync of 4 KiB on the same disk meanwhile", slowest.Round(time.Millisecond).String())), err
 }
 
 // arrive lets every owner come at his moment, whether or not those before him are done: moments drawn evenly from the

@@ -15,7 +15,7 @@ func TestTheBurstBenchFollowsEveryConsent(t *testing.T) {
 		consents: 20, within: time.Second, latency: 10 * time.Millisecond, jitter: 5 * time.Millisecond, throttled: 0.2, patience: time.Minute,
 	}}
 	figures, err := b.run(t.Context())
-	if err != nil || len(figures) != 5 {
+	if err != nil || len(figures) != 6 {
 		t.Fatalf("%d figures, %v", len(figures), err)
 	}
 	for i, want := range map[int]string{0: "0 (20 grants saved, 0 ended otherwise)", 3: "0 (0 codes sent after their tokens)"} {

@@ -24,7 +24,7 @@ type crowdOfBurst struct {
 	base    string
 	sim     *simulator
 	client  *http.Client
-	reloads atomic.Int64 // pages that said "try again in a moment"
+	reloads atomic.Int64 // pages that said "try again in a moment", or did not come
 }
 
 const (
@@ -32,11 +32,14 @@ const (
 	reloadsMost = 60 // then the owner gives up, and the bench with him
 )
 
-// visit is what an owner does whose page says that he should try again.
+// visit is what an owner does whose page says that he should try again, or does not come.
 func (c *crowdOfBurst) visit(ctx context.Context, method, address string, cookie *http.Cookie) (visited, error) {
 	for again := 0; ; again++ {
 		resp, err := visit(ctx, c.client, method, address, cookie)
-		if err != nil || resp.status != http.StatusServiceUnavailable || again == reloadsMost {
+		if failed, ok := errors.AsType[*url.Error](err); ok {
+			err = failed.Err // the address holds a code
+		}
+		if err == nil && resp.status != http.StatusServiceUnavailable || again == reloadsMost || ctx.Err() != nil {
 			return resp, err
 		}
 		c.reloads.Add(1)

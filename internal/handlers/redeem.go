@@ -84,15 +84,15 @@ func (h RedeemCode) redeem(
 }
 
 // intentLife is how old an intent may be when the code is sent. A worker that stood still for longer (stopped, swapped out,
-// its machine suspended) does not know whether its lease still holds when Microsoft answers: another worker may have
+// its machine suspended, its store's disk stalled) does not know whether its lease still holds when Microsoft answers: another worker may have
 // saved the tokens of this very code by then, and the server may revoke them when it comes again.
 const intentLife = mailbox.RedeemLease - 25*time.Second // the call may take 15 s, the save some
 
 func stoodStill() *fault.Fault {
 	return &fault.Fault{
 		Class: fault.RetryAfter, Code: "worker_stood_still", Forecast: fault.ByTime, After: time.Second,
-		Cause:  "the worker stood still between its intent and the request, so the code was not sent",
-		Remedy: "none: it is sent at the next delivery; look for a machine that is suspended or overloaded if this happens often",
+		Cause:  "too much time passed between the worker's intent and the request, so the code was not sent",
+		Remedy: "none: it is sent at the next delivery; look for a stalled disk or a suspended machine if this happens often",
 	}
 }
 
