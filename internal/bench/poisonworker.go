@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -52,7 +51,7 @@ func workOffPoison(ctx context.Context, env service.Env, url string, window int,
 		defer stop() // our parent is gone
 		_, _ = io.Copy(io.Discard, env.Stdin)
 	}()
-	h := &victim{wait: wait, out: json.NewEncoder(env.Stdout)}
+	h := &victim{wait: wait, out: env.Stdout}
 	h.say()
 	// The policy is that of warmy-worker with the default settings.
 	policy := bus.Policy{Attempts: 10, MaxAge: 7 * 24 * time.Hour, Base: time.Second, Cap: time.Minute, Crashes: 5}
@@ -66,13 +65,13 @@ type victim struct {
 	wait time.Duration
 
 	mu  sync.Mutex
-	out *json.Encoder
+	out io.Writer
 }
 
 func (v *victim) say() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	_ = v.out.Encode(told{}) // nobody listens any more: we are about to stop
+	_, _ = io.WriteString(v.out, "{}\n") // a told; when nobody listens any more, we are about to stop
 }
 
 // Handle waits, panics, or dies.

@@ -49,11 +49,11 @@ func redeemEndings() map[point]map[grief][]ending {
 
 // TestARedeemEndsWellWhereverItsWorkerComesToGrief plays every grief at every point of the redeem: on the real server,
 // with the real handler, two workers, and a Microsoft that takes a code once and revokes its tokens when it comes again.
-func TestARedeemEndsWellWhereverItsWorkerComesToGrief(t *testing.T) { //nolint:tparallel // so do its cells
+func TestARedeemEndsWellWhereverItsWorkerComesToGrief(t *testing.T) { //nolint:tparallel // its cells are busy bubbles
 	t.Parallel()
-	for at, cells := range redeemEndings() {
+	for at, cells := range redeemEndings() { //nolint:paralleltest // as above
 		for how, want := range cells {
-			t.Run(fmt.Sprintf("%s, %s", how, at), func(t *testing.T) { //nolint:paralleltest // bubbles are busy
+			t.Run(fmt.Sprintf("%s, %s", how, at), func(t *testing.T) {
 				bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
 					s := newStage(t)
 					defer s.end()

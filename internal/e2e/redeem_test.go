@@ -50,7 +50,7 @@ func heldPoints() []held {
 // TestAWorkerThatDiesOrIsStoppedInARedeem holds a real token-worker at three points of a redeem and kills it there, or
 // stops it for longer than its lease while a second one takes over. What the in-process form cannot show is here: a whole
 // process that stands still, and its own deadlines when it goes on.
-func TestAWorkerThatDiesOrIsStoppedInARedeem(t *testing.T) {
+func TestAWorkerThatDiesOrIsStoppedInARedeem(t *testing.T) { //nolint:tparallel // beside its own points only
 	bin := build(t, "nats-server", "simulator", "token-worker")
 	for _, point := range heldPoints() {
 		for name, harm := range map[string]func(t *testing.T, r *redeems){
