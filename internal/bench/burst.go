@@ -118,7 +118,7 @@ func (b burstBench) measure(ctx context.Context, p *rig, s *simulator, base stri
 		return err
 	})
 	err := group.Wait()
-	return append(figures, remark("burst: longest sync of 4 KiB on the same disk meanwhile", slowest.Round(time.Millisecond).String())), err
+	return append(figures, remark("burst: longest append and sync of 4 KiB on the same disk meanwhile", slowest.Round(time.Millisecond).String())), err
 }
 
 // arrive lets every owner come at his moment, whether or not those before him are done: moments drawn evenly from the
