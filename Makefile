@@ -9,7 +9,7 @@ IMAGES    ?= bin/images
 TAG       ?= dev
 CA_BUNDLE ?= /etc/ssl/certs/ca-certificates.crt
 
-.PHONY: help demo up build images test race lint fmt imports deadcode e2e cluster fuzz bench check
+.PHONY: help demo up build images test race lint fmt imports deadcode e2e cluster grants fuzz bench check
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,11 @@ cluster: export CLUSTER_ROUNDS ?= 20
 cluster: export CLUSTER_PARTITION ?= 60s
 cluster: ## three NATS nodes in containers, each failing CLUSTER_KILLS times and in CLUSTER_ROUNDS rounds of partitions
 	$(GO) test -v -tags e2e -count=1 -timeout 12h -run '^TestCluster' ./internal/e2e/
+
+grants: export GRANTS_CODES ?= 10000
+grants: export GRANTS_KILLS ?= 20
+grants: ## GRANTS_CODES codes in three messages each, three token-workers, GRANTS_KILLS of them killed
+	$(GO) test -v -tags e2e -count=1 -timeout 1h -run '^TestCodesThatAreDelivered' ./internal/e2e/
 
 fuzz: ## every fuzz target for FUZZ (default 20s)
 	@set -e; for pkg in $$($(GO) list ./...); do \

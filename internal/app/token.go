@@ -9,6 +9,7 @@ import (
 	"kindling/internal/config"
 	"kindling/internal/events"
 	"kindling/internal/handlers"
+	"kindling/internal/mailbox"
 	"kindling/internal/microsoft"
 	"kindling/internal/seal"
 )
@@ -20,11 +21,15 @@ const (
 	refreshWindow = 32
 )
 
-// untilDeadline: no count ends the work on a code. Its deadline does, and then the handler says so in its own words.
-const untilDeadline = 1 << 20
+// untilDeadline: no count ends the work on a code. Its deadline does, and then the handler says so in its own words. One that
+// still fails long after cannot even say that: it is buried, or its place in the lane would be taken for good.
+const (
+	untilDeadline = 1 << 20
+	codeGrace     = time.Hour
+)
 
 func codePolicy(p Policy) bus.Policy {
-	return bus.Policy{Attempts: untilDeadline, Base: p.RetryBase / 2, Cap: p.RetryCap / 10, Crashes: 5, Nak: true}
+	return bus.Policy{Attempts: untilDeadline, MaxAge: mailbox.CodeLife + codeGrace, Base: p.RetryBase / 2, Cap: p.RetryCap / 10, Crashes: 5, Nak: true}
 }
 
 func workPolicy(p Policy) bus.Policy {

@@ -25,17 +25,24 @@ type busPlan struct {
 	backlog              int           // messages that wait while a worker's memory is watched
 	watch                time.Duration // of memory, and of workers that share a lane
 	sharedWait           time.Duration // of the handlers that share a lane
+	poison               poisonPlan
 }
 
 func (o options) busPlan() busPlan {
 	if o.quick {
-		return busPlan{publish: 20_000, publishSync: 2000, consume: 30_000, consumeSync: 3000, waiting: 256 * 20, backlog: 100_000, watch: 4 * time.Second, sharedWait: handlerWait}
+		return busPlan{publish: 20_000, publishSync: 2000, consume: 30_000, consumeSync: 3000, waiting: 256 * 20, backlog: 100_000, watch: 4 * time.Second, sharedWait: handlerWait, poison: poisoned(quickPoison)}
 	}
-	return busPlan{publish: 60_000, publishSync: 6000, consume: 60_000, consumeSync: 5000, waiting: 256 * 100, backlog: manyWaiting, watch: 10 * time.Second, sharedWait: handlerWait}
+	full := busPlan{publish: 60_000, publishSync: 6000, consume: 60_000, consumeSync: 5000, waiting: 256 * 100, backlog: manyWaiting, watch: 10 * time.Second, sharedWait: handlerWait, poison: poisoned(3 * time.Minute)}
+	if o.brief {
+		full.poison = poisoned(quickPoison)
+	}
+	return full
 }
 
 // busParts are the names for --only.
-func busParts() []string { return []string{"publish", "consume", "wait", "memory", "scaling"} }
+func busParts() []string {
+	return []string{"publish", "consume", "wait", "memory", "scaling", "poison"}
+}
 
 func (o options) bus(ctx context.Context) ([]figure, error) {
 	return busBench{options: o, plan: o.busPlan()}.run(ctx)
@@ -76,7 +83,7 @@ func (b busBench) run(ctx context.Context) ([]figure, error) {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) ([]figure, error)
-	}{{"memory", b.memoryFigures}, {"scaling", b.scalingFigures}} {
+	}{{"memory", b.memoryFigures}, {"scaling", b.scalingFigures}, {"poison", b.poisonFigures}} {
 		if !b.wants(part.name) {
 			continue
 		}

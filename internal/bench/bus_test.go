@@ -18,12 +18,13 @@ func TestTheBusBenchMeasuresEveryPart(t *testing.T) {
 	b := busBench{options: small(), plan: busPlan{
 		publish: 300, publishSync: 50, consume: 300, consumeSync: 50, waiting: 300, backlog: 2000,
 		watch: 1500 * time.Millisecond, sharedWait: 500 * time.Millisecond,
+		poison: poisonPlan{workers: 2, window: 16, wait: 50 * time.Millisecond, run: 1500 * time.Millisecond, every: 20},
 	}}
 	figures, err := b.run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	judged := map[string]int{"publish 256 B": 6, "publish 2048 B": 6, "consume 256 B": 3, "consume 2048 B": 3, "handler of 50ms": 1, "workers on one lane": 2}
+	judged := map[string]int{"publish 256 B": 6, "publish 2048 B": 6, "consume 256 B": 3, "consume 2048 B": 3, "handler of 50ms": 1, "workers on one lane": 2, "poison": 2}
 	for prefix, want := range judged {
 		got := 0
 		for _, f := range figures {
@@ -44,6 +45,12 @@ func TestTheBusBenchMeasuresEveryPart(t *testing.T) {
 		}
 		if strings.Contains(f.name, "acknowledgement") && strings.HasPrefix(f.value, "not answered") {
 			t.Errorf("%s: %s; the lanes promise confirmed acknowledgements", f.name, f.value)
+		}
+		if strings.HasPrefix(f.name, "poison: workers killed") && f.value != "1" {
+			t.Errorf("%s: %s", f.name, f.value)
+		}
+		if strings.HasPrefix(f.name, "poison: what became of it") && (strings.HasPrefix(f.value, "0 ") || strings.Contains(f.value, " 0 handlings")) {
+			t.Errorf("there was no poison: %s", f.value)
 		}
 	}
 }

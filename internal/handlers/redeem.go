@@ -64,6 +64,9 @@ func (h RedeemCode) redeem(
 	if err != nil {
 		return nil, err
 	}
+	if stood := h.Now().Round(0).Sub(began.Round(0)); stood > intentLife { // by the clock on the wall, as leases are
+		return nil, h.fail(ctx, e, grant, revision, stoodStill())
+	}
 	tokens, err := h.Microsoft.Redeem(ctx, e.App, consent)
 	h.observe(e, grant, began, err)
 	if err != nil {
@@ -78,6 +81,19 @@ func (h RedeemCode) redeem(
 		return nil, err
 	}
 	return h.prove(ctx, e, inv, grant, revision)
+}
+
+// intentLife is how old an intent may be when the code is sent. A worker that stood still for longer (stopped, swapped out,
+// its machine suspended, its store's disk stalled) does not know whether its lease still holds when Microsoft answers: another worker may have
+// saved the tokens of this very code by then, and the server may revoke them when it comes again.
+const intentLife = mailbox.RedeemLease - 25*time.Second // the call may take 15 s, the save some
+
+func stoodStill() *fault.Fault {
+	return &fault.Fault{
+		Class: fault.RetryAfter, Code: "worker_stood_still", Forecast: fault.ByTime, After: time.Second,
+		Cause:  "too much time passed between the worker's intent and the request, so the code was not sent",
+		Remedy: "none: it is sent at the next delivery; look for a stalled disk or a suspended machine if this happens often",
+	}
 }
 
 // observe lets the next claims learn from this send. Only the first send of a code tells when codes die: a later one

@@ -103,6 +103,25 @@ func TestAWorkerThatLostTheRaceForTheIntentSendsNothing(t *testing.T) {
 	}
 }
 
+func TestAWorkerThatStoodStillAfterItsIntentSendsNothing(t *testing.T) {
+	t.Parallel()
+	for stood, sends := range map[time.Duration]int{19 * time.Second: 1, 21 * time.Second: 0} {
+		w := newWorld()
+		w.grants.onSave = func(mailbox.Grant) { w.now = w.now.Add(stood) }
+		o := w.deliver(t.Context(), codeOf(0))
+		if w.microsoft.sends["code-att00"] != sends {
+			t.Errorf("after %v it was sent %d times", stood, w.microsoft.sends["code-att00"])
+		}
+		if f := fault.Of(o.err); sends == 0 && (f.Class != fault.RetryAfter || f.Code != "worker_stood_still" || w.grants.get().Sends != 0) {
+			t.Errorf("after %v: %v, %d sends counted", stood, f, w.grants.get().Sends)
+		}
+		if !w.run(t.Context(), codeOf(0)) || w.status().State != mailbox.StateRegistered || w.microsoft.sends["code-att00"] != 1 {
+			t.Errorf("after %v it ends as %+v", stood, w.status())
+		}
+		w.check(t)
+	}
+}
+
 func TestAnOldCodeIsAnsweredWithANewLinkNotSent(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
