@@ -31,19 +31,16 @@ var (
 // redeemEndings says, for each point of the redeem and each grief, how it may end. What holds of every cell stands in check.
 func redeemEndings() map[point]map[grief][]ending {
 	once := []ending{grantedAtOnce}
-	// The disk is full while a worker holds the only tokens: it saves them when there is room again, but another one may have
-	// come before it, because its lease is over.
-	late := []ending{grantedAtOnce, consentLost, revokedLate}
 	lost, revoked := []ending{consentLost}, []ending{revokedLate}
 	return map[point]map[grief][]ending{
-		beforeIntent: {kill9: once, panics: once, stopped: once, noDisk: once, longOut: once},
-		afterIntent:  {kill9: once, panics: once, stopped: once, noDisk: once, longOut: late},
-		afterSend:    {kill9: lost, panics: lost, stopped: revoked, noDisk: once, longOut: late},
-		afterAnswer:  {kill9: lost, panics: lost, stopped: revoked, noDisk: once, longOut: late},
-		afterSave:    {kill9: once, panics: once, stopped: once, noDisk: once, longOut: once},
+		beforeIntent: {kill9: once, panics: once, stopped: once, noDisk: once},
+		afterIntent:  {kill9: once, panics: once, stopped: once, noDisk: once},
+		afterSend:    {kill9: lost, panics: lost, stopped: revoked, noDisk: once},
+		afterAnswer:  {kill9: lost, panics: lost, stopped: revoked, noDisk: once},
+		afterSave:    {kill9: once, panics: once, stopped: once, noDisk: once},
 		// No code of ours runs between the publish and its receipt that could panic.
-		afterPublish: {kill9: once, stopped: once, noDisk: once, longOut: once},
-		beforeAck:    {kill9: once, panics: once, stopped: once, noDisk: once, longOut: once},
+		afterPublish: {kill9: once, stopped: once, noDisk: once},
+		beforeAck:    {kill9: once, panics: once, stopped: once, noDisk: once},
 	}
 }
 

@@ -40,13 +40,14 @@ const (
 	kill9   grief = "kill -9"
 	panics  grief = "panic"
 	stopped grief = "SIGSTOP for longer than the lease"
-	noDisk  grief = "disk full for half a minute"
-	longOut grief = "disk full for longer than the lease"
+	noDisk  grief = "disk full for twenty seconds"
 )
 
 const (
-	griefTime = time.Minute      // longer than the lease and the ack wait
-	shortTime = 30 * time.Second // shorter than the lease
+	griefTime = time.Minute // longer than the lease and the ack wait
+	// diskTime is shorter than the lease. A longer one cannot be played in a bubble: nats.go's ordered consumers, which watch
+	// the legs, then wait under a lock for the next try, and time stands still.
+	diskTime = 20 * time.Second
 )
 
 // stage is a server with two token-workers under supervisors, on which one redeem comes to grief at one point.
@@ -125,12 +126,12 @@ func (s *stage) take(at point) (grief, bool) {
 }
 
 // fillDisk does what the embedded server does when a write fails, and what it does when there is room again.
-func (s *stage) fillDisk(d time.Duration) {
+func (s *stage) fillDisk() {
 	if err := s.server.NATS().ShutdownJetStream(); err != nil {
 		s.t.Errorf("stop JetStream: %v", err)
 	}
 	s.over.Go(func() {
-		time.Sleep(d)
+		time.Sleep(diskTime)
 		if err := s.server.Restart(); err != nil {
 			s.t.Errorf("start the server again: %v", err)
 		}
@@ -182,9 +183,7 @@ func (w *redeemer) reaches(p point) {
 		w.wire.freeze()
 		w.endure(p, w.goOn)
 	case noDisk:
-		w.endure(p, func() { w.fillDisk(shortTime) })
-	case longOut:
-		w.endure(p, func() { w.fillDisk(griefTime) })
+		w.endure(p, w.fillDisk)
 	}
 }
 
