@@ -180,6 +180,7 @@ func newOutcomes(want int) *outcomes {
 func (*outcomes) Campaign(mailbox.Campaign)                     {}
 func (*outcomes) Invitation(mailbox.Invitation)                 {}
 func (*outcomes) Registration(mailbox.ID, mailbox.Registration) {}
+func (*outcomes) AdminConsent(mailbox.AdminConsent)             {}
 func (*outcomes) CaughtUp()                                     {}
 
 // Claim keeps when the edge took the code.

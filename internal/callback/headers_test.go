@@ -80,6 +80,19 @@ func everyAnswer() []route {
 		{"done, wrong method", "done", 405, send(http.MethodPost, "/done/x", "")},
 		{"done, expired", "done", 410, func(r *rig) *http.Response { path := r.donePath(); r.pass(25 * time.Hour); return r.get(path) }},
 		{"done, store down", "done", 503, func(r *rig) *http.Response { path := r.donePath(); r.registrations.down = true; return r.get(path) }},
+		{"admin landing", "admin_landing", 200, func(r *rig) *http.Response { return r.get("/admin-consent/" + r.adminLink("main", tenant, time.Hour)) }},
+		{"admin landing, unknown", "admin_landing", 404, get("/admin-consent/x")},
+		{"admin landing, expired", "admin_landing", 410, func(r *rig) *http.Response { return r.get("/admin-consent/" + r.adminLink("main", tenant, -time.Hour)) }},
+		{"admin start", "admin_start", 303, func(r *rig) *http.Response {
+			return r.do(r.request(http.MethodPost, "/admin-consent/"+r.adminLink("main", tenant, time.Hour)+"/start", ""))
+		}},
+		{"admin start, wrong method", "admin_start", 405, get("/admin-consent/x/start")},
+		{"admin start, from another site", "admin_start", 403, send(http.MethodPost, "/admin-consent/x/start", "", header("Origin", "https://evil.example"))},
+		{"admin's answer", "callback", 303, func(r *rig) *http.Response {
+			return r.come(r.adminPress(), map[string][]string{"admin_consent": {"True"}, "tenant": {"8eaef023-2b34-4da1-9baa-8bc8c9d6a490"}})
+		}},
+		{"admin done, unknown", "admin_done", 404, get("/admin-done/x")},
+		{"admin done, wrong method", "admin_done", 405, send(http.MethodPost, "/admin-done/x", "")},
 		{"style", "static", 200, get("/static/style.css")},
 		{"icon", "static", 200, get("/static/icon.svg")},
 		{"style, HEAD", "static", 200, send(http.MethodHead, "/static/style.css", "")},
@@ -130,7 +143,7 @@ func headersOf(answer *http.Response, route string, secure bool) error {
 		"Access-Control-Allow-Origin":  "",
 		"Server":                       "",
 	}
-	if route == "landing" {
+	if route == "landing" || route == "admin_landing" {
 		want["Referrer-Policy"] = "same-origin" // no-referrer would make the button's origin "null"
 	}
 	if route == "static" && answer.StatusCode < 300 {

@@ -256,6 +256,7 @@ func (*grantView) Campaign(mailbox.Campaign)                     {}
 func (*grantView) Invitation(mailbox.Invitation)                 {}
 func (*grantView) Claim(mailbox.ID, mailbox.Claim)               {}
 func (*grantView) Registration(mailbox.ID, mailbox.Registration) {}
+func (*grantView) AdminConsent(mailbox.AdminConsent)             {}
 func (*grantView) CaughtUp()                                     {}
 
 // Grant keeps the latest word, and notes tokens that were saved a second time.
