@@ -40,14 +40,14 @@ const (
 	kill9   grief = "kill -9"
 	panics  grief = "panic"
 	stopped grief = "SIGSTOP for longer than the lease"
-	noDisk  grief = "disk full for twenty seconds"
+	noDisk  grief = "disk full for a while"
 )
 
 const (
 	griefTime = time.Minute // longer than the lease and the ack wait
-	// diskTime is shorter than the lease. A longer one cannot be played in a bubble: nats.go's ordered consumers, which watch
-	// the legs, then wait under a lock for the next try, and time stands still.
-	diskTime = 20 * time.Second
+	// diskTime is shorter than the lease, and passes outside any bubble: nats.go's ordered consumers, which watch the legs, wait
+	// under a lock while JetStream is away, and in a bubble time would stand still.
+	diskTime = 3 * time.Second
 )
 
 // stage is a server with two token-workers under supervisors, on which one redeem comes to grief at one point.
