@@ -139,7 +139,8 @@ func TestAnAccountIsNotAcceptedByMistake(t *testing.T) {
 		}, insist("x"), 409, "no_mismatch"},
 		"no mismatch": {true, func(w *consoletest.World, id mailbox.ID) { w.Grants.Put(id, mailbox.Grant{}) }, insist("x"), 409, "no_mismatch"},
 		"registered": {true, func(w *consoletest.World, id mailbox.ID) {
-			w.Registrations.Put(id, mailbox.Registration{Phase: mailbox.Registered, WarmyID: "1", Since: w.Now()})
+			w.Grants.Put(id, mailbox.Grant{Phase: mailbox.GrantSaved, Attempt: "att", Since: w.Now(), Tokens: &mailbox.Tokens{Attempt: "att"}})
+			w.Registrations.Put(id, mailbox.Registration{Phase: mailbox.Registered, Attempt: "att", WarmyID: "1", Since: w.Now()})
 		}, `{}`, 409, "registered"},
 		"store down":      {true, func(w *consoletest.World, _ mailbox.ID) { w.Grants.SetDown(true) }, `{}`, 503, ""},
 		"trail down":      {true, func(w *consoletest.World, _ mailbox.ID) { w.Audit.SetDown(true) }, `{}`, 503, "audit_unavailable"},

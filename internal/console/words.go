@@ -80,7 +80,11 @@ func needsConsent(reason string) Words {
 	case mailbox.Revoked:
 		return Words{"the access was taken back", "ask the owner, then hand out the link again", waits}
 	case mailbox.AdminRequired:
-		return Words{"the tenant wants an admin's consent", "hand the tenant's admin its link (kindling tenant link), then the owner may use theirs again", "waits for the tenant's admin"}
+		return Words{
+			"the tenant wants an admin's consent",
+			"hand the tenant's admin its link (kindling tenant link), or let him press 'Grant admin consent' in the Azure portal; then the owner may use theirs again",
+			"waits for the tenant's admin",
+		}
 	case mailbox.LinkExpired:
 		return Words{"the link has expired", "issue a new link", "waits for a new link"}
 	case mailbox.AccountAccepted:

@@ -213,7 +213,7 @@ func TestTheIssuerIsThatOfTheCloudAndTheTenant(t *testing.T) {
 	}
 	for cloud, own := range issuers {
 		app := server.app()
-		app.Cloud = cloud
+		app.Cloud, app.Tenant = cloud, "common" // the address at which personal accounts can consent, too
 		app.LoginURL, app.GraphURL, _ = microsoft.Cloud(cloud)
 		transport := microsoft.Transport()
 		t.Cleanup(transport.CloseIdleConnections)
