@@ -60,12 +60,13 @@ func (x *registration) redirect(d Doctor, a config.App) {
 
 // advise tells what follows from the settings alone.
 func (x *registration) advise(a config.App) {
-	all := x.app.ScopeAdvice()
-	for _, advice := range all {
-		x.warn(x.about("scopes"), advice.What, advice.Remedy)
-	}
-	if len(all) == 0 {
-		x.ok(x.about("scopes"), "what Warmy needs is asked for: "+strings.Join(a.Scopes, " "))
+	switch subject := x.about("scopes"); {
+	case !x.app.AsksEnough():
+		x.skip(subject, "see the area configuration")
+	case x.app.SpellsOfflineAccess():
+		x.warn(subject, "offline_access is spelled with a resource; Microsoft documents it without, and Kindling sends it so", "write offline_access alone")
+	default:
+		x.ok(subject, "what Warmy needs is asked for: "+strings.Join(a.Scopes, " "))
 	}
 	if a.Cloud != "" && a.Cloud != "public" {
 		x.warn(x.about("cloud"), "mailboxes of the cloud "+a.Cloud+" presumably do not work at Warmy: it is told no cloud, so it renews tokens at the public one (inference)",

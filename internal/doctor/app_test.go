@@ -129,19 +129,19 @@ func TestASingleTenantRegistrationIsATrapAtWarmy(t *testing.T) {
 func TestSettingsThatMicrosoftAcceptsAndOwnersRegretAreWarnings(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		app, subject string
-		words        []string
+		app, area, subject string
+		words              []string
 	}{
-		{"    tenant: common", "main tenant", []string{"personal accounts can consent"}},
-		{"    cloud: usgov", "main cloud", []string{"usgov", "inference"}},
-		{"    scopes: [openid, profile, offline_access, User.Read]", "main scopes", []string{"Mail.Send, Mail.Read"}},
-		{"    scopes: [openid, profile, offline_access, https://graph.microsoft.com/.default]", "main scopes", []string{".default", "name the scopes"}},
-		{"    scopes: [openid, profile, https://graph.microsoft.com/offline_access, User.Read, Mail.Send, Mail.Read]", "main scopes", []string{"spelled with a resource"}},
+		{"    tenant: common", "app", "main tenant", []string{"personal accounts can consent"}},
+		{"    cloud: usgov", "app", "main cloud", []string{"usgov", "inference"}},
+		{"    scopes: [openid, profile, offline_access, User.Read]", "configuration", "apps.main.scopes", []string{"lacks one of", "Mail.Send"}},
+		{"    scopes: [openid, profile, offline_access, https://graph.microsoft.com/.default]", "configuration", "apps.main.scopes", []string{".default", "name the permissions"}},
+		{"    scopes: [openid, profile, https://graph.microsoft.com/offline_access, User.Read, Mail.Send, Mail.Read]", "app", "main scopes", []string{"spelled with a resource"}},
 	} {
 		r := newRig(t, nil)
 		r.app = tt.app
 		found := r.examine()
-		found.want(t, doctor.Warn, "app", tt.subject, tt.words...)
+		found.want(t, doctor.Warn, tt.area, tt.subject, tt.words...)
 		found.only(t, doctor.Fail)
 	}
 }
