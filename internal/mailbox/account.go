@@ -19,7 +19,7 @@ type Account struct {
 }
 
 // Acceptance is an operator's word that another account than the invited address's own may consent for a mailbox
-// (docs/adr/0023). The console alone writes it.
+// (docs/adr/0022). The console alone writes it.
 type Acceptance struct {
 	events.Proof
 

@@ -9,7 +9,7 @@ import (
 // AdminConsent is what browsers brought back from Microsoft about one tenant's admin and one app. callback-ingest alone
 // writes it. It is a report and no proof: whoever holds the tenant's link can make his own browser say that the admin has
 // agreed. So nothing is allowed or spared because of it; what proves the consent is the first owner who can connect
-// (docs/adr/0021).
+// (docs/adr/0020).
 type AdminConsent struct {
 	App       string     `json:"app"`
 	Tenant    string     `json:"tenant"` // as the link names it, never as the answer does
