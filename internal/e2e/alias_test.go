@@ -61,7 +61,7 @@ func mismatched(t *testing.T, w *consoletest.World, address string, alias bool) 
 	}
 	req.Header.Set("Content-Type", "text/csv")
 	req.Header.Set("Authorization", "Bearer "+w.Tokens[console.Worker])
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := w.Server.Client().Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
