@@ -23,6 +23,7 @@ import (
 	"kindling/internal/handlers"
 	"kindling/internal/mailbox"
 	"kindling/internal/seal"
+	"kindling/internal/secret"
 )
 
 // smallPhone is the narrowest phone that pages have to fit on.
@@ -32,7 +33,7 @@ const smallPhone = 360
 type pagedEdge struct {
 	t             *testing.T
 	base, done    string // done: path of a page that follows one mailbox
-	link          string
+	link, admin   string // tokens of an owner's link and of an admin's
 	id            mailbox.ID
 	now           time.Time
 	invitations   *consoletest.Bucket[mailbox.Invitation]
@@ -71,10 +72,20 @@ func startPages(t *testing.T, wrap func(http.Handler) http.Handler) *pagedEdge {
 		grants: consoletest.NewBucket[mailbox.Grant](), registrations: consoletest.NewBucket[mailbox.Registration](),
 	}
 	e.link = ids.Link(e.id, 1)
+	people, err := seal.OpenPeople(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admins := seal.NewAdminLinks(people)
+	e.admin, err = admins.Token(mailbox.AdminLink{App: "main", Tenant: strings.Split(longAddress, "@")[1], Expires: e.now.Add(24 * time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	e.invite(nil)
 	handler, err := callback.New(callback.Config{
 		PublicURL: e.base, Apps: map[string]callback.App{"main": longApp(e.base)}, Invitations: e.invitations, Claims: e.claims, Grants: e.grants,
 		Registrations: e.registrations, Publisher: stored{}, Codes: codes, Cookies: cookies, ParseLink: seal.ParseLink, PerSecond: 1e6, Burst: 1e6,
+		AdminConsents: consoletest.NewBucket[mailbox.AdminConsent](), ParseAdminLink: admins.Parse,
 		Refusal: func(string, string) *fault.Fault {
 			return &fault.Fault{Class: fault.NeedsConsent, Code: "x", Reason: mailbox.Declined, Forecast: fault.ByPerson}
 		},
@@ -100,7 +111,8 @@ func longApp(base string) callback.App {
 		AuthorizeURL: func(p callback.AuthorizeParams) string {
 			return "https://login.example/authorize?state=" + url.QueryEscape(p.State.Reveal())
 		},
-		Tenant: "organizations", RedirectURI: base + "/oauth-callback/main", LoginOrigin: "https://login.partner.microsoftonline-with-a-long-name.example",
+		AdminConsentURL: func(string, secret.Text) string { return "https://login.example/adminconsent" },
+		Tenant:          "organizations", RedirectURI: base + "/oauth-callback/main", LoginOrigin: "https://login.partner.microsoftonline-with-a-long-name.example",
 		Name: "Contoso International Mailbox Connector (Production)", Operator: "Contoso International Holdings Marketing Operations GmbH & Co. KG",
 		Contact: "the-people-who-know-about-mailboxes@contoso-international-holdings.example",
 		Scopes:  []string{"Mail.Send", "Mail.ReadWrite", "User.Read", "offline_access", "A.Permission.Without.Words.Whose.Name.Has.No.End.At.All.ReadWrite"},
@@ -183,6 +195,7 @@ func (e *pagedEdge) everyPage() []shown {
 	down := func(down bool) func() { return func() { e.registrations.SetDown(down) } }
 	return []shown{
 		{"landing", nil, link, "Connect your mailbox"},
+		{"admin landing", nil, "/admin-consent/" + e.admin, "Allow your people to connect"},
 		{"not found", nil, "/c/x", "We do not know this link"},
 		{"malformed", nil, "/oauth-callback/main?x=1", "This address is not complete"},
 		{"other browser", nil, "/oauth-callback/main?code=a&state=" + strings.Repeat("A", 43), "Please start again in this browser"},
