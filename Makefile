@@ -1,7 +1,8 @@
 # Every target that CI runs is here; `make check` is what CI runs after `go test ./...`.
 GO    ?= go
 TOOL  := $(GO) tool -modfile=tools.mod
-E2E   := -tags e2e -count=1 -timeout 20m ./internal/e2e/...
+# Those that run side by side wait for the leases of the dead most of the time.
+E2E   := -tags e2e -count=1 -timeout 20m -parallel 8 ./internal/e2e/...
 FUZZ  ?= 20s
 
 # For the container images: where they are prepared, their tag, and the roots that their programs trust.

@@ -25,6 +25,7 @@ import (
 // consent, starts it again on the same directory, and expects every mailbox to arrive. The operator's part is played
 // by the kindling command.
 func TestTheSandboxGoesOnAfterEveryKill(t *testing.T) {
+	t.Parallel()
 	const people = 30
 	s := startSandbox(t, people)
 	up := s.up

@@ -20,6 +20,7 @@ import (
 //
 // GRANTS_CODES=10000 GRANTS_KILLS=20 is the full form.
 func TestCodesThatAreDeliveredTwiceYieldOneGrantEach(t *testing.T) {
+	t.Parallel() // it waits for the leases of the dead for most of its time
 	n, kills := setting(t, "GRANTS_CODES", 1000), setting(t, "GRANTS_KILLS", 4)
 	r := startRedeems(t, build(t, "nats-server", "simulator", "token-worker"), 3)
 	addresses := make([]string, n)
