@@ -89,7 +89,7 @@ func jittered(d time.Duration) func(*rand.Rand) time.Duration {
 	}
 }
 
-func TestUnderOverloadNoMoreCodesDieThanMust(t *testing.T) { //nolint:paralleltest // bubbles are busy: one after the other
+func TestUnderOverloadNoMoreCodesDieThanMust(t *testing.T) { //nolint:paralleltest // a bubble runs beside others by itself
 	for name, o := range map[string]overload{ //nolint:paralleltest // as above
 		"10,000 in 5 minutes, capacity for 6,000": {arrivals: burst(10_000/scale, 5*time.Minute), window: 8, took: always(scale * 1200 * time.Millisecond)},
 		"a spike":                         {arrivals: burst(1000, time.Second), window: 2, took: always(3 * time.Second)},

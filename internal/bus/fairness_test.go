@@ -83,7 +83,7 @@ func (w *slowWorker) p95(app string) time.Duration {
 	return all[len(all)*95/100]
 }
 
-func TestASmallTenantDoesNotWaitForABigOne(t *testing.T) { //nolint:paralleltest // bubbles are busy: one after the other
+func TestASmallTenantDoesNotWaitForABigOne(t *testing.T) { //nolint:paralleltest // a bubble runs beside others by itself
 	bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
 		alone, together := smallsP95(t, 0), smallsP95(t, 18_000/scale)
 		t.Logf("p95 %v alone, %v together", alone, together)

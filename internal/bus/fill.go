@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -36,7 +35,7 @@ const (
 
 // fill is what this process knows of one stream's use.
 type fill struct {
-	mu      sync.Mutex
+	turn    chan struct{} // of capacity 1; held over a question to the server, so that the process asks once
 	asked   time.Time
 	used    uint64
 	limit   int64
@@ -70,13 +69,17 @@ func (b *Bus) admit(ctx context.Context, msgs []*nats.Msg) error {
 }
 
 func (b *Bus) admitTo(ctx context.Context, stream string, size int) error {
-	known, _ := b.fills.LoadOrStore(stream, &fill{})
+	known, _ := b.fills.LoadOrStore(stream, &fill{turn: make(chan struct{}, 1)})
 	f, ok := known.(*fill)
 	if !ok {
 		return fmt.Errorf("publish: no fill level of %s", stream)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	select {
+	case f.turn <- struct{}{}:
+		defer func() { <-f.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("ask how full %s is: %w: %w", stream, ErrUnavailable, context.Cause(ctx))
+	}
 	if !f.known(time.Now()) {
 		if err := b.ask(ctx, f, stream); err != nil {
 			return err
@@ -93,7 +96,7 @@ func (b *Bus) admitTo(ctx context.Context, stream string, size int) error {
 // timerOverhead is what the server adds to a timer, about: record, headers, and the copy that is due.
 const timerOverhead = 512
 
-// ask asks the server how full the stream is; f.mu is held, so that the process asks once.
+// ask asks the server how full the stream is. The caller has f's turn.
 func (b *Bus) ask(ctx context.Context, f *fill, name string) error {
 	stream, err := b.stream(ctx, name)
 	if err != nil {

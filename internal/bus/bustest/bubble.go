@@ -14,7 +14,7 @@ import (
 )
 
 // Bubble runs a test in a synctest bubble in which real servers can be started with Server and New: minutes of their
-// time pass in moments. The bubble has a process of its own: see Alone.
+// time pass in moments. The bubble has a process of its own, and others run beside it: see Alone.
 func Bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	Alone(t, func(t *testing.T) { //nolint:thelper // the test itself
@@ -36,19 +36,23 @@ func OneBubble(t *testing.T, f func(t *testing.T)) {
 	synctest.Test(t, f)
 }
 
-// Alone runs a test in a process of its own: this test alone, run again. NATS keeps used timers in pools for the whole
-// program, and a bubble's timer must not be used outside it.
+// Alone runs a test in a process of its own, in parallel with others: this test alone, run again. NATS keeps used timers
+// in pools for the whole program, and a bubble's timer must not be used outside it.
+//
+// A bubble in which time stands still, because a goroutine waits for a lock whose holder sleeps, ends after its own bound
+// and shows where each goroutine stood.
 func Alone(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	if os.Getenv(insideBubble) == t.Name() {
 		f(t)
 		return
 	}
+	t.Parallel()
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := exec.CommandContext(t.Context(), program, "-test.run", exactly(t.Name()), "-test.v") //nolint:gosec // this very program
+	run := exec.CommandContext(t.Context(), program, "-test.run", exactly(t.Name()), "-test.v", "-test.timeout="+longestBubble) //nolint:gosec // this very program
 	run.Args = append(run.Args, slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool { return !strings.HasPrefix(arg, "-rapid.") })...)
 	run.Env = append(os.Environ(), insideBubble+"="+t.Name())
 	said, err := run.CombinedOutput()
@@ -61,6 +65,9 @@ func Alone(t *testing.T, f func(t *testing.T)) {
 		t.Errorf("in its bubble: %v", err)
 	}
 }
+
+// longestBubble is many times what any bubble takes, and half of what a package gets.
+const longestBubble = "5m"
 
 // insideBubble names, in the environment, the test that runs in its bubble.
 const insideBubble = "KINDLING_TEST_BUBBLE"
