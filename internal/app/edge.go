@@ -33,7 +33,7 @@ func Edge(ctx context.Context, h Host) error {
 	if err != nil {
 		return fmt.Errorf("callback-ingest: %w", err)
 	}
-	apps, err := edgeApps(h.Config)
+	apps, err := edgeApps(ctx, h.Config)
 	if err != nil {
 		return fmt.Errorf("callback-ingest: %w", err)
 	}
@@ -55,22 +55,36 @@ func Edge(ctx context.Context, h Host) error {
 	return h.serve(ctx, "callback-ingest", h.Config.Edge.Listen, handler)
 }
 
-func edgeApps(cfg config.Config) (map[string]callback.App, error) {
+func edgeApps(ctx context.Context, cfg config.Config) (map[string]callback.App, error) {
+	providers, err := discover(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
 	apps := make(map[string]callback.App, len(cfg.Apps))
 	for _, a := range cfg.Apps {
 		app, err := microsoftApp(a)
 		if err != nil {
 			return nil, err
 		}
-		apps[a.Name] = callback.App{
-			AuthorizeURL: func(p callback.AuthorizeParams) string { return app.AuthorizeURL(microsoft.AuthorizeParams(p)) },
-			AdminConsentURL: func(tenant string, state secret.Text) string {
-				return app.AdminConsentURL(tenant, app.RedirectURI, state)
-			},
-			Tenant: app.Tenant, RedirectURI: app.RedirectURI, LoginOrigin: app.LoginURL, Scopes: app.Scopes,
-		}
+		app.OpenID = providers[a.Name]
+		apps[a.Name] = edgeApp(app)
 	}
 	return apps, nil
+}
+
+func edgeApp(app microsoft.App) callback.App {
+	known := callback.App{
+		AuthorizeURL: func(p callback.AuthorizeParams) string { return app.AuthorizeURL(microsoft.AuthorizeParams(p)) },
+		Tenant:       app.Tenant, RedirectURI: app.RedirectURI, LoginOrigin: app.LoginOrigin(), Scopes: app.Scopes,
+	}
+	if app.OpenID != nil {
+		known.Issuer = app.OpenID.Issuer
+		return known
+	}
+	known.AdminConsentURL = func(tenant string, state secret.Text) string {
+		return app.AdminConsentURL(tenant, app.RedirectURI, state)
+	}
+	return known
 }
 
 func (m *Metrics) edgeAnswered(_ context.Context, route, outcome string) {

@@ -1,7 +1,9 @@
 package app
 
 import (
+	"context"
 	"fmt"
+	"strings"
 
 	"kindling/internal/config"
 	"kindling/internal/microsoft"
@@ -13,6 +15,33 @@ import (
 type Policy = config.Policy
 
 func policyOf(cfg config.Config) Policy { return cfg.Policy }
+
+// discover asks the providers that stand in for Microsoft where their endpoints are. It is done at the start: a link
+// that leads nowhere is worse than a process that says why it does not start.
+func discover(ctx context.Context, cfg config.Config) (map[string]*microsoft.Provider, error) {
+	found := make(map[string]*microsoft.Provider)
+	for _, a := range cfg.Apps {
+		if a.Issuer == "" {
+			continue
+		}
+		provider, err := microsoft.Await(ctx, a.Issuer)
+		if err != nil {
+			return nil, fmt.Errorf("apps.%s.issuer: %w (look whether %s/.well-known/openid-configuration answers from here, with this very issuer in it)",
+				a.Name, err, strings.TrimSuffix(a.Issuer, "/"))
+		}
+		found[a.Name] = provider
+	}
+	return found, nil
+}
+
+// standIns discovers the providers of the apps that have one.
+func standIns(ctx context.Context, cfg config.Config, apps []microsoft.App) error {
+	found, err := discover(ctx, cfg)
+	for i := range apps {
+		apps[i].OpenID = found[apps[i].Name]
+	}
+	return err
+}
 
 // microsoftApps are the apps with what proves them: for the processes that may hold it.
 func microsoftApps(cfg config.Config, proofs map[string]proof) ([]microsoft.App, error) {

@@ -1,10 +1,14 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/oauth2-proxy/mockoidc"
+
+	"kindling/internal/callback"
 	"kindling/internal/config"
 	"kindling/internal/microsoft"
 )
@@ -41,5 +45,38 @@ func TestTheCloudsOfTheConfigurationAreTheClosedListOfMicrosofts(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "apps.main."+key+" = ") || !strings.Contains(err.Error(), "apps.main.allow_custom_authority: true") {
 			t.Errorf("%s is not refused with its remedy: %v", key, err)
 		}
+	}
+}
+
+func TestAnAppOfAnotherProviderLeadsThere(t *testing.T) {
+	t.Parallel()
+	provider, err := mockoidc.Run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = provider.Shutdown() }()
+	cfg, err := config.Load(config.Source{File: yaml(t, fmt.Sprintf("apps: [{name: main, client_id: Connector, issuer: %q, allow_custom_authority: true}, {name: other}]\n", provider.Issuer()))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	apps, err := edgeApps(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := apps["main"].AuthorizeURL(callback.AuthorizeParams{ResponseMode: "form_post", Tenant: "contoso.example"})
+	if !strings.HasPrefix(link, provider.AuthorizationEndpoint()+"?") || !strings.Contains(link, "client_id=Connector&") || strings.Contains(link, "Mail.Send") || strings.Contains(link, "response_mode") {
+		t.Errorf("owners go to %s", link)
+	}
+	if a := apps["main"]; a.Issuer != provider.Issuer() || !strings.HasPrefix(provider.Issuer(), a.LoginOrigin+"/") || a.AdminConsentURL != nil {
+		t.Errorf("the edge knows %+v", a)
+	}
+	if a := apps["other"]; a.Issuer != "" || a.LoginOrigin != "https://login.microsoftonline.com" || a.AdminConsentURL == nil {
+		t.Errorf("the other app is %+v", a)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	cfg.Apps[0].Issuer = "http://127.0.0.1:1"
+	if _, err := edgeApps(ctx, cfg); err == nil || !strings.Contains(err.Error(), "apps.main.issuer: nobody answers") {
+		t.Errorf("nobody there: %v", err)
 	}
 }

@@ -46,6 +46,9 @@ func TokenWorker(ctx context.Context, h Host) error {
 	if err != nil {
 		return fmt.Errorf("token-worker: %w", err)
 	}
+	if err := standIns(ctx, h.Config, keys.apps); err != nil {
+		return fmt.Errorf("token-worker: %w", err)
+	}
 	b, err := h.connect(ctx, "token-worker")
 	if err != nil {
 		return err

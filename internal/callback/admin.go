@@ -67,7 +67,7 @@ func (e *edge) adminVisit(r *http.Request) (adminVisit, *reply) {
 	link, ok := e.ParseAdminLink(token)
 	app, known := e.Apps[link.App]
 	switch {
-	case !ok || !known || !mailbox.NamesTenant(link.Tenant):
+	case !ok || !known || app.AdminConsentURL == nil || !mailbox.NamesTenant(link.Tenant):
 		return refuse(refusal("not_found"))
 	case link.Expired(e.Now()):
 		return refuse(refusal("link_expired").contact(app))

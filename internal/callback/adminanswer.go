@@ -52,7 +52,7 @@ func (e *edge) adminMisfit(a adminAnswered, r *http.Request) string {
 	switch {
 	case a.now.After(t.Expires.Add(skew)), t.Issued.After(a.now.Add(2 * skew)), t.App != app:
 		return "other_browser"
-	case p.hasIssuer && !issuerFits(p.issuer, e.Apps[app].LoginOrigin):
+	case p.hasIssuer && !e.Apps[app].issuerFits(p.issuer):
 		return "other_browser"
 	case r.Method != http.MethodGet, p.hasCode:
 		return "malformed" // Microsoft answers this by a redirect, and never with a code

@@ -86,7 +86,7 @@ func (e *edge) misfit(a answered, app string) string {
 		return "other_browser"
 	case t.app != app:
 		return "other_browser"
-	case p.hasIssuer && !issuerFits(p.issuer, e.Apps[app].LoginOrigin):
+	case p.hasIssuer && !e.Apps[app].issuerFits(p.issuer):
 		return "other_browser"
 	case p.hasCode && p.hasFailure:
 		return "malformed"

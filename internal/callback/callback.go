@@ -54,11 +54,13 @@ type AuthorizeParams struct {
 // App is an Azure app registration as its owners' pages need it.
 type App struct {
 	AuthorizeURL func(AuthorizeParams) string // where consent is asked for
-	// AdminConsentURL is where a tenant's admin is asked to consent for everybody; the answer comes to RedirectURI.
+	// AdminConsentURL is where a tenant's admin is asked to consent for everybody; the answer comes to RedirectURI. Nil: a
+	// provider that stands in for Microsoft knows no such thing.
 	AdminConsentURL func(tenant string, state secret.Text) string
 	Tenant          string   // used when the invitation names none
 	RedirectURI     string   // registered at Microsoft; the route of this app's callback
 	LoginOrigin     string   // such as https://login.microsoftonline.com: forms may lead there
+	Issuer          string   // the one that answers may name (RFC 9207); empty: Microsoft's, of any tenant at LoginOrigin
 	Scopes          []string // shown in words
 	Name            string   // as Microsoft shows it; empty: not shown
 	Operator        string   // the organisation that asks
@@ -223,7 +225,7 @@ func (e *edge) checkApps() error {
 		switch origin, err := url.Parse(app.LoginOrigin); {
 		case !events.IsToken(name):
 			problems = append(problems, fmt.Errorf("app %q: not a name", name))
-		case app.AuthorizeURL == nil || app.AdminConsentURL == nil || app.RedirectURI == "" || app.Tenant == "":
+		case app.AuthorizeURL == nil || app.AdminConsentURL == nil && app.Issuer == "" || app.RedirectURI == "" || app.Tenant == "":
 			problems = append(problems, fmt.Errorf("app %s: authorize URL, admin consent URL, redirect URI or tenant is missing", name))
 		case err != nil || origin.Host == "" || origin.Scheme+"://"+origin.Host != app.LoginOrigin:
 			problems = append(problems, fmt.Errorf("app %s: login origin must be a scheme and a host", name))

@@ -44,6 +44,7 @@ func TestAnUnusableConfigurationIsRefusedWithEveryReason(t *testing.T) {
 		{"app main: login origin", app(func(a *callback.App) { a.LoginOrigin = "" })},
 		{"app main: authorize URL", app(func(a *callback.App) { a.AuthorizeURL = nil })},
 		{"app main: authorize URL", app(func(a *callback.App) { a.Tenant = "" })},
+		{"app main: authorize URL", app(func(a *callback.App) { a.AdminConsentURL = nil })},
 		{`app "UP": not a name`, func(c *callback.Config) { c.Apps = map[string]callback.App{"UP": c.Apps["main"]} }},
 	} {
 		config := newRig(t, "https://connect.example").config

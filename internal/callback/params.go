@@ -61,9 +61,12 @@ func shapedCode(code string) bool {
 	return strings.IndexFunc(code, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 }
 
-// issuerFits tells whether iss (RFC 9207) can be that of the app's authority: <origin>/<tenant>/v2.0.
-func issuerFits(iss, origin string) bool {
-	rest, ok := strings.CutPrefix(iss, origin+"/")
+// issuerFits tells whether iss (RFC 9207) can be that of the app's authority: <origin>/<tenant>/v2.0 at Microsoft.
+func (a App) issuerFits(iss string) bool {
+	if a.Issuer != "" {
+		return iss == a.Issuer
+	}
+	rest, ok := strings.CutPrefix(iss, a.LoginOrigin+"/")
 	tenant, version, _ := strings.Cut(rest, "/")
 	return ok && tenant != "" && (version == "v2.0" || version == "v2.0/")
 }

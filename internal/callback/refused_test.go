@@ -229,3 +229,22 @@ func TestTheClassifierHearsOnlyHarmlessText(t *testing.T) {
 		t.Errorf("heard %q and %q", heardCode, heardText)
 	}
 }
+
+func TestAStandInsAnswersNameItsOwnIssuer(t *testing.T) {
+	t.Parallel()
+	const issuer = "https://login.example/realms/mail"
+	for iss, want := range map[string]bool{
+		"": true, "&iss=" + url.QueryEscape(issuer): true, "&iss=" + url.QueryEscape(issuer+"/"): false, "&iss=" + url.QueryEscape(origin+"/t/v2.0"): false,
+	} {
+		r := newRig(t, "https://connect.example", func(c *callback.Config) {
+			app := testApp("https://connect.example", "main")
+			app.Issuer, app.AdminConsentURL = issuer, nil
+			c.Apps = map[string]callback.App{"main": app}
+		})
+		a := r.press()
+		answer := r.get(callPath+"?code="+url.QueryEscape(code)+"&state="+a.state+iss, a.cookie)
+		if taken := answer.StatusCode == http.StatusSeeOther; taken != want {
+			t.Errorf("iss %q: status %d, want it taken: %v", iss, answer.StatusCode, want)
+		}
+	}
+}

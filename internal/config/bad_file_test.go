@@ -121,11 +121,11 @@ policy: {max_attempts: 0, retry_base: 3}
 		"kindling.yaml:4: edge.public_url: has a query or a fragment (end it after the host)",
 		"kindling.yaml:7: apps.#1.name = \"My App\": is not a valid name (use at most 32 lower-case letters, digits and hyphens between them)",
 		"kindling.yaml:7: apps.#1.tenant = \"commmon\": is not organizations, common, consumers, a GUID or a domain (did you mean common?)",
-		"kindling.yaml:7: apps.#1.client_id: is not a GUID (copy \"Application (client) ID\" from the app's overview in Azure)",
 		"kindling.yaml:9: apps.main.cloud = \"publik\": is not one of public, usgov, usgov-dod, china (did you mean public?)",
 		"kindling.yaml:13: policy.retry_base = \"3\": has no unit (write 10s, 10m or 10h)",
 		"KINDLING_POLICY_RETRY_CAP: policy.retry_cap = \"-5s\": is not between 10ms and 6h",
 		"kindling.yaml:13: policy.max_attempts = \"0\": is not between 1 and 1000",
+		"kindling.yaml:7: apps.#1.client_id: is not a GUID (copy \"Application (client) ID\" from the app's overview in Azure)",
 		"kindling.yaml:12: accounts.main.base_url = \"https://api.warmy.com\": is not Warmy's host, and whoever answers there gets the API key (write https://api.warmy.io, or leave it out; for a simulator set accounts.main.allow_custom_host: true)",
 		"kindling.yaml:12: accounts.main.calls_per_minute = \"61\": is over Warmy's own limit of 60 (write at most 60)",
 	}

@@ -56,16 +56,38 @@ func (l *loader) checkNATS(n NATS) {
 func (l *loader) checkApp(a *App, publicURL, key string) {
 	l.checkRedirect(a, publicURL, key+"redirect_uri")
 	l.checkCredentials(a, key)
-	custom := map[string]string{key + "authority": a.Authority, key + "graph_url": a.GraphURL}
-	for _, k := range []string{key + "authority", key + "graph_url"} {
+	custom := map[string]string{key + "authority": a.Authority, key + "graph_url": a.GraphURL, key + "issuer": a.Issuer}
+	for _, k := range []string{key + "authority", key + "graph_url", key + "issuer"} {
 		if custom[k] != "" && !a.AllowCustomAuthority && !l.problems.bad(k) {
 			l.tell(k, "is not to be set: the address follows from the cloud, and whoever answers there gets the client secret",
 				"leave it out; for a simulator set "+key+"allow_custom_authority: true")
 		}
 	}
 	a.Authority, a.GraphURL = strings.TrimSuffix(a.Authority, "/"), strings.TrimSuffix(a.GraphURL, "/")
+	l.checkIssuer(a, key)
 	if !l.problems.bad(key + "scopes") {
 		l.checkScopes(a, key+"scopes")
+	}
+}
+
+// standInScopes are what an app asks another provider for, unless it says. Microsoft's permissions mean nothing there.
+func standInScopes() []string { return []string{"openid", "profile", "email", "offline_access"} }
+
+// checkIssuer decides what an app's settings mean: those of Microsoft, or of a provider that stands in for it.
+func (l *loader) checkIssuer(a *App, key string) {
+	if a.Issuer == "" {
+		if bad := guid(a.ClientID); a.ClientID != "" && bad != nil {
+			l.refuse(key+"client_id", bad)
+		}
+		return
+	}
+	for _, k := range []string{"authority", "graph_url", "client_certificate_file"} {
+		if l.origin[key+k] != "" {
+			l.tell(key+k, "does not go with issuer, whose discovery document names the addresses", "keep one of the two")
+		}
+	}
+	if l.origin[key+"scopes"] == "" {
+		a.Scopes = standInScopes()
 	}
 }
 

@@ -73,7 +73,7 @@ type App struct {
 	Name          string `koanf:"name"`
 	Cloud         string `koanf:"cloud"`     // public, usgov, usgov-dod or china
 	Tenant        string `koanf:"tenant"`    // organizations, common, consumers, a GUID or a domain
-	ClientID      string `koanf:"client_id"` // a GUID, lower case
+	ClientID      string `koanf:"client_id"` // a GUID, lower case; with Issuer, whatever that calls the app
 	ClientSecrets Secret `koanf:"-"`         // one, or several while they are rotated
 	// ClientSecretExpires are the days, at 0:00 UTC, on which the secrets end, in their order; nil: not known.
 	ClientSecretExpires  []time.Time `koanf:"-"`
@@ -82,6 +82,7 @@ type App struct {
 	Scopes               []string    `koanf:"scopes"`
 	Authority            string      `koanf:"authority"` // empty: that of Cloud. Only with AllowCustomAuthority
 	GraphURL             string      `koanf:"graph_url"` // empty: that of Cloud. Only with AllowCustomAuthority
+	Issuer               string      `koanf:"issuer"`    // of an OpenID provider that stands in for Microsoft. Only with AllowCustomAuthority
 	AllowCustomAuthority bool        `koanf:"allow_custom_authority"`
 }
 

@@ -257,7 +257,9 @@ func (l *loader) decode(typed map[string]any) (Config, error) {
 	cfg.Edge.PublicURL = strings.TrimSuffix(cfg.Edge.PublicURL, "/")
 	for _, name := range l.names["apps"] {
 		app := t.Apps[name]
-		app.ClientID = strings.ToLower(app.ClientID)
+		if app.Issuer == "" {
+			app.ClientID = strings.ToLower(app.ClientID)
+		}
 		app.ClientSecrets = l.secret("apps."+name+".client_secret", k.Strings("apps."+name+".client_secret_file"))
 		app.ClientSecretExpires = dates(k.Strings("apps." + name + ".client_secret_expires"))
 		app.Certificate = Certificate{

@@ -165,7 +165,7 @@ func (c Config) requireApps(roles Role, wrong, warn *problems) {
 		if a.AllowCustomAuthority && warn != nil {
 			warn.add(Problem{Key: key + "allow_custom_authority", Reason: "client secrets may go to another host than Microsoft's", Remedy: "for simulators only"})
 		}
-		if roles.has(Edge) && warn != nil {
+		if roles.has(Edge) && warn != nil && a.Issuer == "" {
 			warnOfScopes(a, key+"scopes", warn)
 		}
 		if warn != nil {

@@ -232,6 +232,25 @@ func baseURL(value string) *note {
 	return nil
 }
 
+// issuer accepts what OpenID Connect Discovery 1.0 § 3 does; plain http for this machine only.
+func issuer(value string) *note {
+	u, err := url.Parse(value)
+	if err != nil {
+		return &note{"is not a URL", "write as in https://login.example.com/realms/mail"}
+	}
+	path := u.Path
+	u.Path, u.RawPath = "", ""
+	switch bad := baseURL(u.String()); {
+	case bad != nil:
+		return bad
+	case strings.HasSuffix(path, "/.well-known/openid-configuration"):
+		return &note{"is the address of the discovery document", "leave out /.well-known/openid-configuration"}
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return &note{"is not https", "write https://; plain http is for localhost only"}
+	}
+	return nil
+}
+
 // publicURL accepts what owners' browsers can reach and Azure accepts as a redirect URI.
 func publicURL(value string) *note {
 	if bad := baseURL(value); bad != nil {

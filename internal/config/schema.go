@@ -82,7 +82,7 @@ func schema() []section {
 			{key: "name", rule: itemName, required: true},
 			{key: "cloud", fallback: "public", rule: oneOf("public", "usgov", "usgov-dod", "china"), required: true},
 			{key: "tenant", fallback: "organizations", rule: tenant, required: true},
-			{key: "client_id", rule: guid, required: true, quiet: true},
+			{key: "client_id", required: true, quiet: true}, // a GUID, unless issuer is set: see checkApp
 			{key: "client_secret", kind: hidden},
 			{key: "client_secret_file", kind: list, required: true},
 			{key: "client_secret_expires", kind: list, rule: date, required: true},
@@ -92,6 +92,7 @@ func schema() []section {
 			{key: "scopes", kind: list, fallback: "openid,profile,email,offline_access,User.Read,Mail.Send,Mail.ReadWrite,Mail.Read", rule: scope, required: true},
 			{key: "authority", rule: baseURL},
 			{key: "graph_url", rule: baseURL},
+			{key: "issuer", rule: issuer},
 			{key: "allow_custom_authority", kind: toggle},
 		}},
 		{key: "accounts", item: "ACCOUNT", fields: []field{

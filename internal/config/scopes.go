@@ -56,6 +56,7 @@ func (l *loader) checkScopes(a *App, key string) {
 		l.tell(key, "lacks offline_access, without which there is no refresh token", "add it")
 	case !slices.Contains(names, "openid") || !slices.Contains(names, "profile"):
 		l.tell(key, "lacks openid or profile, without which nobody knows who consented", "add both")
+	case a.Issuer != "": // what else a scope means there is not ours to know
 	case len(resources) > 1:
 		l.tell(key, "asks for permissions of several resources ("+strings.Join(resources, ", ")+"), which Microsoft refuses in one request", keep)
 	case len(resources) == 1 && resources[0] != graph:

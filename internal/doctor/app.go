@@ -32,10 +32,16 @@ func (d Doctor) app(ctx context.Context, a config.App, c *clocks) []Finding {
 		return x.list
 	}
 	x.redirect(d, a)
-	x.advise(a)
+	if a.Issuer == "" {
+		x.advise(a)
+	}
 	switch {
 	case a.ClientID == "":
 		x.skip(a.Name, "client_id is not set, so Microsoft cannot be asked")
+	case a.Issuer != "":
+		if x.provider(ctx, d, a.Issuer) {
+			x.secrets(ctx, d, a)
+		}
 	case x.tenant(ctx):
 		x.certificate(ctx, d, a)
 		x.secrets(ctx, d, a)
@@ -86,6 +92,19 @@ func (x *registration) asked(subject string, v microsoft.Verdict) bool {
 		return true
 	}
 	return false
+}
+
+// provider asks the OpenID provider that stands in for Microsoft where its endpoints are.
+func (x *registration) provider(ctx context.Context, d Doctor, issuer string) bool {
+	subject := x.about("issuer")
+	found, err := microsoft.Discover(ctx, d.Transport, issuer)
+	if err != nil {
+		x.wrong(subject, issuer+": "+err.Error(), "look whether its /.well-known/openid-configuration answers from here, with this very issuer in it")
+		return false
+	}
+	x.app.OpenID = found
+	x.ok(subject, issuer+": its discovery document names all that is needed")
+	return true
 }
 
 // tenant finds out whether the tenant exists, and tells who can consent there.
@@ -248,6 +267,8 @@ func (x *registration) judge(subject string, v microsoft.Verdict, another bool, 
 func (x *registration) shared(ctx context.Context, good secret.Text) {
 	address := "organizations"
 	switch {
+	case x.app.OpenID != nil:
+		return
 	case x.app.Tenant == "consumers":
 		address = "common"
 	case x.app.Shared():

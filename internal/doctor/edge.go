@@ -97,7 +97,7 @@ func (d Doctor) callback(ctx context.Context, r *report, a config.App) {
 		return
 	}
 	known, err := app.MicrosoftApp(a)
-	if err == nil && !strings.Contains(v.policy, " "+strings.TrimSuffix(known.LoginURL, "/")) {
+	if err == nil && a.Issuer == "" && !strings.Contains(v.policy, " "+strings.TrimSuffix(known.LoginURL, "/")) {
 		r.wrong(a.RedirectURI, "the edge's pages do not lead to the login of the app "+a.Name, "give the edge the same cloud for it as this configuration, and restart it")
 		return
 	}

@@ -132,6 +132,9 @@ func (c *Client) Redeem(ctx context.Context, app string, consent mailbox.Consent
 	if err != nil {
 		return mailbox.Tokens{}, err
 	}
+	if reg.OpenID != nil && len(tokens.Scope) == 0 {
+		tokens.Scope = reg.scopes() // it may be left out when it is what was asked for (RFC 6749 § 5.1)
+	}
 	if f := reg.incomplete(tokens); f != nil {
 		return mailbox.Tokens{}, f
 	}

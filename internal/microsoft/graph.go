@@ -24,9 +24,12 @@ type profile struct {
 	Proxies []string `json:"proxyAddresses"` // "SMTP:" the primary one, "smtp:" the aliases
 }
 
-// me asks Graph whose token this is.
+// me asks Graph, or the provider that stands in for it, whose token this is.
 func (c *Client) me(ctx context.Context, app App, t mailbox.Tokens) (profile, error) {
-	address := strings.TrimRight(app.GraphURL, "/") + "/v1.0/me?$select=id,mail,userPrincipalName,proxyAddresses"
+	address, parse := strings.TrimRight(app.GraphURL, "/")+"/v1.0/me?$select=id,mail,userPrincipalName,proxyAddresses", parseProfile
+	if app.OpenID != nil {
+		address, parse = app.OpenID.UserInfoURL, app.OpenID.parseUserInfo
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return profile{}, fmt.Errorf("address of Graph: %w", err)
@@ -38,7 +41,7 @@ func (c *Client) me(ctx context.Context, app App, t mailbox.Tokens) (profile, er
 	if err == nil {
 		_ = resp.Body.Close()
 	}
-	p, f := c.readProfile(ctx, got)
+	p, f := c.readProfile(ctx, got, parse)
 	c.observer.Answered(CallMe, outcomeOf(f), time.Since(began))
 	if f != nil {
 		return profile{}, f
@@ -46,7 +49,7 @@ func (c *Client) me(ctx context.Context, app App, t mailbox.Tokens) (profile, er
 	return p, nil
 }
 
-func (c *Client) readProfile(ctx context.Context, got *answer) (profile, *fault.Fault) {
+func (c *Client) readProfile(ctx context.Context, got *answer, parse func([]byte) (profile, *fault.Fault)) (profile, *fault.Fault) {
 	if f := got.broken(ctx, "graph"); f != nil && !got.failed() {
 		f.Class = fault.Transient // the leg is the token endpoint's: codes must not wait because Graph is away
 		return profile{}, judged(f)
@@ -54,7 +57,7 @@ func (c *Client) readProfile(ctx context.Context, got *answer) (profile, *fault.
 	if f := graphRefused(got, c.now()); f != nil {
 		return profile{}, judged(f)
 	}
-	return parseProfile(got.body)
+	return parse(got.body)
 }
 
 func parseProfile(body []byte) (profile, *fault.Fault) {

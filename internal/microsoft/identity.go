@@ -76,6 +76,9 @@ func (c *Client) identity(ctx context.Context, app App, t mailbox.Tokens) (event
 		if app.asksIdentity() {
 			return events.Proof{}, incomplete("no_id_token", "the answer holds no id_token, though it was asked for", "send the owner the link again")
 		}
+		if app.OpenID != nil {
+			return events.Proof{TenantID: app.OpenID.directory()}, nil
+		}
 		return events.Proof{TenantID: strings.ToLower(guid(app.Tenant))}, nil
 	}
 	keys := &watched{ring: c.keyring(app)}
@@ -91,6 +94,22 @@ func (c *Client) identity(ctx context.Context, app App, t mailbox.Tokens) (event
 	if err != nil {
 		return events.Proof{}, unproven(verdict(err))
 	}
+	proof, f := app.proof(token)
+	switch {
+	case f != nil:
+		return events.Proof{}, f
+	case token.Nonce == "" || !secret.New(token.Nonce).Equal(t.Nonce):
+		return events.Proof{}, mismatch("the id_token's nonce is not this attempt's: the code was taken from another sign-in",
+			"send the owner a new link; look into it if it happens twice")
+	}
+	return proof, nil
+}
+
+// proof is who an id_token names. Signature, audience and life were verified.
+func (a App) proof(token *oidc.IDToken) (events.Proof, *fault.Fault) {
+	if a.OpenID != nil {
+		return a.OpenID.proof(token)
+	}
 	var read claims
 	if err := token.Claims(&read); err != nil {
 		return events.Proof{}, unproven("its claims cannot be read")
@@ -98,13 +117,10 @@ func (c *Client) identity(ctx context.Context, app App, t mailbox.Tokens) (event
 	switch tid := guid(read.TenantID); {
 	case tid == "":
 		return events.Proof{}, unproven("its tid is not a GUID")
-	case read.Issuer != app.authority(tid)+"/v2.0":
+	case read.Issuer != a.authority(tid)+"/v2.0":
 		return events.Proof{}, unproven("its issuer is not the tenant that it names")
 	case guid(read.ObjectID) == "":
 		return events.Proof{}, unproven("it holds no oid")
-	case token.Nonce == "" || !secret.New(token.Nonce).Equal(t.Nonce):
-		return events.Proof{}, mismatch("the id_token's nonce is not this attempt's: the code was taken from another sign-in",
-			"send the owner a new link; look into it if it happens twice")
 	}
 	return events.Proof{TenantID: strings.ToLower(read.TenantID), ObjectID: strings.ToLower(read.ObjectID)}, nil
 }
@@ -142,7 +158,7 @@ func (w *watched) VerifySignature(ctx context.Context, jwt string) ([]byte, erro
 
 // keyring returns the keys of the app's authority.
 func (c *Client) keyring(app App) *keyring {
-	address := app.authority("common") + "/discovery/v2.0/keys"
+	address := app.keysURL()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ring, ok := c.keys[address]
@@ -153,6 +169,13 @@ func (c *Client) keyring(app App) *keyring {
 		c.keys[address] = ring
 	}
 	return ring
+}
+
+func (a App) keysURL() string {
+	if a.OpenID != nil {
+		return a.OpenID.KeysURL
+	}
+	return a.authority("common") + "/discovery/v2.0/keys"
 }
 
 func unproven(why string) *fault.Fault {

@@ -29,6 +29,9 @@ type App struct {
 	Scopes      []string
 	LoginURL    string // from Cloud, unless the operator allows a custom authority
 	GraphURL    string // as LoginURL
+
+	// OpenID stands in for Microsoft, if it is not nil: Cloud, Tenant, LoginURL and GraphURL mean nothing then.
+	OpenID *Provider
 }
 
 // Cloud returns the login and Graph addresses of a Microsoft cloud. The list is closed: an address that could be
@@ -63,13 +66,21 @@ type AuthorizeParams struct {
 func (a App) AuthorizeURL(p AuthorizeParams) string {
 	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(p.Verifier.Reveal())}
 	for _, option := range [][2]string{
-		{"nonce", p.Nonce.Reveal()}, {"login_hint", p.LoginHint}, {"prompt", p.Prompt}, {"response_mode", p.ResponseMode},
+		{"nonce", p.Nonce.Reveal()}, {"login_hint", p.LoginHint}, {"prompt", p.Prompt}, {"response_mode", a.responseMode(p.ResponseMode)},
 	} {
 		if option[1] != "" {
 			options = append(options, oauth2.SetAuthURLParam(option[0], option[1]))
 		}
 	}
 	return a.oauth(p.Tenant, a.RedirectURI, secret.Text{}).AuthCodeURL(p.State.Reveal(), options...)
+}
+
+// responseMode is the wanted one, unless a provider does not know it: then the answer comes as a query.
+func (a App) responseMode(wanted string) string {
+	if a.OpenID != nil && wanted == "form_post" && !a.OpenID.formPost {
+		return ""
+	}
+	return wanted
 }
 
 // AdminConsentURL returns where a tenant's admin grants the app's permissions for everybody. The tenant is a GUID, a
@@ -90,13 +101,22 @@ func (a App) AdminConsentURL(tenant, redirectURI string, state secret.Text) stri
 // oauth returns the library's view of the app, at a tenant and with one of its secrets. The style is explicit,
 // because the library otherwise probes: it would send a refused code a second time.
 func (a App) oauth(tenant, redirectURI string, clientSecret secret.Text) *oauth2.Config {
-	authority := a.authority(a.tenant(tenant))
 	return &oauth2.Config{
-		ClientID: a.ClientID, ClientSecret: clientSecret.Reveal(), RedirectURL: redirectURI, Scopes: a.scopes(),
-		Endpoint: oauth2.Endpoint{
-			AuthURL: authority + "/oauth2/v2.0/authorize", TokenURL: authority + "/oauth2/v2.0/token",
-			AuthStyle: oauth2.AuthStyleInParams,
-		},
+		ClientID: a.ClientID, ClientSecret: clientSecret.Reveal(), RedirectURL: redirectURI, Scopes: a.scopes(), Endpoint: a.endpoint(tenant),
+	}
+}
+
+func (a App) endpoint(tenant string) oauth2.Endpoint {
+	if p := a.OpenID; p != nil {
+		style := oauth2.AuthStyleInParams
+		if p.basic {
+			style = oauth2.AuthStyleInHeader
+		}
+		return oauth2.Endpoint{AuthURL: p.AuthURL, TokenURL: p.TokenURL, AuthStyle: style}
+	}
+	authority := a.authority(a.tenant(tenant))
+	return oauth2.Endpoint{
+		AuthURL: authority + "/oauth2/v2.0/authorize", TokenURL: authority + "/oauth2/v2.0/token", AuthStyle: oauth2.AuthStyleInParams,
 	}
 }
 

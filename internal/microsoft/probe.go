@@ -35,6 +35,7 @@ type Prober struct {
 
 	certificate *Certificate // signs what is sent for clientID; nil: nothing is signed
 	clientID    string
+	standIn     bool // another provider than Microsoft answers, without Microsoft's numbers
 }
 
 // Verdict is what came of one question.
@@ -84,6 +85,7 @@ func (p Prober) Secret(ctx context.Context, app App, tenant string, clientSecret
 	if !isTenant(tenant) {
 		return Verdict{Fault: badTenant()}
 	}
+	p.standIn = app.OpenID != nil
 	return p.ask(ctx, p.judgeCode, func(ctx context.Context) error {
 		_, err := app.oauth(tenant, app.RedirectURI, clientSecret).Exchange(ctx, madeUpCode, oauth2.VerifierOption(madeUpVerifier))
 		return err //nolint:wrapcheck // never shown: it can hold the answer
@@ -197,7 +199,7 @@ func (p Prober) judgeCode(ctx context.Context, got *answer) Verdict {
 	r := parseRefusal(got.body)
 	known, _, ok := r.known()
 	switch {
-	case !got.failed(), !r.vouched():
+	case !got.failed(), p.standIn && (r.unreadable || r.name == ""), !p.standIn && !r.vouched():
 		return foreign()
 	case r.name == "invalid_grant" && (!ok || known.actor != nobody):
 		return Verdict{}

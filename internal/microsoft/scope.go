@@ -72,6 +72,9 @@ func (a App) scopes() []string {
 	if slices.Contains(oidcScopes, "openid") {
 		add(&oidcScopes, "profile")
 	}
+	if a.OpenID != nil {
+		add(&oidcScopes, "email") // without it there is no address to prove
+	}
 	add(&oidcScopes, "offline_access")
 	if slices.ContainsFunc(resource, isDefault) {
 		resource = slices.DeleteFunc(resource, func(s string) bool { return !isDefault(s) })
@@ -81,7 +84,7 @@ func (a App) scopes() []string {
 
 // spelled names the resource where the bare name would mean the Graph of another cloud.
 func (a App) spelled(scope, name string) string {
-	national := a.Cloud != "" && a.Cloud != "public"
+	national := a.OpenID == nil && a.Cloud != "" && a.Cloud != "public"
 	if national && scope == name && !strings.Contains(scope, "://") {
 		return strings.TrimRight(a.GraphURL, "/") + "/" + scope
 	}
@@ -97,6 +100,9 @@ func (a App) asksIdentity() bool { return slices.Contains(a.scopes(), "openid") 
 
 // missing names what Warmy needs and granted lacks.
 func (a App) missing(granted []string) []string {
+	if a.OpenID != nil {
+		return a.ungranted(granted)
+	}
 	var absent []string
 	for _, n := range needs() {
 		held := slices.ContainsFunc(granted, func(scope string) bool {
