@@ -19,6 +19,8 @@ type Upstream interface {
 	Get(ctx context.Context, account, warmyID string) (Detail, error)
 	// Activate starts the warm-up of a mailbox.
 	Activate(ctx context.Context, account, warmyID string) error
+	// Plans lists the tariff plans of an account.
+	Plans(ctx context.Context, account string) ([]Plan, error)
 	// Ping makes the cheapest call that has no effect.
 	Ping(ctx context.Context, account string) error
 }
@@ -82,6 +84,16 @@ func (b *Breaker) Get(ctx context.Context, account, warmyID string) (Detail, err
 		return err
 	})
 	return d, err
+}
+
+// Plans is the Client's, guarded.
+func (b *Breaker) Plans(ctx context.Context, account string) ([]Plan, error) {
+	var plans []Plan
+	err := b.guard(ctx, account, func() (err error) {
+		plans, err = b.upstream.Plans(ctx, account)
+		return err
+	})
+	return plans, err
 }
 
 // Activate is the Client's, guarded.

@@ -37,6 +37,11 @@ func (u *upstream) Activate(context.Context, string, string) error {
 	return u.err
 }
 
+func (u *upstream) Plans(context.Context, string) ([]warmy.Plan, error) {
+	u.finds++
+	return nil, u.err
+}
+
 func (u *upstream) Ping(context.Context, string) error {
 	u.probes++
 	return u.err

@@ -356,7 +356,8 @@ func TestASessionFollowsItsRotatingTokenAndKeepsItOverABlankOne(t *testing.T) {
 	f.answer(say(500, "", "access-token", "t3")) // rotates on failures, too
 	wants(t, create(t.Context(), c), fault.Unclear, "warmy_5xx")
 	f.answer(say(401, ""))
-	wants(t, create(t.Context(), c), fault.LegDown, "warmy_401")
+	wants(t, create(t.Context(), c), fault.LegDown, "warmy_session_ended")
+	wants(t, create(t.Context(), c), fault.LegDown, "warmy_session_ended") // and no call is made for it
 	var sent []string
 	for _, call := range f.got() {
 		sent = append(sent, call.header.Get("access-token"))
