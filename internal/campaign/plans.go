@@ -35,7 +35,8 @@ func (p Plans) named(name string) (ids []int) {
 
 func folded(name string) string { return strings.Join(strings.Fields(name), " ") }
 
-func (p Plans) offers(id int) bool {
+// Offers tells whether a plan with this id is among them.
+func (p Plans) Offers(id int) bool {
 	return slices.ContainsFunc(p.List, func(plan Plan) bool { return plan.ID == id })
 }
 
@@ -88,7 +89,7 @@ func resolvePlan(given string, plans Plans) (int, note) {
 	switch {
 	case given == "":
 		return 0, note{"tariff_missing", "there is no tariff plan and no default", "fill it in, or give the campaign a default"}
-	case isNumber && (!plans.Known() || plans.offers(id)):
+	case isNumber && (!plans.Known() || plans.Offers(id)):
 		if id == 0 {
 			return 0, note{"tariff_invalid", "the tariff plan is not a positive whole number", "use the id that Warmy lists for it, or its name"}
 		}

@@ -30,6 +30,7 @@ type workspace struct {
 	key   atomic.Pointer[secret.Text] // the API key now; the Account's own is that of the beginning
 	login atomic.Pointer[login]       // the same of what a session begins with
 	turn  chan struct{}               // of capacity 1; held during a call in session mode
+	clock atomic.Pointer[Clock]       // of the last answer that told the time
 }
 
 // login is what a session can begin with: a token from elsewhere, and a password.

@@ -105,7 +105,9 @@ func (c *Client) do(ctx context.Context, account string, q call) (answer, error)
 func (c *Client) send(ctx context.Context, w *workspace, q call) answer {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	sent := c.now()
 	got := c.roundTrip(ctx, w, q)
+	w.hear(got.header, sent, c.now())
 	if f := failed(got, c.now()); f == nil || !errors.Is(f.Err, context.Canceled) { // our own stop says nothing about Warmy
 		leg.Asked(ctx, f != nil && f.Outage)
 	}
