@@ -83,6 +83,7 @@ func TestWhatMayHaveTakenEffectIsUnclearAndPostedOnce(t *testing.T) {
 		breaks bool
 	}{
 		"time-out":            {hang, "warmy_timeout", true},
+		"RST":                 {reset, "warmy_connection_lost", true},
 		"EOF":                 {cut(""), "warmy_connection_lost", true},
 		"not HTTP":            {cut(canary), "warmy_connection_lost", true},
 		"short body":          {cut("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), "warmy_connection_lost", true},

@@ -2,11 +2,13 @@ package warmy
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"kindling/internal/campaign"
 	"kindling/internal/fault"
@@ -28,9 +30,30 @@ func (c *Client) Plans(ctx context.Context, account string) ([]Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	var plans []Plan
-	if err := json.Unmarshal(got, &plans); err != nil {
+	plans, f := parsePlans(got)
+	if f != nil {
+		return nil, f
+	}
+	return plans, nil
+}
+
+// parsePlans reads the list of tariff plans. One without an id that can be meant is none; an id that comes twice counts
+// once.
+func parsePlans(body []byte) ([]Plan, *fault.Fault) {
+	var raw []struct {
+		ID   any `json:"id"`
+		Name any `json:"name"`
+	}
+	if !utf8.Valid(body) || !singular(body) || unmarshal(body, &raw) != nil || raw == nil {
 		return nil, untrusted("the list of tariff plans cannot be read")
+	}
+	plans := []Plan{}
+	for _, item := range raw {
+		id, _ := strconv.Atoi(identifier(item.ID))
+		name, _ := item.Name.(string)
+		if id > 0 && id <= math.MaxInt32 && !slices.ContainsFunc(plans, func(p Plan) bool { return p.ID == id }) {
+			plans = append(plans, Plan{ID: id, Name: name})
+		}
 	}
 	return plans, nil
 }

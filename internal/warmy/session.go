@@ -194,10 +194,7 @@ func (l *loan) signIn(ctx context.Context, now time.Time) error {
 		if l.session.Denied {
 			return refusedSignIn()
 		}
-		return &fault.Fault{
-			Class: fault.RetryAfter, Code: "warmy_sign_in_waits", Forecast: fault.ByTime, After: wait,
-			Cause: "the last sign-in at Warmy led to no session; the next one waits", Remedy: "none: it is tried again",
-		}
+		return l.session.waits(wait)
 	}
 	if err := l.client.wait(ctx, l.w.Name); err != nil {
 		return err
@@ -215,8 +212,10 @@ func (l *loan) signIn(ctx context.Context, now time.Time) error {
 		l.session.deny()
 		return refusedSignIn()
 	case f != nil:
+		f = asQuestion(f, got.status)
 		l.session.end()
-		return asQuestion(f, got.status)
+		l.session.Held = f.Class == fault.LegDown
+		return f
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"kindling/internal/fault"
 )
 
 // sessionState is what is kept of an account's session. All of it is secret; fields are only added.
@@ -25,6 +27,7 @@ type sessionState struct {
 	Tries  int       `json:"tries,omitempty"`  // sign-ins since a session worked
 	With   string    `json:"with,omitempty"`   // mark of the password of the last one
 	Denied bool      `json:"denied,omitempty"` // Warmy said no to it
+	Held   bool      `json:"held,omitempty"`   // it failed in a way that holds the leg
 }
 
 // openSession reads what is kept. What cannot be read, or is another user's, is no session.
@@ -121,6 +124,7 @@ func (s *sessionState) deny() {
 func (s *sessionState) trying(w *workspace, now time.Time) {
 	s.end()
 	s.Tried, s.Tries, s.With, s.Denied = now.UTC(), s.Tries+1, mark(w.login.Load().password.Reveal()), false
+	s.Held = false
 }
 
 // The waits between sign-ins that lead to no session. Warmy may lock a user after some refusals.
@@ -128,6 +132,18 @@ const (
 	firstRefused, mostRefused = time.Minute, time.Hour
 	firstUnheard, mostUnheard = 5 * time.Second, 10 * time.Minute
 )
+
+// waits words that no sign-in is made for now. A leg that was held because of the last one stays held.
+func (s *sessionState) waits(wait time.Duration) *fault.Fault {
+	f := &fault.Fault{
+		Class: fault.RetryAfter, Code: "warmy_sign_in_waits", Forecast: fault.ByTime, After: wait,
+		Cause: "the last sign-in at Warmy led to no session; the next one waits", Remedy: "none: it is tried again",
+	}
+	if s.Held {
+		f.Class, f.After, f.Remedy = fault.LegDown, 0, "see the last sign-in's own fault; it is tried again"
+	}
+	return f
+}
 
 // mayTry returns how long to wait before the next sign-in. Another password need not wait.
 func (s *sessionState) mayTry(w *workspace, now time.Time) time.Duration {
