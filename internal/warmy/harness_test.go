@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -139,6 +140,18 @@ func cut(raw string) http.HandlerFunc {
 		_, _ = io.WriteString(conn, raw)
 		_ = conn.Close()
 	}
+}
+
+// reset ends the connection with a RST.
+func reset(w http.ResponseWriter, _ *http.Request) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
 }
 
 func drip(start string) http.HandlerFunc {

@@ -2,12 +2,15 @@ package warmy
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"unicode/utf8"
 
+	"kindling/internal/campaign"
 	"kindling/internal/fault"
 )
 
@@ -18,11 +21,8 @@ const (
 	maxPages = 1000
 )
 
-// Plan is a tariff plan type of an account. Its id differs from account to account.
-type Plan struct {
-	ID   int    `json:"id"`
-	Name string `json:"name"`
-}
+// Plan is a tariff plan type of an account.
+type Plan = campaign.Plan
 
 // Plans lists the tariff plans of an account.
 func (c *Client) Plans(ctx context.Context, account string) ([]Plan, error) {
@@ -30,9 +30,30 @@ func (c *Client) Plans(ctx context.Context, account string) ([]Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	var plans []Plan
-	if err := json.Unmarshal(got, &plans); err != nil {
+	plans, f := parsePlans(got)
+	if f != nil {
+		return nil, f
+	}
+	return plans, nil
+}
+
+// parsePlans reads the list of tariff plans. One without an id that can be meant is none; an id that comes twice counts
+// once.
+func parsePlans(body []byte) ([]Plan, *fault.Fault) {
+	var raw []struct {
+		ID   any `json:"id"`
+		Name any `json:"name"`
+	}
+	if !utf8.Valid(body) || !singular(body) || unmarshal(body, &raw) != nil || raw == nil {
 		return nil, untrusted("the list of tariff plans cannot be read")
+	}
+	plans := []Plan{}
+	for _, item := range raw {
+		id, _ := strconv.Atoi(identifier(item.ID))
+		name, _ := item.Name.(string)
+		if id > 0 && id <= math.MaxInt32 && !slices.ContainsFunc(plans, func(p Plan) bool { return p.ID == id }) {
+			plans = append(plans, Plan{ID: id, Name: name})
+		}
 	}
 	return plans, nil
 }
@@ -90,12 +111,17 @@ func (c *Client) get(ctx context.Context, account, path string) ([]byte, error) 
 		return nil, err
 	}
 	if f := failed(got, c.now()); f != nil {
-		if f.Class == fault.Permanent || f.Code == "warmy_taken" || f.Code == "warmy_plan_limit" {
-			return nil, byStatus(got.status)
-		}
-		return nil, repeatable(f)
+		return nil, asQuestion(f, got.status)
 	}
 	return got.body, nil
+}
+
+// asQuestion words a failure of a call that is not about a mailbox.
+func asQuestion(f *fault.Fault, status int) *fault.Fault {
+	if f.Class == fault.Permanent || f.Code == "warmy_taken" || f.Code == "warmy_plan_limit" {
+		return byStatus(status)
+	}
+	return repeatable(f)
 }
 
 // parsePage reads a page. Whatever is odd in it makes it untrusted: a listing decides whether a mailbox is posted again.

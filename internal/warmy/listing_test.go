@@ -190,9 +190,19 @@ func TestPlansAreListed(t *testing.T) {
 	if f.got()[0].path != "/api/v2/tariff_plan_types" {
 		t.Errorf("asked %s", f.got()[0].path)
 	}
-	f.answer(say(200, `{"id":1}`))
-	_, err = c.Plans(t.Context(), "main")
-	wants(t, err, fault.Transient, "warmy_listing_untrusted")
+	for body, want := range map[string]int{
+		"[]": 0, `[{"id":"41","name":null}]`: 1, `[{"id":0},{"id":-1},{"id":null},{},null,{"id":1e20},{"id":5000000000},{"id":"x"}]`: 0, `[{"id":1},{"id":1}]`: 1,
+	} {
+		f.answer(say(200, body))
+		if plans, err := c.Plans(t.Context(), "main"); err != nil || len(plans) != want {
+			t.Errorf("%s: %v, %v", body, plans, err)
+		}
+	}
+	for _, body := range []string{`{"id":1}`, "", "null", "success", "<html>", "[1]", `[{"id":1,"id":2}]`, `[{"id":1}]x`, "[{\"id\":1,\"name\":\"\xe4\"}]"} {
+		f.answer(say(200, body))
+		_, err = c.Plans(t.Context(), "main")
+		wants(t, err, fault.Transient, "warmy_listing_untrusted")
+	}
 	f.answer(say(401, ""))
 	_, err = c.Plans(t.Context(), "main")
 	wants(t, err, fault.LegDown, "warmy_401")
