@@ -385,7 +385,7 @@ func (p *play) lanes(b *bus.Bus, w *wire, owner string) []bus.Lane {
 			Margin: 10 * time.Minute, ReconcileAfter: time.Minute, Owner: owner, Now: time.Now,
 		}),
 		lane(events.Reconcile, work, handlers.ReconcileMailbox{
-			Invitations: invitations, Registrations: registrations, Warmy: third, Apart: time.Minute, Now: time.Now,
+			Invitations: invitations, Registrations: registrations, Listing: third, Apart: time.Minute, Now: time.Now,
 		}),
 	}
 }

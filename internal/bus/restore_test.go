@@ -134,7 +134,7 @@ func (f *fleet) serve(t *testing.T, lanes ...events.Lane) {
 			Margin: time.Minute, ReconcileAfter: f.apart, Owner: "w1", Now: time.Now,
 		},
 		events.Reconcile: handlers.ReconcileMailbox{
-			Invitations: f.bus.Invitations(markBox{}), Registrations: f.bus.Registrations(), Warmy: f, Apart: f.apart, Now: time.Now,
+			Invitations: f.bus.Invitations(markBox{}), Registrations: f.bus.Registrations(), Listing: f, Apart: f.apart, Now: time.Now,
 		},
 	}
 	var served []bus.Lane

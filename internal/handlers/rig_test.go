@@ -170,7 +170,7 @@ func (w *world) register() handlers.RegisterMailbox {
 
 func (w *world) reconcile() handlers.ReconcileMailbox {
 	return handlers.ReconcileMailbox{
-		Invitations: w.invitations, Registrations: w.registrations, Warmy: &w.warmy, Apart: settle, Now: w.clock,
+		Invitations: w.invitations, Registrations: w.registrations, Listing: &w.warmy, Apart: settle, Now: w.clock,
 	}
 }
 

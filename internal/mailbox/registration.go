@@ -118,22 +118,22 @@ func (r Registration) ProvenAbsent() bool {
 	return r.Phase == RegistrationNone && !r.AbsentAt.IsZero()
 }
 
-// Absent records a listing that did not show the mailbox. Only the second one in a row, at least apart after the
+// Absent records a listing that began at began and did not show the mailbox. Only the second one in a row, at least apart after the
 // first, proves that the POST had no effect: Proceed then allows a new one. Wait asks for another listing; Refuse
 // means that posting again was tried often enough.
-func (r Registration) Absent(now time.Time, apart time.Duration) (Registration, Verdict) {
-	if r.Absences > 0 && now.Before(r.AbsentAt.Add(apart)) {
+func (r Registration) Absent(began time.Time, apart time.Duration) (Registration, Verdict) {
+	if r.Absences > 0 && began.Before(r.AbsentAt.Add(apart)) {
 		return r, Wait
 	}
 	r.Absences++
-	r.AbsentAt = now.UTC()
+	r.AbsentAt = began.UTC()
 	switch {
 	case r.Absences < 2:
 		return r, Wait
 	case r.Posts > MaxReposts:
 		return r, Refuse
 	}
-	r.Phase, r.Since, r.Absences = RegistrationNone, now.UTC(), 0
+	r.Phase, r.Since, r.Absences = RegistrationNone, began.UTC(), 0
 	return r, Proceed
 }
 

@@ -15,6 +15,7 @@ import (
 // Upstream is Warmy's API as the breaker guards it.
 type Upstream interface {
 	handlers.Registrar
+	Lists
 	// Ping makes the cheapest call that has no effect.
 	Ping(ctx context.Context, account string) error
 }
@@ -68,6 +69,16 @@ func (b *Breaker) Find(ctx context.Context, account, address string) (id string,
 		return err
 	})
 	return id, found, err
+}
+
+// List is Lists', guarded.
+func (b *Breaker) List(ctx context.Context, account, filter string, page int) (Page, error) {
+	var listed Page
+	err := b.guard(ctx, account, func() (err error) {
+		listed, err = b.upstream.List(ctx, account, filter, page)
+		return err
+	})
+	return listed, err
 }
 
 func (b *Breaker) guard(ctx context.Context, account string, call func() error) error {

@@ -27,6 +27,11 @@ func (u *upstream) Find(context.Context, string, string) (id string, found bool,
 	return "", false, u.err
 }
 
+func (u *upstream) List(context.Context, string, string, int) (warmy.Page, error) {
+	u.finds++
+	return warmy.Page{}, u.err
+}
+
 func (u *upstream) Ping(context.Context, string) error {
 	u.probes++
 	return u.err
