@@ -43,9 +43,11 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		ReconcileAfter: policy.ReconcileAfter, Owner: owner(), Now: time.Now,
 	}
 	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed})
-	reconcile := handlers.ReconcileMailbox{
+	reconcile := handlers.ReconcileLane{Unclear: handlers.ReconcileMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census, Apart: policy.ReconcileAfter, Now: time.Now,
-	}
+	}, Decided: handlers.DecideMailbox{
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Now: time.Now,
+	}}
 	var lanes []bus.Lane
 	for _, a := range accounts {
 		h.Metrics.listingsOf(a.Name)

@@ -102,6 +102,17 @@ func (r Registration) Created(id string, adopted bool, now time.Time) Registrati
 // open tells whether the work was given up before a listing had settled a POST.
 func (r Registration) open() bool { return r.Phase == RegistrationDead && r.Unsettled }
 
+// Unresolved tells whether a POST may have taken effect that nothing has settled yet.
+func (r Registration) Unresolved() bool { return r.Phase == Uncertain || r.open() }
+
+// DeclaredAbsent records an operator's word that the last POST had no effect: it may be posted again, and how often it was
+// counts on.
+func (r Registration) DeclaredAbsent(now time.Time) Registration {
+	r.Phase, r.Since, r.AbsentAt, r.Absences = RegistrationNone, now.UTC(), now.UTC(), 0
+	r.Stage, r.Unsettled, r.Finding = "", false, nil
+	return r
+}
+
 // Reopen makes a registration Uncertain again whose work was given up before a listing had settled its POST; any
 // other is returned unchanged. It allows one more POST after two clean absences, however many there were.
 func (r Registration) Reopen(now time.Time) Registration {
