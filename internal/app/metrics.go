@@ -7,6 +7,7 @@ import (
 
 	"kindling/internal/events"
 	"kindling/internal/handlers"
+	"kindling/internal/warmy"
 )
 
 // Metrics are the figures of this process. Labels are from closed sets; nothing is per mailbox or tenant.
@@ -24,6 +25,7 @@ type Metrics struct {
 	refused    *prometheus.GaugeVec
 	expiries   *expiries
 	refreshes  *prometheus.CounterVec
+	listings   *prometheus.CounterVec
 }
 
 // NewMetrics registers the figures.
@@ -62,12 +64,15 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		refreshes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kindling_refreshes_total", Help: "Refreshes of grants and timers of idle ones, by outcome.",
 		}, []string{"outcome"}),
+		listings: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kindling_warmy_listings_total", Help: "Listings of Warmy that settle unclear registrations, by account and outcome.",
+		}, []string{"account", "outcome"}),
 	}
 	for _, outcome := range handlers.RefreshOutcomes() {
 		m.refreshes.WithLabelValues(outcome) // so that a rate has a beginning
 	}
 	registry.MustRegister(m.microsoft.answers, m.microsoft.seconds, m.microsoft.unknown)
-	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued, m.refused, m.expiries, m.refreshes)
+	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued, m.refused, m.expiries, m.refreshes, m.listings)
 	return m
 }
 
@@ -82,3 +87,10 @@ func (m *Metrics) Refreshed(outcome string) { m.refreshes.WithLabelValues(outcom
 
 // Rescued counts what the second net has caught; it is the bus's Rescuer.
 func (m *Metrics) Rescued(how string) { m.rescued.WithLabelValues(how).Inc() }
+
+// listingsOf makes the counters of an account's listings, so that a rate has a beginning.
+func (m *Metrics) listingsOf(account string) {
+	for _, outcome := range warmy.Outcomes() {
+		m.listings.WithLabelValues(account, string(outcome))
+	}
+}

@@ -42,15 +42,22 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		Apps: apps, Warmy: registrar, Margin: policy.RefreshMargin,
 		ReconcileAfter: policy.ReconcileAfter, Owner: owner(), Now: time.Now,
 	}
-	reconcile := handlers.ReconcileMailbox{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Apart: policy.ReconcileAfter, Now: time.Now,
-	}
+	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed})
+	reconcile := handlers.ReconcileLane{Unclear: handlers.ReconcileMailbox{
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census, Apart: policy.ReconcileAfter, Now: time.Now,
+	}, Decided: handlers.DecideMailbox{
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Now: time.Now,
+	}}
 	var lanes []bus.Lane
 	for _, a := range accounts {
+		h.Metrics.listingsOf(a.Name)
 		window, fleet := windows(a.CallsPerMinute)
 		lanes = append(lanes,
 			bus.Lane{Lane: events.Register, Leg: a.Name, Window: window, Fleet: fleet, Policy: workPolicy(policy), Handler: register},
-			bus.Lane{Lane: events.Reconcile, Leg: a.Name, Window: window, Fleet: fleet, Policy: workPolicy(policy), Handler: reconcile},
+			bus.Lane{
+				Lane: events.Reconcile, Leg: a.Name, Window: settledAtOnce, Fleet: settledAtOnce, Single: true,
+				Policy: workPolicy(policy), Handler: reconcile,
+			},
 		)
 	}
 	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Accounts: accountNames(h.Config)}), false)
@@ -62,13 +69,29 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	}
 	return together(ctx,
 		func(ctx context.Context) error {
-			return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, Rescuer: h.Metrics, HoldFor: policy.HoldFor}, lanes...)
+			return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, Rescuer: h.Metrics, HoldFor: policy.HoldFor, Owner: owner()}, lanes...)
 		},
 		func(ctx context.Context) error {
 			return b.RestoreRegistrations(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics})
 		},
 		func(ctx context.Context) error { return h.lookUpPlans(ctx, b.Plans(), registrar) },
 		func(ctx context.Context) error { return h.follow(ctx, "warmy-worker", files) })
+}
+
+// settledAtOnce is how many unclear mailboxes of an account wait for its listing at once. They cost no call each, and
+// must be more than the pages of any account that is to be listed whole: 100,000 mailboxes are 1,000 pages.
+const settledAtOnce = 1024
+
+// listed tells of a listing of Warmy.
+func (h Host) listed(account string, l warmy.ListingSeen) {
+	h.Metrics.listings.WithLabelValues(account, string(l.Outcome)).Inc()
+	told := []any{"account", account, "outcome", l.Outcome, "mailboxes", l.Mailboxes, "before", l.Before, "asks", l.Asks, "took", l.Took}
+	switch {
+	case l.Outcome.Suspicious():
+		h.Log.Error("listing_suspicious", told...)
+	case l.Outcome == warmy.Complete:
+		h.Log.Info("warmy_listed", told...)
+	}
 }
 
 // windows bounds the registrations under way: all processes together hold at most half a minute's budget. More would

@@ -294,6 +294,15 @@ func (o thirdParties) Create(ctx context.Context, _ string, m handlers.NewMailbo
 	return id, err
 }
 
+func (o thirdParties) Look(ctx context.Context, account, address string, since time.Time) (handlers.Listing, error) {
+	began := time.Now()
+	if began.Before(since) {
+		o.breach("asked for a listing that begins later than now")
+	}
+	id, found, err := o.Find(ctx, account, address)
+	return handlers.Listing{ID: id, Found: found, Began: began}, err
+}
+
 func (o thirdParties) Find(ctx context.Context, _, address string) (id string, found bool, err error) {
 	err = o.call(ctx, "find", fault.Transient, func(context.Context) error {
 		o.mu.Lock()

@@ -371,7 +371,7 @@ func (p *play) lanes(b *bus.Bus, w *wire, owner string) []bus.Lane {
 	work := bus.Policy{Attempts: 4, MaxAge: 24 * time.Hour, Base: time.Second, Cap: time.Minute, Crashes: 5}
 	codes := bus.Policy{Attempts: 1 << 20, Base: time.Second, Cap: 6 * time.Second, Crashes: 5, Nak: true}
 	lane := func(l events.Lane, policy bus.Policy, h bus.Handler) bus.Lane {
-		return bus.Lane{Lane: l, Leg: "main", Window: 2, Policy: policy, Handler: h}
+		return bus.Lane{Lane: l, Leg: "main", Window: 2, Single: l == events.Reconcile, Policy: policy, Handler: h}
 	}
 	return []bus.Lane{
 		lane(events.Code, codes, handlers.RedeemCode{
@@ -385,7 +385,7 @@ func (p *play) lanes(b *bus.Bus, w *wire, owner string) []bus.Lane {
 			Margin: 10 * time.Minute, ReconcileAfter: time.Minute, Owner: owner, Now: time.Now,
 		}),
 		lane(events.Reconcile, work, handlers.ReconcileMailbox{
-			Invitations: invitations, Registrations: registrations, Warmy: third, Apart: time.Minute, Now: time.Now,
+			Invitations: invitations, Registrations: registrations, Listing: third, Apart: time.Minute, Now: time.Now,
 		}),
 	}
 }

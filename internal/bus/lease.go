@@ -23,6 +23,7 @@ type lease struct {
 	kv    kv
 	key   string
 	owner string
+	life  time.Duration // without being renewed; 0: leaseFor
 
 	stored   storedLease
 	revision uint64
@@ -34,11 +35,18 @@ type storedLease struct {
 	Done  time.Time `json:"done,omitzero"` // when the work was done last
 }
 
+func (l *lease) lives() time.Duration {
+	if l.life > 0 {
+		return l.life
+	}
+	return leaseFor
+}
+
 // take takes the lease, or returns how long to wait before it is worth asking again.
 func (l *lease) take(ctx context.Context, every time.Duration) (wait time.Duration, err error) {
 	data, revision, err := l.kv.get(ctx, l.key)
 	if err != nil {
-		return leaseFor / 2, err
+		return l.lives() / 2, err
 	}
 	var stored storedLease
 	if len(data) > 0 && json.Unmarshal(data, &stored) != nil {
@@ -46,14 +54,14 @@ func (l *lease) take(ctx context.Context, every time.Duration) (wait time.Durati
 	}
 	now := time.Now()
 	// What lies further ahead than clocks may differ was written by a clock that was wrong: it must stop nobody.
-	if held := stored.Until.Sub(now); held > 0 && held <= leaseFor+events.ClockSkew {
-		return min(held, leaseFor) + time.Second, nil
+	if held := stored.Until.Sub(now); held > 0 && held <= l.lives()+events.ClockSkew {
+		return min(held, l.lives()) + time.Second, nil
 	}
 	if wait := stored.Done.Add(every).Sub(now); wait > 0 && wait <= every+events.ClockSkew {
 		return min(wait, every), nil
 	}
 	l.revision = revision
-	err = l.put(ctx, storedLease{Owner: l.owner, Until: now.Add(leaseFor).UTC(), Done: stored.Done})
+	err = l.put(ctx, storedLease{Owner: l.owner, Until: now.Add(l.lives()).UTC(), Done: stored.Done})
 	if errors.Is(err, handlers.ErrConflict) {
 		return time.Second, nil
 	}
@@ -65,13 +73,13 @@ func (l *lease) keep(ctx context.Context) error {
 	now := time.Now()
 	left := l.stored.Until.Sub(now)
 	switch {
-	case left > leaseFor*2/3:
+	case left > l.lives()*2/3:
 		return nil
 	case left < 0:
 		return errLeaseLost
 	}
 	next := l.stored
-	next.Until = now.Add(leaseFor).UTC()
+	next.Until = now.Add(l.lives()).UTC()
 	if err := l.put(ctx, next); errors.Is(err, handlers.ErrConflict) {
 		return errLeaseLost
 	} else if err != nil {

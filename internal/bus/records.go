@@ -26,14 +26,15 @@ type codec[T any] struct {
 
 // Records is one bucket of facts. It implements handlers.Records.
 type Records[T any] struct {
-	kv    kv
-	codec codec[T]
+	kv     kv
+	codec  codec[T]
+	prefix string // of the keys, for a kind of fact that has no bucket to itself
 }
 
 // Load returns the last saved fact of id and its revision; the zero value and 0 when there is none.
 func (r Records[T]) Load(ctx context.Context, id string) (T, uint64, error) {
 	var zero T
-	data, revision, err := r.kv.get(ctx, id)
+	data, revision, err := r.kv.get(ctx, r.prefix+id)
 	if err != nil || revision == 0 {
 		return zero, 0, err
 	}
@@ -50,7 +51,7 @@ func (r Records[T]) Save(ctx context.Context, id string, fact T, revision uint64
 	if err != nil {
 		return 0, fmt.Errorf("encode %s: %w", r.kv.bucket, err)
 	}
-	return r.kv.put(ctx, id, data, revision)
+	return r.kv.put(ctx, r.prefix+id, data, revision)
 }
 
 func plainCodec[T any]() codec[T] {
@@ -115,27 +116,27 @@ func unreadableRecord(bucket string, err error) error {
 
 // Campaigns returns the imported files. The console alone may save.
 func (b *Bus) Campaigns() Records[mailbox.Campaign] {
-	return Records[mailbox.Campaign]{kv{b, bucketCampaigns}, plainCodec[mailbox.Campaign]()}
+	return Records[mailbox.Campaign]{kv: kv{b, bucketCampaigns}, codec: plainCodec[mailbox.Campaign]()}
 }
 
 // Claims returns what the edge knows. callback-ingest alone may save.
 func (b *Bus) Claims() Records[mailbox.Claim] {
-	return Records[mailbox.Claim]{kv{b, bucketClaims}, plainCodec[mailbox.Claim]()}
+	return Records[mailbox.Claim]{kv: kv{b, bucketClaims}, codec: plainCodec[mailbox.Claim]()}
 }
 
 // AdminConsents returns what is known of tenants' admins, under mailbox.TenantKey. callback-ingest alone may save.
 func (b *Bus) AdminConsents() Records[mailbox.AdminConsent] {
-	return Records[mailbox.AdminConsent]{kv{b, bucketTenants}, plainCodec[mailbox.AdminConsent]()}
+	return Records[mailbox.AdminConsent]{kv: kv{b, bucketTenants}, codec: plainCodec[mailbox.AdminConsent]()}
 }
 
 // Registrations returns what warmy-worker knows. It alone may save.
 func (b *Bus) Registrations() Records[mailbox.Registration] {
-	return Records[mailbox.Registration]{kv{b, bucketRegistrations}, plainCodec[mailbox.Registration]()}
+	return Records[mailbox.Registration]{kv: kv{b, bucketRegistrations}, codec: plainCodec[mailbox.Registration]()}
 }
 
 // Invitations returns the imported rows; addresses and names are sealed with people. The console alone may save.
 func (b *Bus) Invitations(people Box) Records[mailbox.Invitation] {
-	return Records[mailbox.Invitation]{kv{b, bucketMailboxes}, invitationCodec(people)}
+	return Records[mailbox.Invitation]{kv: kv{b, bucketMailboxes}, codec: invitationCodec(people)}
 }
 
 // Grants returns what token-worker knows; tokens are sealed with grants. It alone may save. With a nil Box the tokens
@@ -145,5 +146,22 @@ func (b *Bus) Grants(grants Box) Records[mailbox.Grant] { return b.GrantsOf(gran
 // GrantsOf is Grants with the accounts that consented where others were invited. They are sealed with people; without it
 // they are not shown, and cannot be saved.
 func (b *Bus) GrantsOf(grants, people Box) Records[mailbox.Grant] {
-	return Records[mailbox.Grant]{kv{b, bucketGrants}, grantCodec(grants, people)}
+	return Records[mailbox.Grant]{kv: kv{b, bucketGrants}, codec: grantCodec(grants, people)}
+}
+
+// listedKey is where the last trusted listings are kept in the control bucket.
+const listedKey = "listed."
+
+// Listed returns what is remembered of the last trusted listing of each Warmy account, by the account's name; nothing,
+// where it cannot be read. warmy-worker alone may save.
+func (b *Bus) Listed() Records[mailbox.Listed] {
+	lenient := plainCodec[mailbox.Listed]()
+	strict := lenient.decode
+	lenient.decode = func(account string, data []byte) (mailbox.Listed, error) {
+		if l, err := strict(account, data); err == nil && l.Count >= 0 {
+			return l, nil
+		}
+		return mailbox.Listed{}, nil
+	}
+	return Records[mailbox.Listed]{kv: kv{b, bucketControl}, codec: lenient, prefix: listedKey}
 }

@@ -110,6 +110,12 @@ func (f *fleet) Create(ctx context.Context, _ string, m handlers.NewMailbox) (st
 	return "w-" + m.Address, nil
 }
 
+func (f *fleet) Look(ctx context.Context, account, address string, _ time.Time) (handlers.Listing, error) {
+	began := time.Now()
+	id, found, err := f.Find(ctx, account, address)
+	return handlers.Listing{ID: id, Found: found, Began: began}, err
+}
+
 func (f *fleet) Find(_ context.Context, _, address string) (string, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -134,7 +140,7 @@ func (f *fleet) serve(t *testing.T, lanes ...events.Lane) {
 			Margin: time.Minute, ReconcileAfter: f.apart, Owner: "w1", Now: time.Now,
 		},
 		events.Reconcile: handlers.ReconcileMailbox{
-			Invitations: f.bus.Invitations(markBox{}), Registrations: f.bus.Registrations(), Warmy: f, Apart: f.apart, Now: time.Now,
+			Invitations: f.bus.Invitations(markBox{}), Registrations: f.bus.Registrations(), Listing: f, Apart: f.apart, Now: time.Now,
 		},
 	}
 	var served []bus.Lane

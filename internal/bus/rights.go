@@ -45,7 +45,8 @@ func Rights(process string) []string {
 		rights = slices.Concat(
 			writes("kindling.refresh.>", "kindling.register.>", "kindling.at.register.>", "kindling.at.reconcile.>",
 				"kindling.dead.register.>", "kindling.dead.reconcile.>", "$KV.registrations.>", "$KV.control.pace.>",
-				"$KV.control.restore.registrations", "$KV.control."+sessionPrefix+">", "$KV.control."+plansPrefix+">"),
+				"$KV.control.restore.registrations", "$KV.control."+sessionPrefix+">", "$KV.control."+plansPrefix+">",
+				"$KV.control."+turnKey(events.Reconcile, ">"), "$KV.control."+listedKey+">"),
 			reads(bucketMailboxes, bucketGrants, bucketRegistrations),
 			asks("STREAM.MSG.GET."+streamDead),
 			rescues(streamRegister, streamWarmyTimers),

@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"kindling/internal/events"
 	"kindling/internal/fault"
@@ -31,6 +32,7 @@ type Lane struct {
 	Leg     string // the app's or the account's name
 	Window  int    // how many are handled at once by this process
 	Fleet   int    // how many are delivered at once to all processes; 0: 8 × Window
+	Single  bool   // one process of all takes from it at a time; another one goes on when that one is gone
 	Policy  Policy
 	Handler Handler
 }
@@ -48,11 +50,15 @@ type ServeConfig struct {
 
 	Rescuer    Rescuer       // hears of what the second net catches; may be nil
 	SweepEvery time.Duration // how often the queues are searched for stuck messages; 0: 5 min
+
+	Owner string        // this process, for its turns at Single lanes; empty: a random name
+	Turn  time.Duration // how long the others wait when the process whose turn it was is gone; 0: 20 s
 }
 
 const (
 	defaultDrain   = 20 * time.Second
 	defaultHoldFor = time.Minute
+	defaultTurn    = 20 * time.Second
 	// republishDelay is how long an input waits whose follow-up could not be stored.
 	republishDelay = 2 * time.Second
 	// secondCopyDelay is how long a second delivery of a message waits while the first one is handled here.
@@ -78,6 +84,12 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 	}
 	if cfg.HoldFor == 0 {
 		cfg.HoldFor = defaultHoldFor
+	}
+	if cfg.Turn == 0 {
+		cfg.Turn = defaultTurn
+	}
+	if cfg.Owner == "" {
+		cfg.Owner = nuid.Next()
 	}
 	gates := make(map[string]*gate)
 	for _, lane := range lanes {
@@ -180,7 +192,7 @@ func (w *worker) subscribe(ctx context.Context, router *message.Router) ([]*Subs
 		if err := ensure(ctx); err != nil {
 			return nil, err
 		}
-		sub := &Subscriber{Bus: w.bus, Window: w.lane.Window, Drain: w.cfg.Drain, Ensure: ensure, Settled: true}
+		sub := &Subscriber{Bus: w.bus, Window: w.lane.Window, Drain: w.cfg.Drain, Ensure: ensure, Settled: true, turn: w.turn()}
 		router.AddConsumerHandler(cfg.Durable, src.stream+"/"+cfg.Durable, sub, w.handle)
 		subs = append(subs, sub)
 	}

@@ -42,6 +42,8 @@ type Subscriber struct {
 	// each message's Ack or Nack, which costs a goroutine and a context each.
 	Settled bool
 
+	turn *turn // nil: every process pulls at the same time
+
 	mu     sync.Mutex
 	closed bool
 	stops  []func()
@@ -152,7 +154,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, fmt.Errorf("find consumer %s: %w", topic, err)
 	}
 	sub := s.newSubscription(ctx)
-	if err := sub.start(cons); err != nil {
+	if err := sub.start(ctx, cons); err != nil {
 		sub.acks.close()
 		return nil, fmt.Errorf("consume %s: %w", topic, err)
 	}
@@ -208,13 +210,16 @@ func (s *Subscriber) newSubscription(ctx context.Context) *subscription {
 	return sub
 }
 
-func (s *subscription) start(cons jetstream.Consumer) error {
+func (s *subscription) start(ctx context.Context, cons jetstream.Consumer) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(s.ctx))
 	s.work = work
-	consuming, err := s.consume(cons)
-	if err != nil {
-		cancel()
-		return err
+	var consuming jetstream.ConsumeContext
+	if s.sub.turn.begins(ctx) {
+		var err error
+		if consuming, err = s.consume(cons); err != nil {
+			cancel()
+			return err
+		}
 	}
 	s.sub.active.Go(func() { s.run(cons, consuming, cancel) })
 	return nil
@@ -279,25 +284,24 @@ func (s *subscription) run(cons jetstream.Consumer, consuming jetstream.ConsumeC
 	defer cancel()
 	ticker := time.NewTicker(progressEvery)
 	defer ticker.Stop()
-	for s.ctx.Err() == nil && consuming != nil {
+	for s.ctx.Err() == nil {
 		select {
 		case <-s.ctx.Done():
 		case <-ticker.C:
 			s.progress()
-		case <-consuming.Closed():
+			consuming = s.turns(cons, consuming)
+		case <-closed(consuming):
 			if s.ctx.Err() == nil {
 				consuming = s.again(cons)
 			}
 		}
 	}
-	if consuming != nil {
-		consuming.Drain() // what lies ready passes take, which gives it back
-		<-consuming.Closed()
-	}
+	halt(consuming)
 	s.sending.Lock()
 	s.ended = true
 	s.sending.Unlock()
 	s.drain(ticker.C, cancel)
+	s.sub.turn.ends(s.ctx)
 	s.acks.close()
 	close(s.out)
 }

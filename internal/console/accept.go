@@ -86,7 +86,7 @@ func (c *Console) actAcceptAlias(r *request) error {
 	if err != nil {
 		return err
 	}
-	return c.showMailbox(r, nil, &done)
+	return c.showMailbox(r, outcomes{Accepted: &done})
 }
 
 // acceptOne decides first, because the trail should name the account; the decision is made again when it is saved.

@@ -59,7 +59,7 @@ func navigation() []navItem {
 
 func newPages(now func() time.Time, expiring func() []ExpiringSecret) (*pages, error) {
 	p := &pages{templates: map[string]*template.Template{}, now: now, expiring: expiring}
-	shared, err := template.New("").Funcs(p.funcs()).ParseFS(web, "web/layout.html", "web/campaigns_table.html", "web/consented.html")
+	shared, err := template.New("").Funcs(p.funcs()).ParseFS(web, "web/layout.html", "web/campaigns_table.html", "web/consented.html", "web/unsettled.html")
 	if err != nil {
 		return nil, fmt.Errorf("console: parse layout: %w", err)
 	}

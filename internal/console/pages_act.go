@@ -113,7 +113,7 @@ func (c *Console) actReinvite(r *request) error {
 	if err != nil {
 		return err
 	}
-	return c.showMailbox(r, &link, nil)
+	return c.showMailbox(r, outcomes{Link: &link})
 }
 
 // confirmPage asks before a bulk verb.

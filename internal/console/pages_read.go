@@ -38,6 +38,8 @@ func (c *Console) pageRoutes() []route {
 		get("/mailboxes/{id}", c.pageMailbox),
 		act("/mailboxes/{id}/reinvite", Worker, c.actReinvite),
 		act("/mailboxes/{id}/accept-alias", Worker, c.actAcceptAlias),
+		act("/mailboxes/{id}/adopt", Worker, c.actAdopt),
+		act("/mailboxes/{id}/declare-absent", Worker, c.actDeclareAbsent),
 		get("/dead", c.pageDead),
 		get("/dead/{seq}", c.pageDeadLetter),
 		act("/dead/preview", Worker, c.actPreviewDead),
@@ -144,24 +146,31 @@ func with(q url.Values, key, value string) string {
 	return q.Encode()
 }
 
-func (c *Console) pageMailbox(r *request) error { return c.showMailbox(r, nil, nil) }
+func (c *Console) pageMailbox(r *request) error { return c.showMailbox(r, outcomes{}) }
 
-// showMailbox shows a mailbox, with the link that was just issued for it, or the account that was just accepted.
-func (c *Console) showMailbox(r *request, link *NewLink, accepted *Accepted) error {
+// outcomes are what was just done with the mailbox that is shown; all nil when it is only looked at.
+type outcomes struct {
+	Link     *NewLink
+	Accepted *Accepted
+	Decided  *Decided
+}
+
+// showMailbox shows a mailbox, with what was just done.
+func (c *Console) showMailbox(r *request, done outcomes) error {
 	e, err := c.explain(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	inv, _, err := c.cfg.Invitations.Load(r.Context(), e.Mailbox.ID)
+	facts, err := c.facts(r.Context(), e.Mailbox.ID)
 	if err != nil {
-		return errUnavailable(err)
+		return err
 	}
-	return c.pages.render(r, http.StatusOK, "mailbox", page{Title: e.Mailbox.Address, Active: "/mailboxes", Live: link == nil && accepted == nil, Data: struct {
+	return c.pages.render(r, http.StatusOK, "mailbox", page{Title: e.Mailbox.Address, Active: "/mailboxes", Live: done == outcomes{}, Data: struct {
 		Explanation Explanation
-		Link        *NewLink
-		Accepted    *Accepted
-		Linkable    bool
-	}{e, link, accepted, c.mayReinvite(inv, false) == nil}})
+		outcomes
+		Linkable  bool
+		Unsettled bool
+	}{e, done, c.mayReinvite(facts.Invitation, false) == nil, mayDecide(facts) == nil}})
 }
 
 type deadPage struct {

@@ -107,6 +107,7 @@ type Config struct {
 	DeadLetters DeadLetters
 	Legs        Legs
 	Audit       Audit
+	Events      Publisher // for the decisions about unclear POSTs
 	Links       Links
 	AdminLinks  AdminLinks
 
@@ -153,7 +154,7 @@ func (c Config) missing() error {
 	var errs []error
 	for name, absent := range map[string]bool{
 		"Invitations": c.Invitations == nil, "Campaigns": c.Campaigns == nil, "Facts": c.Facts == nil,
-		"DeadLetters": c.DeadLetters == nil, "Legs": c.Legs == nil, "Audit": c.Audit == nil, "Links": c.Links == nil, "AdminLinks": c.AdminLinks == nil,
+		"DeadLetters": c.DeadLetters == nil, "Legs": c.Legs == nil, "Events": c.Events == nil, "Audit": c.Audit == nil, "Links": c.Links == nil, "AdminLinks": c.AdminLinks == nil,
 		"Claims": c.Claims == nil, "Grants": c.Grants == nil, "Registrations": c.Registrations == nil,
 		"PublicURL": c.PublicURL == "", "OperatorsFile": c.OperatorsFile == "", "Log": c.Log == nil,
 	} {

@@ -53,6 +53,8 @@ func (c *Console) apiRoutes() []route {
 		api("GET", "/mailboxes/{id}/explain", Viewer, c.getExplanation),
 		api("POST", "/mailboxes/{id}/reinvite", Worker, c.postReinvite),
 		api("POST", "/mailboxes/{id}/accept-alias", Worker, c.postAcceptAlias),
+		api("POST", "/mailboxes/{id}/adopt", Worker, c.postAdopt),
+		api("POST", "/mailboxes/{id}/declare-absent", Worker, c.postDeclareAbsent),
 		api("GET", "/dead", Viewer, c.getDead),
 		api("GET", "/dead/{seq}", Viewer, c.getDeadLetter),
 		api("POST", "/dead/replay", Worker, c.postReplay),

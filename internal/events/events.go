@@ -17,8 +17,8 @@ import (
 // Version is the wire version that this build writes, but for kinds that older builds do not know: see Kind.version.
 const Version = 1
 
-// idleVersion is the one that grant.idle came with.
-const idleVersion = 2
+// laterVersion is the one that the kinds came with which the first builds do not know.
+const laterVersion = 2
 
 // Kind names what has happened.
 type Kind string
@@ -29,6 +29,7 @@ const (
 	RefreshRequested      Kind = "refresh.requested"      // a grant lives too short for what comes next
 	RegistrationRequested Kind = "registration.requested" // a proven grant is stored; Warmy may have it
 	RegistrationUnclear   Kind = "registration.unclear"   // a POST may have taken effect; the listing decides
+	RegistrationDecided   Kind = "registration.decided"   // an operator says what became of a POST of unknown outcome
 	GrantIdle             Kind = "grant.idle"             // a grant was not used for so long that it must be refreshed to live on
 )
 
@@ -55,7 +56,7 @@ func (k Kind) Lane() Lane {
 		return Refresh
 	case RegistrationRequested:
 		return Register
-	case RegistrationUnclear:
+	case RegistrationUnclear, RegistrationDecided:
 		return Reconcile
 	}
 	return ""
@@ -64,8 +65,8 @@ func (k Kind) Lane() Lane {
 // version is the wire version that events of kind k are written in, and the highest that this build reads of them. A
 // build that does not know a kind would bury its events; one that meets a higher version leaves them for a newer worker.
 func (k Kind) version() int {
-	if k == GrantIdle {
-		return idleVersion
+	if k == GrantIdle || k == RegistrationDecided {
+		return laterVersion
 	}
 	return Version
 }
@@ -89,6 +90,7 @@ type Event struct {
 	Failed    int       `json:"failed,omitempty"`    // failures that speak against the event, all counted
 	Outages   int       `json:"outages,omitempty"`   // failures of the dependency itself, all counted
 	Renewed   time.Time `json:"renewed,omitzero"`    // when an operator gave it a new life; zero: never
+	Decision  *Decision `json:"decision,omitempty"`  // with RegistrationDecided
 	Restored  bool      `json:"restored,omitempty"`  // made anew from the facts, which may be older than what Warmy knows
 }
 
@@ -120,7 +122,7 @@ func (e Event) Follow(kind Kind, at time.Time) Event {
 	next.Kind = kind
 	next.ID = deriveID(e.ID, kind)
 	next.At = at.UTC().Truncate(time.Millisecond)
-	next.Deadline, next.NotBefore, next.Sealed = time.Time{}, time.Time{}, nil
+	next.Deadline, next.NotBefore, next.Sealed, next.Decision = time.Time{}, time.Time{}, nil, nil
 	next.Tries, next.Failed, next.Outages, next.Renewed = nil, 0, 0, time.Time{}
 	return next
 }

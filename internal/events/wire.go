@@ -89,7 +89,7 @@ func (e Event) checkIDs() error {
 	case e.Proof != nil && (!isID(e.Proof.TenantID) || !isID(e.Proof.ObjectID)):
 		return errors.New("field proof: no ids of Microsoft's")
 	}
-	return nil
+	return e.checkDecision()
 }
 
 // ClockSkew is how far two machines' clocks may differ.

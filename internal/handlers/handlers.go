@@ -78,6 +78,20 @@ type Registrar interface {
 	Find(ctx context.Context, account, address string) (id string, found bool, err error)
 }
 
+// Listing is what Warmy's listing says of one address.
+type Listing struct {
+	ID    string // Warmy's id, when it is listed
+	Found bool
+	Began time.Time // when the listing began: it says nothing about what happened later
+}
+
+// Lister answers from Warmy's listing. Every error is a classified fault.
+type Lister interface {
+	// Look tells whether the listing of account shows the whole address. It answers from one that began at since or later,
+	// and never from one that is not to be trusted.
+	Look(ctx context.Context, account, address string, since time.Time) (Listing, error)
+}
+
 // NewMailbox is what Warmy is told about a mailbox.
 type NewMailbox struct {
 	Address          string

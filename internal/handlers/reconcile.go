@@ -15,7 +15,7 @@ import (
 type ReconcileMailbox struct {
 	Invitations   Reader[mailbox.Invitation]
 	Registrations Records[mailbox.Registration]
-	Warmy         Registrar
+	Listing       Lister
 	Apart         time.Duration // the least time between two listings that count
 	Now           func() time.Time
 }
@@ -30,10 +30,31 @@ func (h ReconcileMailbox) Handle(ctx context.Context, e events.Event) ([]events.
 	if err != nil {
 		return nil, fmt.Errorf("load registration: %w", err)
 	}
+	since := h.since(e, reg)
 	if reg = reg.Reopen(h.Now()); reg.Phase != mailbox.Uncertain {
 		return h.settled(e, reg), nil
 	}
-	return h.list(ctx, e, inv, reg, revision)
+	if h.Now().Before(since) {
+		return []events.Event{e.Later(since)}, nil // what a listing shows before proves nothing
+	}
+	return h.list(ctx, e, inv, reg, revision, since)
+}
+
+// since is when the listing must have begun that may settle reg: Apart after the last one that did not show the mailbox,
+// or when the POST has had its time. That is told by the facts as long as they can tell it, because all who are unclear
+// for as long can share one listing, and each delivery has a time of its own.
+func (h ReconcileMailbox) since(e events.Event, reg mailbox.Registration) time.Time {
+	if reg.Phase == mailbox.Uncertain && reg.Absences > 0 {
+		return reg.AbsentAt.Add(h.Apart)
+	}
+	since := reg.Since.Add(h.Apart)
+	if e.NotBefore.Before(since) {
+		since = e.NotBefore
+	}
+	if since.Before(reg.Since) {
+		since = reg.Since
+	}
+	return since
 }
 
 // settled returns what may still be missing after the listing has spoken: the worker can have stopped between its
@@ -46,23 +67,23 @@ func (h ReconcileMailbox) settled(e events.Event, reg mailbox.Registration) []ev
 }
 
 func (h ReconcileMailbox) list(
-	ctx context.Context, e events.Event, inv mailbox.Invitation, reg mailbox.Registration, revision uint64,
+	ctx context.Context, e events.Event, inv mailbox.Invitation, reg mailbox.Registration, revision uint64, since time.Time,
 ) ([]events.Event, error) {
-	id, found, err := h.Warmy.Find(ctx, e.Account, inv.Address)
+	seen, err := h.Listing.Look(ctx, e.Account, inv.Address, since)
 	if err != nil {
-		return nil, fmt.Errorf("find at Warmy: %w", err)
+		return nil, fmt.Errorf("look at Warmy's listing: %w", err)
 	}
-	if found {
-		_, err := h.Registrations.Save(ctx, e.Mailbox, reg.Created(id, true, h.Now()), revision)
+	if seen.Found {
+		_, err := h.Registrations.Save(ctx, e.Mailbox, reg.Created(seen.ID, true, h.Now()), revision)
 		return nil, saved("adopted registration", err)
 	}
-	return h.absent(ctx, e, reg, revision)
+	return h.absent(ctx, e, reg, revision, seen.Began)
 }
 
 func (h ReconcileMailbox) absent(
-	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64,
+	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64, began time.Time,
 ) ([]events.Event, error) {
-	next, verdict := reg.Absent(h.Now(), h.Apart)
+	next, verdict := reg.Absent(began, h.Apart)
 	if next != reg {
 		if _, err := h.Registrations.Save(ctx, e.Mailbox, next, revision); err != nil {
 			return nil, saved("absence", err)
@@ -75,7 +96,7 @@ func (h ReconcileMailbox) absent(
 		return nil, neverAppears()
 	case mailbox.Wait, mailbox.Done, mailbox.Resume:
 	}
-	return []events.Event{e.Later(h.Now().Add(h.Apart))}, nil
+	return []events.Event{e.Later(next.AbsentAt.Add(h.Apart))}, nil
 }
 
 func neverAppears() error {

@@ -170,7 +170,7 @@ func (w *world) register() handlers.RegisterMailbox {
 
 func (w *world) reconcile() handlers.ReconcileMailbox {
 	return handlers.ReconcileMailbox{
-		Invitations: w.invitations, Registrations: w.registrations, Warmy: &w.warmy, Apart: settle, Now: w.clock,
+		Invitations: w.invitations, Registrations: w.registrations, Listing: &w.warmy, Apart: settle, Now: w.clock,
 	}
 }
 
@@ -190,8 +190,10 @@ func (w *world) handlerOf(e events.Event) handler {
 		return handlers.RefreshLane{Requested: w.refresh(), Idle: w.keep()}
 	case events.RegistrationRequested:
 		return w.register()
-	case events.RegistrationUnclear:
-		return w.reconcile()
+	case events.RegistrationUnclear, events.RegistrationDecided:
+		return handlers.ReconcileLane{Unclear: w.reconcile(), Decided: handlers.DecideMailbox{
+			Invitations: w.invitations, Registrations: w.registrations, Warmy: &w.warmy, Now: w.clock,
+		}}
 	}
 	panic("unknown kind " + e.Kind)
 }

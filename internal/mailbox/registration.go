@@ -102,6 +102,17 @@ func (r Registration) Created(id string, adopted bool, now time.Time) Registrati
 // open tells whether the work was given up before a listing had settled a POST.
 func (r Registration) open() bool { return r.Phase == RegistrationDead && r.Unsettled }
 
+// Unresolved tells whether a POST may have taken effect that nothing has settled yet.
+func (r Registration) Unresolved() bool { return r.Phase == Uncertain || r.open() }
+
+// DeclaredAbsent records an operator's word that the last POST had no effect: it may be posted again, and how often it was
+// counts on.
+func (r Registration) DeclaredAbsent(now time.Time) Registration {
+	r.Phase, r.Since, r.AbsentAt, r.Absences = RegistrationNone, now.UTC(), now.UTC(), 0
+	r.Stage, r.Unsettled, r.Finding = "", false, nil
+	return r
+}
+
 // Reopen makes a registration Uncertain again whose work was given up before a listing had settled its POST; any
 // other is returned unchanged. It allows one more POST after two clean absences, however many there were.
 func (r Registration) Reopen(now time.Time) Registration {
@@ -118,22 +129,22 @@ func (r Registration) ProvenAbsent() bool {
 	return r.Phase == RegistrationNone && !r.AbsentAt.IsZero()
 }
 
-// Absent records a listing that did not show the mailbox. Only the second one in a row, at least apart after the
+// Absent records a listing that began at began and did not show the mailbox. Only the second one in a row, at least apart after the
 // first, proves that the POST had no effect: Proceed then allows a new one. Wait asks for another listing; Refuse
 // means that posting again was tried often enough.
-func (r Registration) Absent(now time.Time, apart time.Duration) (Registration, Verdict) {
-	if r.Absences > 0 && now.Before(r.AbsentAt.Add(apart)) {
+func (r Registration) Absent(began time.Time, apart time.Duration) (Registration, Verdict) {
+	if r.Absences > 0 && began.Before(r.AbsentAt.Add(apart)) {
 		return r, Wait
 	}
 	r.Absences++
-	r.AbsentAt = now.UTC()
+	r.AbsentAt = began.UTC()
 	switch {
 	case r.Absences < 2:
 		return r, Wait
 	case r.Posts > MaxReposts:
 		return r, Refuse
 	}
-	r.Phase, r.Since, r.Absences = RegistrationNone, now.UTC(), 0
+	r.Phase, r.Since, r.Absences = RegistrationNone, began.UTC(), 0
 	return r, Proceed
 }
 

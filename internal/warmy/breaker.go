@@ -21,6 +21,7 @@ type Upstream interface {
 	Activate(ctx context.Context, account, warmyID string) error
 	// Plans lists the tariff plans of an account.
 	Plans(ctx context.Context, account string) ([]Plan, error)
+	Lists
 	// Ping makes the cheapest call that has no effect.
 	Ping(ctx context.Context, account string) error
 }
@@ -99,6 +100,16 @@ func (b *Breaker) Plans(ctx context.Context, account string) ([]Plan, error) {
 // Activate is the Client's, guarded.
 func (b *Breaker) Activate(ctx context.Context, account, warmyID string) error {
 	return b.guard(ctx, account, func() error { return b.upstream.Activate(ctx, account, warmyID) })
+}
+
+// List is Lists', guarded.
+func (b *Breaker) List(ctx context.Context, account, filter string, page int) (Page, error) {
+	var listed Page
+	err := b.guard(ctx, account, func() (err error) {
+		listed, err = b.upstream.List(ctx, account, filter, page)
+		return err
+	})
+	return listed, err
 }
 
 func (b *Breaker) guard(ctx context.Context, account string, call func() error) error {

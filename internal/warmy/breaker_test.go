@@ -42,6 +42,11 @@ func (u *upstream) Plans(context.Context, string) ([]warmy.Plan, error) {
 	return nil, u.err
 }
 
+func (u *upstream) List(context.Context, string, string, int) (warmy.Page, error) {
+	u.finds++
+	return warmy.Page{}, u.err
+}
+
 func (u *upstream) Ping(context.Context, string) error {
 	u.probes++
 	return u.err

@@ -2,7 +2,6 @@ package warmy
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"net/http"
 	"net/url"
@@ -170,61 +169,11 @@ func (c *Client) Find(ctx context.Context, account, address string) (id string, 
 			return "", false, f
 		}
 		if listed.Last {
-			return s.settle(address)
+			if f := s.complete(); f != nil {
+				return "", false, f
+			}
+			return s.find(address)
 		}
 	}
-	return "", false, untrusted(fmt.Sprintf("the listing does not end within %d pages", maxPages))
-}
-
-// survey is what the pages of one listing have shown so far.
-type survey struct {
-	byID  map[string]string // address by id
-	count int
-	pages int
-}
-
-// add takes the next page; a fault means that the listing is not to be trusted.
-func (s *survey) add(p Page) *fault.Fault {
-	if s.byID == nil {
-		s.byID, s.count = make(map[string]string), p.Count
-	}
-	s.pages++
-	if p.Count != s.count {
-		return untrusted("the number of mailboxes changed while they were listed")
-	}
-	if len(p.Items) == 0 && !p.Last {
-		return untrusted("a page in the middle of the listing is empty")
-	}
-	for _, item := range p.Items {
-		if _, seen := s.byID[item.ID]; seen {
-			return untrusted("the listing repeats itself")
-		}
-		s.byID[item.ID] = item.Email
-	}
-	return nil
-}
-
-// settle concludes a complete listing.
-func (s *survey) settle(address string) (id string, found bool, err error) {
-	if len(s.byID) != s.count {
-		return "", false, untrusted("the listing is shorter or longer than it says")
-	}
-	for candidate, email := range s.byID {
-		if !sameAddress(email, address) {
-			continue
-		}
-		if found {
-			return "", false, permanent("warmy_listed_twice", "Warmy lists the address under two ids",
-				"remove one of the two at Warmy, then replay", fault.ByConfig)
-		}
-		id, found = candidate, true
-	}
-	return id, found, nil
-}
-
-func untrusted(why string) *fault.Fault {
-	return &fault.Fault{
-		Class: fault.Transient, Code: "warmy_listing_untrusted", Forecast: fault.ByTime,
-		Cause: "Warmy's listing is not to be trusted: " + why, Remedy: "none: it is listed again; look at Warmy's API if it lasts",
-	}
+	return "", false, endless()
 }

@@ -124,7 +124,7 @@ func TestAnEndlessListingEnds(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
 		n, _ := strconv.Atoi(r.URL.Query().Get("page"))
-		say(200, encode(t, page(n, 1<<20, 1<<20, item(n, fmt.Sprintf("m%d@x.example", n)))))(w, r)
+		say(200, encode(t, page(n, n+1, 1<<20, item(n, fmt.Sprintf("m%d@x.example", n)))))(w, r)
 	})
 	_, _, err := client(t, f).Find(t.Context(), "main", address)
 	wants(t, err, fault.Transient, "warmy_listing_untrusted")

@@ -1,0 +1,334 @@
+package warmy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"kindling/internal/fault"
+	"kindling/internal/handlers"
+	"kindling/internal/leg"
+	"kindling/internal/mailbox"
+)
+
+// Lists are Warmy's listings as the Census asks for them: a Breaker's.
+type Lists interface {
+	// List returns a page, from 1, of the mailboxes whose address contains filter; all for an empty one.
+	List(ctx context.Context, account, filter string, page int) (Page, error)
+	// Find looks for the whole address in a listing that is filtered by it.
+	Find(ctx context.Context, account, address string) (id string, found bool, err error)
+}
+
+// CensusConfig is what a Census is made of.
+type CensusConfig struct {
+	Warmy  Lists
+	Listed handlers.Records[mailbox.Listed]    // what is remembered of the last listings, by account
+	Seen   func(account string, l ListingSeen) // hears of every listing; nil: nobody does
+	Now    func() time.Time                    // nil: time.Now
+}
+
+// Outcome is what became of a listing.
+type Outcome string
+
+// The outcomes. Those after Broken are suspicious: somebody has to look.
+const (
+	Complete   Outcome = "complete"   // every mailbox was listed, and it adds up
+	Counted    Outcome = "counted"    // the first page alone, for how many there are
+	Filtered   Outcome = "filtered"   // one address was looked up
+	Moved      Outcome = "moved"      // mailboxes came or went meanwhile, so it proves nothing
+	Broken     Outcome = "failed"     // Warmy did not answer
+	Unreadable Outcome = "unreadable" // no listing, or one that does not add up, repeats itself or does not end
+	Fell       Outcome = "fell"       // a fifth of the mailboxes is gone
+	Emptied    Outcome = "empty"      // all of 500 and more are
+	Renamed    Outcome = "renamed"    // an id stands for another address than before
+)
+
+// Outcomes lists every outcome.
+func Outcomes() []Outcome {
+	return []Outcome{Complete, Counted, Filtered, Moved, Broken, Unreadable, Fell, Emptied, Renamed}
+}
+
+// Suspicious tells whether a listing of this outcome wants somebody to look at Warmy. Nothing was changed by it.
+func (o Outcome) Suspicious() bool {
+	return slices.Contains([]Outcome{Unreadable, Fell, Emptied, Renamed}, o)
+}
+
+// ListingSeen is one listing as an operator hears of it.
+type ListingSeen struct {
+	Outcome   Outcome
+	Mailboxes int           // as Warmy said; 0 where it did not
+	Before    int           // as the last trusted listing said
+	Asks      int           // how many mailboxes waited for the answer
+	Took      time.Duration //
+}
+
+const (
+	// countFor is how long the number of an account's mailboxes is known, and with it that the account is not suspicious.
+	countFor = 5 * time.Minute
+	// suspectFor is how long a suspicious account is not asked again.
+	suspectFor = 2 * time.Minute
+	// unsteadyFor is how long an account is not listed whole whose mailboxes moved while they were listed.
+	unsteadyFor = 5 * time.Minute
+	// pageTries is how often a page is asked for that Warmy fails to answer: without it a listing of a hundred pages would
+	// hardly ever come to its end.
+	pageTries = 3
+)
+
+// Census answers for many mailboxes from one complete listing of their account. It asks as little of Warmy as it can: a
+// filtered lookup for each mailbox while there are fewer of them than the account has pages, the pages otherwise. At
+// most one listing of an account is under way, and all who wait are answered by it. What is suspicious answers nobody.
+// It is safe for concurrent use.
+type Census struct {
+	cfg CensusConfig
+
+	mu    sync.Mutex
+	rolls map[string]*roll
+}
+
+var _ handlers.Lister = (*Census)(nil)
+
+// NewCensus returns a Census that knows nothing yet.
+func NewCensus(cfg CensusConfig) *Census {
+	if cfg.Seen == nil {
+		cfg.Seen = func(string, ListingSeen) {}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Census{cfg: cfg, rolls: make(map[string]*roll)}
+}
+
+// Look is Lister's.
+func (c *Census) Look(ctx context.Context, account, address string, since time.Time) (handlers.Listing, error) {
+	if early := since.Sub(c.cfg.Now()); early > 0 {
+		return handlers.Listing{}, tooEarly(early)
+	}
+	r := c.roll(account)
+	a := &ask{address: canonical(address), since: since, reply: make(chan reply, 1)}
+	if said, ok := r.ask(a); ok {
+		return said.listing, said.err
+	}
+	select {
+	case said := <-a.reply:
+		if said.asked {
+			leg.Asked(ctx, said.outage)
+		}
+		return said.listing, said.err
+	case <-ctx.Done():
+		r.leave(a)
+		return handlers.Listing{}, fmt.Errorf("wait for the listing: %w", context.Cause(ctx))
+	}
+}
+
+func (c *Census) roll(account string) *roll {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.rolls[account]
+	if r == nil {
+		r = &roll{census: c, account: account}
+		c.rolls[account] = r
+	}
+	return r
+}
+
+// ask is one mailbox about which the listing is asked.
+type ask struct {
+	address string // canonical
+	since   time.Time
+	reply   chan reply
+}
+
+// reply answers an ask.
+type reply struct {
+	listing handlers.Listing
+	err     error
+	asked   bool // Warmy was asked for it
+	outage  bool // and did not answer; of many who waited for one call, one is told
+}
+
+// roll is one account: who asks, and what was listed last.
+type roll struct {
+	census  *Census
+	account string
+
+	mu      sync.Mutex
+	asks    []*ask // the oldest first
+	serving bool
+	stop    context.CancelFunc // of the call under way
+	last    *snapshot          // the last complete listing
+
+	// What the one who serves knows.
+	pages    int       // of the account
+	counted  time.Time // when that was
+	unsteady time.Time // until when the account is not listed whole
+	suspect  error     // what is answered while the account is suspicious
+	until    time.Time // when that ends
+}
+
+// snapshot is a complete listing: the ids by canonical address, nothing else, for 100,000 mailboxes are many.
+type snapshot struct {
+	began time.Time
+	ids   map[string]string // twice: listed under two ids
+}
+
+// twice stands for the id of an address that is listed twice. No id of Warmy's is empty.
+const twice = ""
+
+// of answers for one address.
+func (s *snapshot) of(address string) reply {
+	id, found := s.ids[address]
+	if found && id == twice {
+		return reply{err: listedTwice()}
+	}
+	return reply{listing: handlers.Listing{ID: id, Found: found, Began: s.began}}
+}
+
+// ask answers at once from the last listing, or joins those who wait.
+func (r *roll) ask(a *ask) (reply, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last != nil && !r.last.began.Before(a.since) {
+		return r.last.of(a.address), true
+	}
+	r.asks = append(r.asks, a)
+	if !r.serving {
+		r.serving = true
+		go r.serve()
+	}
+	return reply{}, false
+}
+
+// leave takes a out of those who wait. A call for which nobody waits any more is broken off.
+func (r *roll) leave(a *ask) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asks = slices.DeleteFunc(r.asks, func(b *ask) bool { return a == b })
+	if len(r.asks) == 0 && r.stop != nil {
+		r.stop()
+	}
+}
+
+// serve answers until nobody waits.
+func (r *roll) serve() {
+	for {
+		ctx, cancel := context.WithCancel(context.Background())
+		r.mu.Lock()
+		if len(r.asks) == 0 {
+			r.serving, r.stop = false, nil
+			r.mu.Unlock()
+			cancel()
+			return
+		}
+		r.stop = cancel
+		first, waiting := r.asks[0], len(r.asks)
+		r.mu.Unlock()
+		r.step(ctx, first, waiting)
+		cancel()
+	}
+}
+
+// step makes the next call or listing. Before an address may be said to be absent, the account must have been counted.
+func (r *roll) step(ctx context.Context, first *ask, waiting int) {
+	now := r.census.cfg.Now()
+	switch {
+	case now.Before(r.until):
+		r.answer(everybody, func(*ask) reply { return reply{err: r.suspect} })
+	case now.Sub(r.counted) < countFor && (waiting < r.pages || now.Before(r.unsteady)):
+		r.lookUp(ctx, first)
+	default:
+		r.list(ctx, waiting)
+	}
+}
+
+// answer replies to those who wait and are meant.
+func (r *roll) answer(meant func(*ask) bool, say func(*ask) reply) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asks = slices.DeleteFunc(r.asks, func(a *ask) bool {
+		if !meant(a) {
+			return false
+		}
+		a.reply <- say(a)
+		return true
+	})
+}
+
+// lookUp answers one ask with a filtered listing.
+func (r *roll) lookUp(ctx context.Context, a *ask) {
+	began := r.census.cfg.Now()
+	ctx, seen := leg.Watch(ctx)
+	id, found, err := r.census.cfg.Warmy.Find(ctx, r.account, a.address)
+	said := reply{listing: handlers.Listing{ID: id, Found: found, Began: began}, err: err, asked: seen.Answered() || seen.Failed(), outage: seen.Failed()}
+	outcome := Filtered
+	if err != nil {
+		said.listing, outcome = handlers.Listing{}, Broken
+	}
+	r.census.cfg.Seen(r.account, ListingSeen{Outcome: outcome, Asks: 1, Took: r.census.cfg.Now().Sub(began)})
+	r.answer(func(b *ask) bool { return a == b }, func(*ask) reply { return said })
+}
+
+// list answers all who wait with a complete listing, unless its first page tells that looking them up costs less.
+func (r *roll) list(ctx context.Context, waiting int) {
+	began := r.census.cfg.Now()
+	ctx, seen := leg.Watch(ctx)
+	v := &visit{roll: r, began: began, limit: waiting}
+	outcome, err := v.run(ctx)
+	took := ListingSeen{Outcome: outcome, Mailboxes: v.count, Before: v.before, Asks: waiting, Took: r.census.cfg.Now().Sub(began)}
+	r.census.cfg.Seen(r.account, took)
+	switch {
+	case outcome == Complete:
+		shot := v.snapshot()
+		r.mu.Lock()
+		r.last = shot
+		r.mu.Unlock()
+		r.answer(shot.serves, func(a *ask) reply { return answered(shot.of(a.address)) })
+	case outcome == Moved:
+		r.unsteady = r.census.cfg.Now().Add(unsteadyFor)
+	case outcome.Suspicious():
+		r.suspect, r.until = suspicious(err), r.census.cfg.Now().Add(suspectFor)
+		r.answer(everybody, func(*ask) reply { return answered(reply{err: r.suspect}) })
+	case err != nil && ctx.Err() == nil: // else nobody waits any more, or somebody who came just now
+		outage := seen.Failed()
+		r.answer((&snapshot{began: began}).serves, func(*ask) reply {
+			said := reply{err: err, asked: outage || seen.Answered(), outage: outage}
+			if outage {
+				outage, seen = false, new(leg.Witness) // one failed call is one failure, however many waited for it
+			}
+			return said
+		})
+	}
+}
+
+func everybody(*ask) bool { return true }
+
+func answered(said reply) reply {
+	said.asked = true
+	return said
+}
+
+// serves tells whether the snapshot may answer a.
+func (s *snapshot) serves(a *ask) bool { return !s.began.Before(a.since) }
+
+// tooEarly is the fault of an ask that no listing of today can answer.
+func tooEarly(by time.Duration) *fault.Fault {
+	return &fault.Fault{
+		Class: fault.RetryAfter, Code: "warmy_listing_early", Forecast: fault.ByTime, After: by,
+		Cause: "what the listing shows now would prove nothing yet", Remedy: "none: it is asked again by itself",
+	}
+}
+
+// suspicious is the fault of everybody whose account's listing is suspicious: nothing is decided, nothing is counted.
+func suspicious(err error) *fault.Fault {
+	f := &fault.Fault{
+		Class: fault.RetryAfter, Code: "warmy_listing_suspicious", Forecast: fault.ByTime, After: suspectFor,
+		Cause:  "Warmy's listing shows less than it should, or contradicts itself: nothing is decided by it",
+		Remedy: "compare with Warmy's own page; it is listed again by itself (runbook warmy-listing-suspicious)",
+	}
+	if known, ok := errors.AsType[*fault.Fault](err); ok {
+		f.Cause = known.Cause
+	}
+	return f
+}
