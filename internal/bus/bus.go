@@ -40,6 +40,7 @@ type Config struct {
 	Monitor   string                     // monitoring addresses of the servers, comma-separated; empty: none is known
 	Unsynced  bool                       // work although the server acknowledges before the disk has it
 	Denied    func()                     // is called whenever NATS denies a right; may be nil
+	Clock     func() time.Time           // of this machine; nil: time.Now
 	Log       *slog.Logger
 }
 
