@@ -42,7 +42,7 @@ type Legs struct {
 }
 
 // Legs returns the legs.
-func (b *Bus) Legs() Legs { return Legs{bus: b, kv: kv{b, bucketControl}, now: time.Now} }
+func (b *Bus) Legs() Legs { return Legs{bus: b, kv: kv{b, bucketControl}, now: b.clock.now} }
 
 func legKey(name string) string { return "leg." + leg.Key(name) }
 
@@ -301,6 +301,9 @@ func (b *Bus) keepLegs(ctx context.Context, gates map[string]*gate) {
 
 // tellLegs brings gates and consumers in step with the control bucket.
 func (b *Bus) tellLegs(ctx context.Context, gates map[string]*gate) {
+	if err := b.lookAtClock(ctx); err != nil && ctx.Err() == nil {
+		b.log.WarnContext(ctx, "clock_not_known", "error", err)
+	}
 	for name, g := range gates {
 		stored, revision, err := g.load(ctx)
 		if err == nil && revision > 0 {

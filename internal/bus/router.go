@@ -87,6 +87,9 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 			}
 		}
 	}
+	if err := b.lookAtClock(ctx); err != nil {
+		return err
+	}
 	stopWatch, err := b.watchLegs(ctx, gates)
 	if err != nil {
 		return err

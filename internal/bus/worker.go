@@ -97,7 +97,7 @@ func (w *worker) endProbes(ctx context.Context, e events.Event, probes []*gate, 
 func (w *worker) once(ctx context.Context, d *delivery, payload []byte, e events.Event, probes []*gate) (outcome string, err error, again bool) {
 	book := w.begin(ctx, d, e)
 	defer book.release()
-	follow, seen, err := w.attempt(ctx, book, e)
+	follow, seen, err := w.attempt(w.sharing(ctx, e, probes), book, e)
 	cut := err != nil && ctx.Err() != nil // by the end of the drain: no failure of the event
 	decision := w.judge(ctx, d, e, err, seen, cut, probes)
 	if !book.crashed { // a crash loop stays in the book until it is buried
@@ -121,7 +121,7 @@ func (w *worker) judge(ctx context.Context, d *delivery, e events.Event, err err
 	var held *gate
 	defer func() { w.endProbes(context.WithoutCancel(ctx), e, probes, seen.Answered(), held) }()
 	decision := w.decide(d, e, err, seen, cut)
-	if decision.Verdict == Hold {
+	if decision.Verdict == Hold && !errors.Is(err, errLegShut) {
 		held = w.gates[0]
 		if !fault.Is(err, fault.LegDown) {
 			held = w.own()
@@ -129,6 +129,14 @@ func (w *worker) judge(ctx context.Context, d *delivery, e events.Event, err err
 		w.hold(ctx, held, e, err, decision.Delay)
 	}
 	return decision
+}
+
+// sharing says in the handler's context for whom it calls: that is what a Pacer goes by.
+func (w *worker) sharing(ctx context.Context, e events.Event, probes []*gate) context.Context {
+	if len(probes) > 0 {
+		ctx = leg.Probe(ctx)
+	}
+	return withCalling(ctx, w.lane.Lane, e.Campaign, w.own())
 }
 
 // own is the gate of the leg that the lane's own outages hold.
