@@ -234,11 +234,15 @@ func outageFigures(ctx context.Context, p warmyPlan) (figures []figure, err erro
 	if err != nil {
 		return nil, err
 	}
+	why := "none"
+	if code := r.why.Load(); code != nil {
+		why = *code
+	}
 	title := fmt.Sprintf("warmy down %v with %d waiting, %d calls a minute, 2 workers", p.down, p.waiting, otherBudget)
 	burned := r.burned.Load() + r.dead.Load()
 	return []figure{
 		atMost(figure{
-			name: title + ": attempts burned", value: fmt.Sprintf("%d (%d buried)", burned, r.dead.Load()), against: "timers and dead letters in the store",
+			name: title + ": attempts burned", value: fmt.Sprintf("%d (%d buried, the last one for %s)", burned, r.dead.Load(), why), against: "timers and dead letters in the store",
 		}, float64(burned), 0, "%.0f"),
 		atMost(figure{
 			name: "warmy down: until the full pace was back", value: fmt.Sprintf("%.1f s", took.Seconds()), against: fmt.Sprintf("%v at ≥ %.0f %% of the budget", paceSpan, 100*fullShare),

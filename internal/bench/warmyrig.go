@@ -40,6 +40,7 @@ type warmyRig struct {
 	burned  atomic.Int64 // attempts that were counted against an event
 	unclear atomic.Int64 // events that went to the listing
 	dead    atomic.Int64
+	why     atomic.Pointer[string] // the last dead letter's code
 }
 
 // warmyLatency is what every answer of the simulated Warmy takes, give or take a half.
@@ -92,14 +93,31 @@ func (r *warmyRig) listen() (err error) {
 	}
 	for subject, count := range map[string]func(*nats.Msg){
 		"kindling.at.register.>":  r.later,
-		"kindling.at.reconcile.>": func(m *nats.Msg) { r.unclear.Add(1); r.later(m) },
-		"kindling.dead.>":         func(*nats.Msg) { r.dead.Add(1) },
+		"kindling.at.reconcile.>": r.lookedUp,
+		"kindling.dead.>":         r.buried,
 	} {
 		if _, err := r.raw.Subscribe(subject, count); err != nil {
 			return fmt.Errorf("listen to %s: %w", subject, err)
 		}
 	}
 	return r.raw.Flush()
+}
+
+// lookedUp counts an event that goes to the listing. What is no event is a worker's look at its rights.
+func (r *warmyRig) lookedUp(m *nats.Msg) {
+	if json.Valid(m.Data) {
+		r.unclear.Add(1)
+		r.later(m)
+	}
+}
+
+// buried counts a dead letter, and keeps what it was for.
+func (r *warmyRig) buried(m *nats.Msg) {
+	var l events.DeadLetter
+	if json.Unmarshal(m.Data, &l) == nil {
+		r.dead.Add(1)
+		r.why.Store(&l.Code)
+	}
 }
 
 // later counts an event that comes back with an attempt less.

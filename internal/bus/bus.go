@@ -108,7 +108,7 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	denials.tell(confirmed.denied)
 	b := &Bus{
 		id: nuid.Next(), nc: nc, js: js, log: cfg.Log, cfg: cfg, replicas: max(1, cfg.Replicas), acks: confirmed, denials: denials,
-		clock: newServerClock(cfg.Clock),
+		clock:    newServerClock(cfg.Clock),
 		suspects: make(chan struct{}, 1), storing: newStoring(cfg.Log, len(nc.Servers())), reach: heard,
 	}
 	b.watch(patience) //nolint:contextcheck // it lives as long as the bus

@@ -141,7 +141,7 @@ func (g *Gauges) leg(ctx context.Context, name string) (leg.Leg, error) {
 func (g *Gauges) lane(ctx context.Context, s share) ([]LaneFigures, error) {
 	f := LaneFigures{Lane: s.lane, Leg: s.leg}
 	for _, src := range sources(s.lane) {
-		want := consumerOf(s.lane, src.due, s.leg, 0)
+		want := consumerOf(s.lane, src, s.leg, 0)
 		consumer, err := g.bus.js.Consumer(ctx, src.stream, want.Durable)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return nil, nil

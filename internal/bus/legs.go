@@ -59,11 +59,13 @@ func consumers(name string) [][2]string {
 	case "refresh":
 		return consumers(leg.Name("microsoft", which))[1:]
 	case "warmy":
-		return [][2]string{
-			{streamRegister, "register-" + which},
-			{streamWarmyTimers, "due-register-" + which},
-			{streamWarmyTimers, "due-reconcile-" + which},
+		var all [][2]string
+		for _, lane := range []events.Lane{events.Register, events.Reconcile} {
+			for _, src := range sources(lane) {
+				all = append(all, [2]string{src.stream, consumerOf(lane, src, which, 0).Durable})
+			}
 		}
+		return all
 	}
 	return nil
 }
