@@ -65,8 +65,10 @@ const (
 
 func (o options) warmyPlan() warmyPlan {
 	if o.quick || o.brief {
+		slow := fleets(slowBudget, 70*time.Second)[2:5]
+		slow[1].run = 100 * time.Second // a slot that the dead worker had reserved is lost
 		return warmyPlan{
-			cases: fleets(slowBudget, 70*time.Second)[2:5], fast: fleets(fastBudget, 65*time.Second)[2:3],
+			cases: slow, fast: fleets(fastBudget, 65*time.Second)[2:3],
 			waiting: 500, down: 15 * time.Second, share: 60,
 		}
 	}
@@ -87,21 +89,18 @@ func (o options) warmy(ctx context.Context) ([]figure, error) {
 		group.Go(func() (err error) { pace, err = together(running, p.cases); return err })
 	}
 	group.Go(func() (err error) {
+		others, running := errgroup.WithContext(running)
 		if wanted("outage") {
-			if outage, err = outageFigures(running, p); err != nil {
-				return err
-			}
+			others.Go(func() (err error) { outage, err = outageFigures(running, p); return err })
 		}
 		if wanted("fair") {
-			if fair, err = fairFigures(running, p); err != nil {
-				return err
-			}
+			others.Go(func() (err error) { fair, err = fairFigures(running, p); return err })
 		}
-		if !wanted("pace") {
-			return nil
+		if err := others.Wait(); err != nil || !wanted("pace") {
+			return err
 		}
 		for _, c := range p.fast {
-			figures, err := c.measure(running)
+			figures, err := c.measure(ctx)
 			if err != nil {
 				return err
 			}
@@ -131,7 +130,7 @@ func (c paceCase) measure(ctx context.Context) (figures []figure, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	backlog := int(float64(c.perMinute)*(c.run+6*startTime).Minutes()) + c.perMinute/4 + 32
+	backlog := int(float64(c.perMinute)*(c.run+4*startTime).Minutes()) + c.perMinute/20 + 32
 	evs, err := r.seed(ctx, "backlog", backlog)
 	if err != nil {
 		return nil, err
