@@ -100,9 +100,32 @@ func (l Legs) List(ctx context.Context) ([]leg.Leg, error) {
 		if current.State == leg.Held && !current.Until.IsZero() && l.now().After(current.Until) {
 			current.State = leg.Probing // the next delivery that comes is let through
 		}
+		if current.Load, err = l.loadOf(ctx, current); err != nil {
+			return nil, err
+		}
 		legs = append(legs, current)
 	}
 	return legs, nil
+}
+
+// loadOf is what waits on an account's leg, and how fast it is worked off: registrations, and those that are unclear.
+func (l Legs) loadOf(ctx context.Context, current leg.Leg) (load leg.Load, err error) {
+	account, found := strings.CutPrefix(current.Name, leg.Name("warmy", ""))
+	if !found {
+		return load, nil
+	}
+	lanes, err := l.bus.Gauges(GaugeScope{Accounts: []string{account}}).waiting(ctx)
+	if err != nil {
+		return load, err
+	}
+	for _, lane := range lanes {
+		load.Waiting += int(lane.Pending) + lane.InFlight //nolint:gosec // a count
+	}
+	if load.PerMinute, err = l.bus.budgetOf(ctx, account); err != nil {
+		return load, err
+	}
+	load.DoneAt = leg.Estimate(l.now(), load.Waiting, load.PerMinute, current.State)
+	return load, nil
 }
 
 func (l Legs) load(ctx context.Context, name string) (leg.Leg, uint64, error) {

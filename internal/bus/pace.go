@@ -58,10 +58,13 @@ func (b *budget) interval(part float64) time.Duration {
 func (b *budget) batch(part float64) int { return max(1, int(time.Second/b.interval(part))) }
 
 // Pacer returns the pacer of the given accounts' budgets, in calls per minute; 0 means not paced.
-func (b *Bus) Pacer(perMinute map[string]int) *Pacer { return b.pacer("pace.", perMinute) }
+func (b *Bus) Pacer(perMinute map[string]int) *Pacer { return b.pacer(accountPace, perMinute) }
 
 // RefreshPacer returns the pacer of the given apps' refreshes by policy, per minute; 0 means not paced.
 func (b *Bus) RefreshPacer(perMinute map[string]int) *Pacer { return b.pacer(refreshPace, perMinute) }
+
+// accountPace begins the keys of the accounts' time lines.
+const accountPace = "pace."
 
 // refreshPace keeps the apps apart from accounts of the same names, and out of what warmy-worker may write.
 const refreshPace = "refresh_pace."
@@ -262,7 +265,7 @@ func (p *Pacer) reserve(ctx context.Context, account string, b *budget) (wait ti
 	}
 	line = line.recovered(now)
 	n, interval := b.batch(line.Part), b.interval(line.Part)
-	line.Next = start.Add(time.Duration(n) * interval)
+	line.Next, line.Rate = start.Add(time.Duration(n)*interval), float64(b.perMinute)*line.Part
 	if err := p.write(ctx, account, line, revision); err != nil {
 		return 0, err
 	}
@@ -319,6 +322,7 @@ func (p *Pacer) Throttled(ctx context.Context, account string, wait time.Duratio
 			return err
 		}
 		next := line.told(p.clock.now().UTC(), wait)
+		next.Rate = float64(b.perMinute) * next.Part
 		if next == line {
 			return nil
 		}
@@ -332,4 +336,13 @@ func (p *Pacer) Throttled(ctx context.Context, account string, wait time.Duratio
 		}
 	}
 	return fmt.Errorf("slow down %s: %w", account, handlers.ErrConflict)
+}
+
+// budgetOf is how many calls a minute the fleet may make on an account now; 0 when it is not paced, or was never called.
+func (b *Bus) budgetOf(ctx context.Context, account string) (float64, error) {
+	data, _, err := kv{b, bucketControl}.get(ctx, accountPace+account)
+	if err != nil || data == nil {
+		return 0, err
+	}
+	return decodeTimeline(data, b.clock.now(), time.Minute).Rate, nil
 }

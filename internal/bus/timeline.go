@@ -12,6 +12,7 @@ type timeline struct {
 	Next   time.Time `json:"next"`            // the end of what is reserved
 	Until  time.Time `json:"until,omitzero"`  // nobody calls before: a 429 said so
 	Part   float64   `json:"part,omitempty"`  // of the budget that is used, 0 to 1; 0: all of it
+	Rate   float64   `json:"rate,omitempty"`  // calls per minute that this makes, for whoever looks on
 	Raised time.Time `json:"raised,omitzero"` // when Part was changed last
 }
 
@@ -48,6 +49,9 @@ func decodeTimeline(data []byte, now time.Time, longest time.Duration) timeline 
 		line.Part = 1
 	}
 	line.Part = max(line.Part, leastPart)
+	if !(line.Rate > 0) {
+		line.Rate = 0
+	}
 	return line
 }
 
