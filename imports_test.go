@@ -43,7 +43,7 @@ var layers = []layer{
 		packages: []string{"internal/microsoft"}, ours: append(slices.Clone(core), "internal/handlers"),
 		modules: []string{"golang.org/x/oauth2", "github.com/coreos/go-oidc/v3", "github.com/go-jose/go-jose/v4", "github.com/google/uuid"},
 	},
-	{packages: []string{"internal/warmy"}, ours: append(slices.Clone(core), "internal/handlers"), modules: []string{"github.com/sony/gobreaker/v2"}},
+	{packages: []string{"internal/warmy"}, ours: append(slices.Clone(core), "internal/handlers")},
 	{packages: []string{"internal/seal"}, ours: core, modules: []string{"github.com/tink-crypto/tink-go/v2", "google.golang.org/protobuf"}},
 	{packages: []string{"internal/callback"}, ours: append(slices.Clone(core), "internal/handlers"), modules: []string{"golang.org/x/time", "golang.org/x/oauth2"}},
 	{

@@ -32,7 +32,7 @@ type gauges struct {
 	read   time.Time
 	last   []prometheus.Metric
 
-	up, pending, inFlight, ready, oldest, window, legState, messages, bytes, fill, dead *prometheus.Desc
+	up, pending, inFlight, ready, oldest, window, legState, budget, messages, bytes, fill, dead *prometheus.Desc
 }
 
 func newGauges() *gauges {
@@ -47,6 +47,7 @@ func newGauges() *gauges {
 		oldest:   desc("lane_oldest_seconds", "Age of the oldest item, in flight or not; 0 when there is none.", "lane", "leg"),
 		window:   desc("lane_window_ratio", "How much of the fleet's window is in flight, 0 to 1.", "lane", "leg"),
 		legState: desc("leg_state", "1 for the state that a leg is in, 0 for the others.", "leg", "state"),
+		budget:   desc("warmy_budget_calls_per_minute", "Calls that the whole fleet may make at Warmy now; less than configured after 429s.", "account"),
 		messages: desc("stream_messages", "Messages in a stream.", "stream"),
 		bytes:    desc("stream_bytes", "Bytes in a stream.", "stream"),
 		fill:     desc("stream_fill_ratio", "How much of a stream's limit is used, 0 to 1.", "stream"),
@@ -67,7 +68,7 @@ func (g *gauges) follow(source reader, widest bool) {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.up, g.pending, g.inFlight, g.ready, g.oldest, g.window, g.legState, g.messages, g.bytes, g.fill, g.dead} {
+	for _, d := range []*prometheus.Desc{g.up, g.pending, g.inFlight, g.ready, g.oldest, g.window, g.legState, g.budget, g.messages, g.bytes, g.fill, g.dead} {
 		to <- d
 	}
 }
@@ -114,6 +115,9 @@ func (g *gauges) metrics(f bus.Figures) []prometheus.Metric {
 		for _, state := range []leg.State{leg.Open, leg.Held, leg.Probing} {
 			all = append(all, value(g.legState, truth(l.State == state), l.Name, string(state)))
 		}
+	}
+	for _, b := range f.Budgets {
+		all = append(all, value(g.budget, b.PerMinute, b.Account))
 	}
 	for _, s := range f.Streams {
 		all = append(all, value(g.messages, float64(s.Messages), s.Name), value(g.bytes, float64(s.Bytes), s.Name), value(g.fill, s.Fill, s.Name))

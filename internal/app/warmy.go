@@ -36,7 +36,7 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	policy := policyOf(h.Config)
 	apps := microsoft.New(microsoft.Config{Apps: keys.apps})
 	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets), Sessions: b.Sessions(keys.grants)})
-	registrar := warmy.NewBreaker(client, warmy.BreakerConfig{OpenFor: policy.HoldFor})
+	registrar := warmy.NewBreaker(client)
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
 		Apps: apps, Warmy: registrar, Margin: policy.RefreshMargin,
@@ -51,12 +51,12 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	var lanes []bus.Lane
 	for _, a := range accounts {
 		h.Metrics.listingsOf(a.Name)
-		window, fleet := windows(a.CallsPerMinute)
+		slotWindow, slotFleet := slotWindows(a.CallsPerMinute)
 		lanes = append(lanes,
-			bus.Lane{Lane: events.Register, Leg: a.Name, Window: window, Fleet: fleet, Policy: workPolicy(policy), Handler: register},
+			bus.Lane{Lane: events.Register, Leg: a.Name, Window: slotWindow, Fleet: slotFleet, Policy: workPolicy(policy), Handler: register, Outage: warmy.ProbeEvery},
 			bus.Lane{
 				Lane: events.Reconcile, Leg: a.Name, Window: settledAtOnce, Fleet: settledAtOnce, Single: true,
-				Policy: workPolicy(policy), Handler: reconcile,
+				Policy: workPolicy(policy), Handler: reconcile, Outage: warmy.ProbeEvery,
 			},
 		)
 	}
@@ -94,12 +94,12 @@ func (h Host) listed(account string, l warmy.ListingSeen) {
 	}
 }
 
-// windows bounds the registrations under way: all processes together hold at most half a minute's budget. More would
-// only wait in a worker instead of in the stream, with tokens that grow old there.
-func windows(callsPerMinute int) (window, fleet int) {
+// slotWindows bounds the registrations under way of one slot of campaigns. One slot alone must be able to use the whole
+// budget, and all together must not wait in the workers for minutes.
+func slotWindows(callsPerMinute int) (window, fleet int) {
 	if callsPerMinute <= 0 {
 		return 128, 512
 	}
-	fleet = min(max(callsPerMinute/2, 4), 512)
+	fleet = min(max(callsPerMinute/12, 8), 512)
 	return min(fleet, 128), fleet
 }

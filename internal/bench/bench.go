@@ -28,16 +28,18 @@ func Command(env service.Env) *cobra.Command {
 	cmd.PersistentFlags().DurationVar(&o.edgeTime, "edge-time", 20*time.Second, "how long the edge is called")
 	cmd.PersistentFlags().IntVar(&o.edgeRate, "edge-rate", 300, "callbacks a second")
 	cmd.PersistentFlags().IntVar(&o.forged, "forged", 1_000_000, "callbacks that no owner sent")
-	cmd.PersistentFlags().BoolVar(&o.quick, "quick", false, "bus, edge, refresh and burst: less of everything, for a first look")
+	cmd.PersistentFlags().BoolVar(&o.quick, "quick", false, "bus, edge, refresh, burst and warmy: less of everything, for a first look")
 	cmd.PersistentFlags().IntVar(&o.window, "window", 1024, "bus: prefetch of a handler that does nothing")
 	cmd.PersistentFlags().StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of this process to `file`")
 	run := func(names ...string) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), names) }
 	}
-	all := run("bus", "pipeline", "import", "edge", "refresh", "burst")
+	all := run("bus", "pipeline", "import", "edge", "refresh", "burst", "warmy")
 	runAll := func(cmd *cobra.Command, args []string) error { o.brief = true; return all(cmd, args) }
 	onBus := &cobra.Command{Use: "bus", Short: "Publishing and consuming, against raw nats.go", Args: cobra.NoArgs, RunE: run("bus")}
 	cmd.PersistentFlags().StringVar(&o.sync, "sync", bothSyncs, "bus, refresh: how the server syncs: default, always or both")
+	onWarmy := &cobra.Command{Use: "warmy", Short: "The budget of calls at Warmy, an outage, and fair shares", Args: cobra.NoArgs, RunE: run("warmy")}
+	onWarmy.Flags().StringSliceVar(&o.only, "only", nil, "only these parts: "+strings.Join(warmyParts(), ", "))
 	onBus.Flags().StringSliceVar(&o.only, "only", nil, "only these parts: "+strings.Join(busParts(), ", "))
 	cmd.AddCommand(
 		onBus,
@@ -47,13 +49,14 @@ func Command(env service.Env) *cobra.Command {
 		&cobra.Command{Use: "edge", Short: "Accepted and durable callbacks, and forged ones", Args: cobra.NoArgs, RunE: run("edge")},
 		&cobra.Command{Use: "refresh", Short: "Timers of idle grants, and refreshes per second", Args: cobra.NoArgs, RunE: run("refresh")},
 		&cobra.Command{Use: "burst", Short: "10,000 consents in five minutes: how long codes wait, and how many die", Args: cobra.NoArgs, RunE: run("burst")},
+		onWarmy,
 		&cobra.Command{
 			Use: "simulator", Hidden: true, DisableFlagParsing: true, Short: "The simulators, in a process of their own",
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return sim.Run(cmd.Context(), args, env.Stdout, env.Stderr)
 			},
 		},
-		storeCommand(env), workerCommand(env), poisonedCommand(env),
+		storeCommand(env), workerCommand(env), poisonedCommand(env), warmedCommand(env),
 	)
 	return cmd
 }
@@ -80,7 +83,7 @@ type options struct {
 	forged    int
 	profile   string
 	quick     bool
-	brief     bool // burst and poison, which take many minutes, in their quick form
+	brief     bool // burst, poison and warmy, which take many minutes, in their quick form
 	window    int
 	only      []string
 	sync      string
@@ -88,7 +91,7 @@ type options struct {
 
 func (o options) run(ctx context.Context, names []string) error {
 	benches := map[string]func(context.Context) ([]figure, error){
-		"bus": o.bus, "pipeline": o.pipeline, "import": o.importCSV, "edge": o.edge, "refresh": o.refresh, "burst": o.burst,
+		"bus": o.bus, "pipeline": o.pipeline, "import": o.importCSV, "edge": o.edge, "refresh": o.refresh, "burst": o.burst, "warmy": o.warmy,
 	}
 	if err := o.check(); err != nil {
 		return err

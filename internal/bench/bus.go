@@ -54,8 +54,8 @@ func (o options) checkBus() error {
 		return fmt.Errorf("--sync: there is no %q; known are %s, %s and %s", o.sync, bothSyncs, syncName(true), syncName(false))
 	}
 	for _, part := range o.only {
-		if !slices.Contains(busParts(), part) {
-			return fmt.Errorf("--only: there is no %q; known are %s", part, strings.Join(busParts(), ", "))
+		if known := slices.Concat(busParts(), warmyParts()); !slices.Contains(known, part) {
+			return fmt.Errorf("--only: there is no %q; known are %s", part, strings.Join(known, ", "))
 		}
 	}
 	return nil

@@ -238,7 +238,7 @@ func (n *secondNet) sweep(ctx context.Context) {
 		rest(ctx, n.cfg.SweepEvery)
 		for _, w := range n.workers {
 			for _, src := range sources(w.lane.Lane) {
-				if err := n.sweepConsumer(ctx, src.stream, consumerOf(w.lane.Lane, src.due, w.lane.Leg, 0)); err != nil && ctx.Err() == nil {
+				if err := n.sweepConsumer(ctx, src.stream, consumerOf(w.lane.Lane, src, w.lane.Leg, 0)); err != nil && ctx.Err() == nil {
 					n.bus.log.WarnContext(ctx, "sweep_failed", "stream", src.stream, "lane", w.lane.Lane, "error", err)
 				}
 			}

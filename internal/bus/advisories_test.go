@@ -238,7 +238,7 @@ func TestWhatIsStuckAndNoEventIsBuriedToo(t *testing.T) {
 	t.Parallel()
 	b, h := bustest.New(t), dying()
 	consumersOf(t, b, registerLane(h), "REGISTER", "register-main")
-	if err := bus.PublishRaw(t.Context(), b, "kindling.register.main.s1.mb1", []byte("no event")); err != nil {
+	if err := bus.PublishRaw(t.Context(), b, "kindling.register.main.s0.mb1", []byte("no event")); err != nil {
 		t.Fatal(err)
 	}
 	silence(t, b, "REGISTER", "register-main")
@@ -255,7 +255,7 @@ func TestOneStuckMessageOfANewerVersionDoesNotKeepTheOthersStuck(t *testing.T) {
 	b, h := bustest.New(t), dying()
 	lane := registerLane(h)
 	consumersOf(t, b, lane, "REGISTER", "register-main")
-	if err := bus.PublishRaw(t.Context(), b, "kindling.register.main.s1.mb0", []byte(`{"v":2,"id":"x"}`)); err != nil {
+	if err := bus.PublishRaw(t.Context(), b, "kindling.register.main.s0.mb0", []byte(`{"v":2,"id":"x"}`)); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Publish(t.Context(), event(events.RegistrationRequested, "mb1")); err != nil {

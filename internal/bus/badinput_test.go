@@ -241,7 +241,7 @@ func (p *plant) run(t *testing.T) {
 // invite stores what the console stores.
 func (p *plant) invite(t *testing.T, id, app string) {
 	t.Helper()
-	inv := mailbox.Invitation{ID: id, Campaign: "camp", App: app, Account: "main", Address: "owner@example.com"}
+	inv := mailbox.Invitation{ID: id, Campaign: "campus", App: app, Account: "main", Address: "owner@example.com"}
 	if _, err := p.Invitations(p.people).Save(t.Context(), id, inv, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func (p *plant) code(t *testing.T, id, code string, at time.Time) events.Event {
 		t.Fatal(err)
 	}
 	e := events.New(events.CodeReceived, mailbox.CodeSeed(id, "att", mailbox.Hash(code)), at)
-	e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt, e.Deadline = id, "main", "main", "camp", "att", at.Add(mailbox.CodeLife)
+	e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt, e.Deadline = id, "main", "main", "campus", "att", at.Add(mailbox.CodeLife)
 	if e.Sealed, err = p.sealer.Seal(plain, mailbox.SealedCodeContext(id, "att")); err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +365,7 @@ func TestWhatIsNoEventIsQuarantined(t *testing.T) { //nolint:tparallel // what i
 		{name: "duplicate keys spelt differently", payload: with(`"mailbox":"mb1"`, `"mailbox":"mb1","m\u0061ilbox":"mb1"`)},
 		{name: "wrong-case keys", payload: with(`"mailbox"`, `"Mailbox"`)},
 		{name: "20,000-deep nesting", payload: with(`"v":1`, `"v":1,"x":`+strings.Repeat("[", 20_000)+strings.Repeat("]", 20_000))},
-		{name: "bad UTF-8", payload: with(`"campaign":"camp"`, "\"campaign\":\"ca\xffmp\"")},
+		{name: "bad UTF-8", payload: with(`"campaign":"campus"`, "\"campaign\":\"ca\xffmp\"")},
 		{name: "no version", payload: with(`"v":1,`, "")},
 		{name: "version 0", payload: with(`"v":1`, `"v":0`)},
 		{name: "unknown type", payload: with("registration.requested", "mailbox.teleported")},

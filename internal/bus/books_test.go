@@ -91,7 +91,7 @@ func (k *books) trouble(call string) trouble {
 func (k *books) invite(t *testing.T, id string) {
 	t.Helper()
 	_, err := k.bus.Invitations(maskBox{}).Save(t.Context(), id, mailbox.Invitation{
-		ID: id, App: "main", Account: "main", Campaign: "camp", Address: id + "@example.com", InvitedAt: time.Now(), LinkExpiresAt: time.Now().Add(24 * time.Hour),
+		ID: id, App: "main", Account: "main", Campaign: "campus", Address: id + "@example.com", InvitedAt: time.Now(), LinkExpiresAt: time.Now().Add(24 * time.Hour),
 	}, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func (k *books) consent(t *testing.T, id string) {
 		t.Fatal(err)
 	}
 	e := events.New(events.CodeReceived, mailbox.CodeSeed(id, attempt, mailbox.Hash(code)), now)
-	e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt = id, "main", "main", "camp", attempt
+	e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt = id, "main", "main", "campus", attempt
 	e.Deadline = e.At.Add(mailbox.CodeLife)
 	if e.Sealed, err = (maskBox{}).Seal(plain, mailbox.SealedCodeContext(id, attempt)); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -27,6 +28,9 @@ func newBreaker(name string) *breaker {
 	return &breaker{gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name: name, Interval: breakWithin, BucketPeriod: breakWithin / 6, Timeout: forever,
 		ReadyToTrip: func(c gobreaker.Counts) bool {
+			if c.ConsecutiveFailures >= breakAfter && strings.HasPrefix(name, leg.Name("warmy", "")) {
+				return true // what succeeded before says nothing any more, and every further POST has an unclear outcome
+			}
 			return c.TotalFailures >= breakAfter && c.TotalFailures >= c.TotalSuccesses
 		},
 	})}

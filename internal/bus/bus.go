@@ -40,6 +40,7 @@ type Config struct {
 	Monitor   string                     // monitoring addresses of the servers, comma-separated; empty: none is known
 	Unsynced  bool                       // work although the server acknowledges before the disk has it
 	Denied    func()                     // is called whenever NATS denies a right; may be nil
+	Clock     func() time.Time           // of this machine; nil: time.Now
 	Log       *slog.Logger
 }
 
@@ -55,6 +56,7 @@ type Bus struct {
 	denials  *denials
 	storing  *storing
 	reach    *reach
+	clock    *serverClock
 	handles  sync.Map      // stream name → jetstream.Stream
 	inHand   sync.Map      // message or event → nothing: what this process is handling
 	fills    sync.Map      // stream name → *fill
@@ -106,6 +108,7 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	denials.tell(confirmed.denied)
 	b := &Bus{
 		id: nuid.Next(), nc: nc, js: js, log: cfg.Log, cfg: cfg, replicas: max(1, cfg.Replicas), acks: confirmed, denials: denials,
+		clock:    newServerClock(cfg.Clock),
 		suspects: make(chan struct{}, 1), storing: newStoring(cfg.Log, len(nc.Servers())), reach: heard,
 	}
 	b.watch(patience) //nolint:contextcheck // it lives as long as the bus

@@ -34,7 +34,7 @@ func (h fakeHandler) Bury(_ context.Context, _ events.Event, f *fault.Fault) err
 
 func event(kind events.Kind, mb string) events.Event {
 	e := events.New(kind, "seed|"+mb, time.Now())
-	e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt = mb, "main", "main", "camp", "att"
+	e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt = mb, "main", "main", "campus", "att"
 	if kind == events.CodeReceived {
 		e.Sealed = []byte("sealed")
 	}

@@ -3,7 +3,6 @@ package bus
 import (
 	"errors"
 	"strconv"
-	"time"
 
 	"kindling/internal/events"
 	"kindling/internal/leg"
@@ -27,19 +26,6 @@ func decodeLeg(name string, data []byte) (leg.Leg, error) {
 		return open, errors.New("field state: unknown")
 	}
 	return stored, nil
-}
-
-// longestTimeline is how far ahead the end of a call budget's time line can be: slots are reserved when they are near,
-// at most a minute's worth, by processes whose clocks may differ.
-const longestTimeline = time.Minute + events.ClockSkew
-
-// decodeTimeline reads the end of a call budget's time line; the zero time when it cannot be meant.
-func decodeTimeline(data []byte, now time.Time) time.Time {
-	var line timeline
-	if events.DecodeStrict(data, &line) != nil || line.Next.After(now.Add(longestTimeline)) {
-		return time.Time{}
-	}
-	return line.Next
 }
 
 // mostBegan is more beginnings than any policy allows.

@@ -181,7 +181,7 @@ func (m *deadlineModel) run(t *testing.T) int {
 	codes := make([]events.Event, len(m.arrivals))
 	for i := range codes {
 		id := fmt.Sprintf("mb%022d", i)
-		_, err := invitations.Save(t.Context(), id, mailbox.Invitation{ID: id, App: "main", Account: "main", Campaign: "camp", Address: id + "@example.com"}, 0)
+		_, err := invitations.Save(t.Context(), id, mailbox.Invitation{ID: id, App: "main", Account: "main", Campaign: "campus", Address: id + "@example.com"}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -46,7 +46,10 @@ func recode[T any](c codec[T], data []byte) ([]byte, error) {
 func DecodeLeg(name string, data []byte) (leg.Leg, error) { return decodeLeg(name, data) }
 
 // DecodeTimeline is decodeTimeline.
-func DecodeTimeline(data []byte, now time.Time) time.Time { return decodeTimeline(data, now) }
+func DecodeTimeline(data []byte, now time.Time) (next, until time.Time, part float64) {
+	line := decodeTimeline(data, now, time.Minute)
+	return line.Next, line.Until, line.Part
+}
 
 // DecodeBegan is decodeBegan.
 func DecodeBegan(data []byte) int { return decodeBegan(data) }

@@ -81,7 +81,7 @@ func SweepOnce(ctx context.Context, b *Bus, cfg ServeConfig, lane Lane) error {
 	cfg.SweepEvery = 50 * time.Millisecond
 	n := &secondNet{bus: b, cfg: cfg, workers: []*worker{{bus: b, cfg: cfg, lane: lane}}}
 	for _, src := range sources(lane.Lane) {
-		if err := n.sweepConsumer(ctx, src.stream, consumerOf(lane.Lane, src.due, lane.Leg, 0)); err != nil {
+		if err := n.sweepConsumer(ctx, src.stream, consumerOf(lane.Lane, src, lane.Leg, 0)); err != nil {
 			return err
 		}
 	}
@@ -96,7 +96,7 @@ func HasConsumer(ctx context.Context, b *Bus, stream, consumer string) bool {
 
 // MakeConsumer makes a lane's consumer on a stream.
 func MakeConsumer(ctx context.Context, b *Bus, lane Lane, stream string) error {
-	return b.ensureConsumer(ctx, stream, consumerOf(lane.Lane, false, lane.Leg, lane.Window))
+	return b.ensureConsumer(ctx, stream, consumerOf(lane.Lane, sources(lane.Lane)[0], lane.Leg, lane.Window))
 }
 
 // IdleTimerOf returns the timer of a mailbox's idle grant.

@@ -74,7 +74,8 @@ func Parked(ctx context.Context, b *Bus) int {
 
 // TakeSlot takes a slot without waiting for its time.
 func TakeSlot(ctx context.Context, p *Pacer, account string) (time.Time, error) {
-	return p.take(ctx, account, p.budgets[account])
+	s, err := p.take(ctx, account, p.budgets[account], nil)
+	return s.due, err
 }
 
 // DeleteConsumer does what a careless operator does.

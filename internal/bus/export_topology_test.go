@@ -18,7 +18,12 @@ func StreamWanted(b *Bus, name string) jetstream.StreamConfig {
 
 // ConsumerWanted returns what this build makes of a leg's consumer.
 func ConsumerWanted(lane events.Lane, due bool, leg string, window int) jetstream.ConsumerConfig {
-	return consumerOf(lane, due, leg, window)
+	for _, src := range sources(lane) {
+		if src.due == due {
+			return consumerOf(lane, src, leg, window)
+		}
+	}
+	panic("no such consumer")
 }
 
 // CheckVersion is checkVersion.

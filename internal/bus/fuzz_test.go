@@ -133,7 +133,7 @@ func FuzzControl(f *testing.F) {
 			if l.Name != "warmy/main" || l.State != leg.Open && l.State != leg.Held && l.State != leg.Probing || err != nil && l.State != leg.Open {
 				t.Errorf("%q is the leg %+v, %v", data, l, err)
 			}
-			if end := bus.DecodeTimeline(data, now); end.After(now.Add(time.Hour)) {
+			if end, until, part := bus.DecodeTimeline(data, now); end.After(now.Add(time.Hour)) || until.After(now.Add(time.Hour)) || !(part > 0 && part <= 1) {
 				t.Errorf("%q is a time line until %v", data, end)
 			}
 			if n := bus.DecodeBegan(data); n < 0 || n > 1000 {

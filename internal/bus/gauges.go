@@ -25,6 +25,7 @@ type GaugeScope struct {
 type Figures struct {
 	Lanes   []LaneFigures
 	Legs    []leg.Leg
+	Budgets []BudgetFigures
 	Streams []StreamFigures
 	Dead    []DeadFigures
 }
@@ -38,6 +39,12 @@ type LaneFigures struct {
 	Ready    uint64        // of Pending, what could proceed now: nothing while the leg is not open
 	Oldest   time.Duration // age of the oldest item, in flight or not; 0: there is none
 	Window   float64       // how much of the fleet's window is in flight, 0 to 1
+}
+
+// BudgetFigures are those of one account's calls.
+type BudgetFigures struct {
+	Account   string
+	PerMinute float64 // that the whole fleet may make now: less than configured after 429s
 }
 
 // StreamFigures are those of one stream.
@@ -75,11 +82,14 @@ func (g *Gauges) Read(ctx context.Context) (Figures, error) {
 	for _, l := range f.Legs {
 		open[l.Name] = l.State == leg.Open
 	}
-	lanes, err := each(ctx, g.shares(), g.lane)
+	lanes, err := g.waiting(ctx)
 	if err != nil {
 		return Figures{}, err
 	}
-	for _, l := range slices.Concat(lanes...) {
+	if f.Budgets, err = g.budgets(ctx); err != nil {
+		return Figures{}, err
+	}
+	for _, l := range lanes {
 		if !slices.ContainsFunc(legsOf(l.Lane, l.Leg), func(name string) bool { return !open[name] }) {
 			l.Ready = l.Pending
 		}
@@ -93,6 +103,21 @@ func (g *Gauges) Read(ctx context.Context) (Figures, error) {
 	}
 	f.Dead, err = g.dead.read(ctx, g.bus)
 	return f, err
+}
+
+// waiting reads the figures of the lanes alone.
+func (g *Gauges) waiting(ctx context.Context) ([]LaneFigures, error) {
+	lanes, err := each(ctx, g.shares(), g.lane)
+	return slices.Concat(lanes...), err
+}
+
+// budgets reads the pace of every account that is paced and has made a call.
+func (g *Gauges) budgets(ctx context.Context) ([]BudgetFigures, error) {
+	all, err := each(ctx, g.scope.Accounts, func(ctx context.Context, account string) (BudgetFigures, error) {
+		rate, err := g.bus.budgetOf(ctx, account)
+		return BudgetFigures{Account: account, PerMinute: rate}, err
+	})
+	return slices.DeleteFunc(all, func(f BudgetFigures) bool { return f.PerMinute == 0 }), err
 }
 
 // share is one leg's share of a lane.
@@ -141,7 +166,7 @@ func (g *Gauges) leg(ctx context.Context, name string) (leg.Leg, error) {
 func (g *Gauges) lane(ctx context.Context, s share) ([]LaneFigures, error) {
 	f := LaneFigures{Lane: s.lane, Leg: s.leg}
 	for _, src := range sources(s.lane) {
-		want := consumerOf(s.lane, src.due, s.leg, 0)
+		want := consumerOf(s.lane, src, s.leg, 0)
 		consumer, err := g.bus.js.Consumer(ctx, src.stream, want.Durable)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return nil, nil

@@ -99,7 +99,7 @@ func (p *pond) stock(t *testing.T, prefix string, n int, age time.Duration) (ids
 	for i := range n {
 		id := fmt.Sprintf("%s%d", prefix, i)
 		save(t, p.bus.Invitations(markBox{}), id, mailbox.Invitation{
-			ID: id, Campaign: "camp", App: "main", Account: "main", Address: id + "-owner", InvitedAt: now, LinkExpiresAt: now.Add(time.Hour),
+			ID: id, Campaign: "campus", App: "main", Account: "main", Address: id + "-owner", InvitedAt: now, LinkExpiresAt: now.Add(time.Hour),
 		})
 		save(t, p.bus.Grants(markBox{}), id, mailbox.Grant{
 			Phase: mailbox.GrantSaved, Attempt: "att", Since: now, CodeAt: now,

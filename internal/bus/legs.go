@@ -42,7 +42,7 @@ type Legs struct {
 }
 
 // Legs returns the legs.
-func (b *Bus) Legs() Legs { return Legs{bus: b, kv: kv{b, bucketControl}, now: time.Now} }
+func (b *Bus) Legs() Legs { return Legs{bus: b, kv: kv{b, bucketControl}, now: b.clock.now} }
 
 func legKey(name string) string { return "leg." + leg.Key(name) }
 
@@ -59,11 +59,13 @@ func consumers(name string) [][2]string {
 	case "refresh":
 		return consumers(leg.Name("microsoft", which))[1:]
 	case "warmy":
-		return [][2]string{
-			{streamRegister, "register-" + which},
-			{streamWarmyTimers, "due-register-" + which},
-			{streamWarmyTimers, "due-reconcile-" + which},
+		var all [][2]string
+		for _, lane := range []events.Lane{events.Register, events.Reconcile} {
+			for _, src := range sources(lane) {
+				all = append(all, [2]string{src.stream, consumerOf(lane, src, which, 0).Durable})
+			}
 		}
+		return all
 	}
 	return nil
 }
@@ -98,9 +100,32 @@ func (l Legs) List(ctx context.Context) ([]leg.Leg, error) {
 		if current.State == leg.Held && !current.Until.IsZero() && l.now().After(current.Until) {
 			current.State = leg.Probing // the next delivery that comes is let through
 		}
+		if current.Load, err = l.loadOf(ctx, current); err != nil {
+			return nil, err
+		}
 		legs = append(legs, current)
 	}
 	return legs, nil
+}
+
+// loadOf is what waits on an account's leg, and how fast it is worked off: registrations, and those that are unclear.
+func (l Legs) loadOf(ctx context.Context, current leg.Leg) (load leg.Load, err error) {
+	account, found := strings.CutPrefix(current.Name, leg.Name("warmy", ""))
+	if !found {
+		return load, nil
+	}
+	lanes, err := l.bus.Gauges(GaugeScope{Accounts: []string{account}}).waiting(ctx)
+	if err != nil {
+		return load, err
+	}
+	for _, lane := range lanes {
+		load.Waiting += int(lane.Pending) + lane.InFlight //nolint:gosec // a count
+	}
+	if load.PerMinute, err = l.bus.budgetOf(ctx, account); err != nil {
+		return load, err
+	}
+	load.DoneAt = leg.Estimate(l.now(), load.Waiting, load.PerMinute, current.State)
+	return load, nil
 }
 
 func (l Legs) load(ctx context.Context, name string) (leg.Leg, uint64, error) {
@@ -301,6 +326,9 @@ func (b *Bus) keepLegs(ctx context.Context, gates map[string]*gate) {
 
 // tellLegs brings gates and consumers in step with the control bucket.
 func (b *Bus) tellLegs(ctx context.Context, gates map[string]*gate) {
+	if err := b.lookAtClock(ctx); err != nil && ctx.Err() == nil {
+		b.log.WarnContext(ctx, "clock_not_known", "error", err)
+	}
 	for name, g := range gates {
 		stored, revision, err := g.load(ctx)
 		if err == nil && revision > 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,44 +14,69 @@ import (
 
 // Pacer shares one budget per account, or per app, among all processes: every call takes a slot from a common time line, which
 // is kept in the control bucket and moved by compare-and-set. Slots are reserved a second's worth at a time, and only
-// when their time is near: what a process has reserved and not used when it dies is lost to everybody.
+// when their time is near: what a process has reserved and not used when it dies is lost to everybody. Who of those that
+// wait in this process has the next slot is decided when its time has come: see turns.
 type Pacer struct {
 	kv      kv
 	prefix  string // of the keys of its time lines
 	budgets map[string]*budget
-	now     func() time.Time
+	clock   *serverClock
 }
 
 // budget is one account's, or app's, share of the pacer.
 type budget struct {
-	interval time.Duration
-	turn     chan struct{} // holds one token: whoever has it takes the next slot
-	slots    []time.Time   // reserved and not handed out
-	waiting  atomic.Int64  // who takes turns
+	perMinute int
+	lead      chan struct{} // holds one token: whoever has it takes the next slot, for whose turn it is
+	waiting   atomic.Int64  // who waits, or has a Turn
+
+	mu    sync.Mutex
+	turns turns
+	slots []slot   // reserved and not handed out
+	line  timeline // as it was read last
 }
 
+// slot is the time of one call.
+type slot struct {
+	due time.Time // by the server's clock
+	at  time.Time // by this machine's
+}
+
+// spare of each minute is left free. A call may leave late, and be on its way for longer than others: within less than
+// this it is still in the minute that it was counted for. So no sliding minute has more calls than the budget, and 98.5 %
+// of it are used.
+const spare = 900 * time.Millisecond
+
+// usableFor is how late a slot may be used, of what spare allows.
+const usableFor = spare / 3
+
+// interval is the distance between two calls.
+func (b *budget) interval(part float64) time.Duration {
+	return time.Duration(float64(time.Minute+spare) / (float64(b.perMinute) * part))
+}
+
+// batch is how many slots are reserved at once.
+func (b *budget) batch(part float64) int { return max(1, int(time.Second/b.interval(part))) }
+
 // Pacer returns the pacer of the given accounts' budgets, in calls per minute; 0 means not paced.
-func (b *Bus) Pacer(perMinute map[string]int) *Pacer { return b.pacer("pace.", perMinute) }
+func (b *Bus) Pacer(perMinute map[string]int) *Pacer { return b.pacer(accountPace, perMinute) }
 
 // RefreshPacer returns the pacer of the given apps' refreshes by policy, per minute; 0 means not paced.
 func (b *Bus) RefreshPacer(perMinute map[string]int) *Pacer { return b.pacer(refreshPace, perMinute) }
+
+// accountPace begins the keys of the accounts' time lines.
+const accountPace = "pace."
 
 // refreshPace keeps the apps apart from accounts of the same names, and out of what warmy-worker may write.
 const refreshPace = "refresh_pace."
 
 func (b *Bus) pacer(prefix string, perMinute map[string]int) *Pacer {
-	p := &Pacer{kv: kv{b, bucketControl}, prefix: prefix, budgets: make(map[string]*budget), now: time.Now}
+	p := &Pacer{kv: kv{b, bucketControl}, prefix: prefix, budgets: make(map[string]*budget), clock: b.clock}
 	for name, rate := range perMinute {
 		if rate > 0 {
-			p.budgets[name] = &budget{interval: time.Minute / time.Duration(rate), turn: make(chan struct{}, 1)}
+			p.budgets[name] = &budget{perMinute: rate, lead: make(chan struct{}, 1), line: timeline{Part: 1}}
 		}
 	}
 	return p
-}
-
-// timeline is the stored end of what is reserved.
-type timeline struct {
-	Next time.Time `json:"next"`
 }
 
 const (
@@ -71,51 +97,133 @@ func (p *Pacer) Turn(ctx context.Context, name string) (bool, error) {
 		return true, nil
 	}
 	defer b.waiting.Add(-1)
-	if n := b.waiting.Add(1); n > 1 && time.Duration(n)*b.interval > longestTurn {
+	if n := b.waiting.Add(1); n > 1 && time.Duration(n)*b.interval(1) > longestTurn {
 		return false, nil
 	}
 	return true, p.Wait(ctx, name)
 }
 
-// Wait returns when the next call of account may be made.
+// Wait returns when the next call of account may be made. While the call's leg is held nobody waits: the error is a
+// LegDown fault then.
 func (p *Pacer) Wait(ctx context.Context, account string) error {
 	b := p.budgets[account]
 	if b == nil {
 		return nil
 	}
-	select {
-	case b.turn <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
+	s := callingOf(ctx)
+	b.mu.Lock()
+	w := b.turns.join(s.class)
+	b.mu.Unlock()
+	err := p.await(ctx, account, b, w, s)
+	if err == nil {
+		return nil
 	}
-	slot, err := p.take(ctx, account, b)
-	<-b.turn
-	if err != nil {
-		return err
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.turns.leave(w) {
+		return nil // its turn came at the same moment
 	}
-	return p.sleep(ctx, slot.Sub(p.now()))
+	return err
 }
 
-func (p *Pacer) sleep(ctx context.Context, d time.Duration) error {
+// await returns when w's turn has come. One of those that wait takes the slots, for all.
+func (p *Pacer) await(ctx context.Context, account string, b *budget, w *waiter, s calling) error {
+	for {
+		shut, changed := s.shut()
+		if shut {
+			return legShut()
+		}
+		select {
+		case <-w.turn:
+			return nil
+		case <-changed:
+		case b.lead <- struct{}{}:
+			err := p.leadUntil(ctx, account, b, w, changed)
+			<-b.lead
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// shut tells whether the leg of the call is held, and what tells of a change.
+func (s calling) shut() (shut bool, changed <-chan struct{}) {
+	if s.gate == nil || s.class == probes {
+		return false, nil
+	}
+	_, changed, open := s.gate.look(0)
+	return !open, changed
+}
+
+// leadUntil hands out slots until w has one, or the leg changes.
+func (p *Pacer) leadUntil(ctx context.Context, account string, b *budget, w *waiter, changed <-chan struct{}) error {
+	for {
+		select {
+		case <-w.turn:
+			return nil
+		default:
+		}
+		next, err := p.take(ctx, account, b, changed)
+		if errors.Is(err, errChanged) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.sleep(ctx, next.at.Sub(p.clock.local()), changed); err != nil {
+			b.giveBack(next)
+			if errors.Is(err, errChanged) {
+				return nil
+			}
+			return err
+		}
+		b.mu.Lock()
+		if b.line.Until.After(p.clock.now()) { // we were told meanwhile to call no more
+			b.mu.Unlock()
+			continue
+		}
+		if first := b.turns.next(p.clock.local()); first != nil {
+			close(first.turn)
+		}
+		b.mu.Unlock()
+	}
+}
+
+// giveBack keeps a slot for whoever leads next.
+func (b *budget) giveBack(s slot) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.slots = append([]slot{s}, b.slots...)
+}
+
+// errChanged says that the leg has changed while its call waited.
+var errChanged = errors.New("the leg has changed")
+
+func (*Pacer) sleep(ctx context.Context, d time.Duration, changed <-chan struct{}) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
+	case <-changed:
+		return errChanged
 	case <-ctx.Done():
 		return fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
 	}
 }
 
-// take hands out a reserved slot; the caller has the turn. Slots that passed unused are forgotten: used late, they
-// would make a burst.
-func (p *Pacer) take(ctx context.Context, account string, b *budget) (time.Time, error) {
-	for len(b.slots) > 0 && b.slots[0].Before(p.now().Add(-b.interval)) {
-		b.slots = b.slots[1:]
-	}
-	for tries := 0; len(b.slots) == 0; tries++ {
+// take returns a reserved slot; the caller leads. Slots that passed unused are forgotten: used late, they would make a
+// burst.
+func (p *Pacer) take(ctx context.Context, account string, b *budget, changed <-chan struct{}) (slot, error) {
+	for tries := 0; ; tries++ {
+		if s, found := b.reserved(p.clock.local()); found {
+			return s, nil
+		}
 		if tries == reserveTries {
-			return time.Time{}, fmt.Errorf("reserve slots of %s: %w", account, handlers.ErrConflict)
+			return slot{}, fmt.Errorf("reserve slots of %s: %w", account, handlers.ErrConflict)
 		}
 		wait, err := p.reserve(ctx, account, b)
 		if errors.Is(err, handlers.ErrConflict) {
@@ -123,42 +231,118 @@ func (p *Pacer) take(ctx context.Context, account string, b *budget) (time.Time,
 		}
 		if err == nil && wait > 0 {
 			tries = 0
-			err = p.sleep(ctx, wait)
+			err = p.sleep(ctx, wait, changed)
 		}
 		if err != nil {
-			return time.Time{}, err
+			return slot{}, err
 		}
 	}
-	slot := b.slots[0]
-	b.slots = b.slots[1:]
-	return slot, nil
+}
+
+// reserved takes the first slot that can still be used.
+func (b *budget) reserved(now time.Time) (s slot, found bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.slots) > 0 {
+		s, b.slots = b.slots[0], b.slots[1:]
+		if now.Sub(s.at) <= usableFor {
+			return s, true
+		}
+	}
+	return slot{}, false
 }
 
 // reserve reserves the next slots, or tells how long to wait until they are near enough.
 func (p *Pacer) reserve(ctx context.Context, account string, b *budget) (wait time.Duration, err error) {
-	key := p.prefix + account
-	data, revision, err := p.kv.get(ctx, key)
+	line, revision, err := p.read(ctx, account, b)
 	if err != nil {
 		return 0, err
 	}
-	now := p.now().UTC()
-	start := decodeTimeline(data, now)
-	if start.Before(now) {
-		start = now
-	}
+	now, here := p.clock.now().UTC(), p.clock.local()
+	start := line.free(now)
 	if ahead := start.Sub(now); ahead > reserveAhead {
-		return ahead - reserveAhead/2, nil
+		return min(ahead-reserveAhead/2, lookAgain), nil
 	}
-	n := max(1, int(time.Second/b.interval))
-	next, err := json.Marshal(timeline{Next: start.Add(time.Duration(n) * b.interval)})
-	if err != nil {
-		return 0, fmt.Errorf("encode pace: %w", err)
-	}
-	if _, err := p.kv.put(ctx, key, next, revision); err != nil {
+	line = line.recovered(now)
+	n, interval := b.batch(line.Part), b.interval(line.Part)
+	line.Next, line.Rate = start.Add(time.Duration(n)*interval), float64(b.perMinute)*line.Part
+	if err := p.write(ctx, account, line, revision); err != nil {
 		return 0, err
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for i := range n {
-		b.slots = append(b.slots, start.Add(time.Duration(i)*b.interval))
+		due := start.Add(time.Duration(i) * interval)
+		b.slots = append(b.slots, slot{due: due, at: here.Add(due.Sub(now))})
 	}
+	b.line = line
 	return 0, nil
+}
+
+// lookAgain bounds how long a process goes by a time line that others may have moved.
+const lookAgain = 5 * time.Second
+
+func (p *Pacer) read(ctx context.Context, account string, b *budget) (timeline, uint64, error) {
+	if err := p.kv.bus.lookAtClock(ctx); err != nil {
+		return timeline{}, 0, err
+	}
+	data, revision, err := p.kv.get(ctx, p.prefix+account)
+	if err != nil {
+		return timeline{}, 0, err
+	}
+	line := decodeTimeline(data, p.clock.now(), b.interval(leastPart)+2*reserveAhead)
+	b.mu.Lock()
+	b.line = line
+	b.mu.Unlock()
+	return line, revision, nil
+}
+
+func (p *Pacer) write(ctx context.Context, account string, line timeline, revision uint64) error {
+	data, err := json.Marshal(line)
+	if err != nil {
+		return fmt.Errorf("encode pace: %w", err)
+	}
+	_, err = p.kv.put(ctx, p.prefix+account, data, revision)
+	return err
+}
+
+// Throttled says that the service told this account to call no more for a while, and makes every process obey: nobody
+// calls before, and if that happens again soon after the wait, all call at half the pace, which then rises step by step.
+func (p *Pacer) Throttled(ctx context.Context, account string, wait time.Duration) error {
+	b := p.budgets[account]
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	b.slots = nil
+	b.mu.Unlock()
+	for range reserveTries {
+		line, revision, err := p.read(ctx, account, b)
+		if err != nil {
+			return err
+		}
+		next := line.told(p.clock.now().UTC(), wait)
+		next.Rate = float64(b.perMinute) * next.Part
+		if next == line {
+			return nil
+		}
+		if err = p.write(ctx, account, next, revision); err == nil {
+			b.mu.Lock()
+			b.line = next
+			b.mu.Unlock()
+		}
+		if !errors.Is(err, handlers.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("slow down %s: %w", account, handlers.ErrConflict)
+}
+
+// budgetOf is how many calls a minute the fleet may make on an account now; 0 when it is not paced, or was never called.
+func (b *Bus) budgetOf(ctx context.Context, account string) (float64, error) {
+	data, _, err := kv{b, bucketControl}.get(ctx, accountPace+account)
+	if err != nil || data == nil {
+		return 0, err
+	}
+	return decodeTimeline(data, b.clock.now(), time.Minute).Rate, nil
 }

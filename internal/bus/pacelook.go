@@ -9,9 +9,9 @@ import (
 // minute behind, says that the budget is in full use; what lies long behind that it is idle. It is zero when nobody has ever
 // used it.
 func (b *Bus) PaceEnd(ctx context.Context, account string) (time.Time, error) {
-	data, _, err := (kv{b, bucketControl}).get(ctx, "pace."+account)
+	data, _, err := (kv{b, bucketControl}).get(ctx, accountPace+account)
 	if err != nil || len(data) == 0 {
 		return time.Time{}, err
 	}
-	return decodeTimeline(data, time.Now()), nil
+	return decodeTimeline(data, time.Now(), time.Minute).Next, nil
 }

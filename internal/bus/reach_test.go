@@ -96,7 +96,7 @@ func TestAProcessLeavesAServerThatStoresNothing(t *testing.T) {
 	}
 	bus.Watch(b, 500*time.Millisecond)
 	e := events.New(events.RegistrationRequested, "cause", time.Now())
-	e.Mailbox, e.App, e.Account, e.Campaign = "m1", "main", "main", "camp"
+	e.Mailbox, e.App, e.Account, e.Campaign = "m1", "main", "main", "campus"
 	eventually(t, "the event is stored by the other server", func() bool { return b.Publish(t.Context(), e) == nil })
 	if now := bus.ServerAddress(b); now == deaf {
 		t.Errorf("still connected to %s", now)

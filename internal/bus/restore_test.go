@@ -212,13 +212,13 @@ func (f *fleet) consent(t *testing.T, id string, received time.Time) events.Even
 	t.Helper()
 	received = received.UTC().Truncate(time.Millisecond)
 	save(t, f.bus.Invitations(markBox{}), id, mailbox.Invitation{
-		ID: id, Campaign: "camp", App: "main", Account: "main", Address: id + "-owner", InvitedAt: received, LinkExpiresAt: received.Add(time.Hour),
+		ID: id, Campaign: "campus", App: "main", Account: "main", Address: id + "-owner", InvitedAt: received, LinkExpiresAt: received.Add(time.Hour),
 	})
 	save(t, f.bus.Claims(), id, mailbox.Claim{Attempts: []mailbox.Attempt{{
 		ID: "att", StateHash: "state-" + id, CodeHash: mailbox.Hash("c-" + id), StartedAt: received, ExpiresAt: received.Add(time.Hour), AnsweredAt: received,
 	}}})
 	e := events.New(events.CodeReceived, mailbox.CodeSeed(id, "att", mailbox.Hash("c-"+id)), received)
-	e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt, e.Deadline = id, "main", "main", "camp", "att", received.Add(mailbox.CodeLife)
+	e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt, e.Deadline = id, "main", "main", "campus", "att", received.Add(mailbox.CodeLife)
 	plain, err := mailbox.Consent{Code: secret.New("c-" + id), Verifier: secret.New("v"), Nonce: secret.New("n")}.Marshal()
 	if err != nil {
 		t.Fatal(err)
@@ -580,7 +580,7 @@ func TestEachWorkersRightsSufficeToRescueAndRestore(t *testing.T) {
 	}
 	old := time.Now().Add(-15 * time.Minute)
 	for _, id := range []string{"lost", "saved", "posted", "dead"} {
-		save(t, console.Invitations(markBox{}), id, mailbox.Invitation{ID: id, Campaign: "camp", App: "main", Account: "main", LinkExpiresAt: time.Now().Add(time.Hour)})
+		save(t, console.Invitations(markBox{}), id, mailbox.Invitation{ID: id, Campaign: "campus", App: "main", Account: "main", LinkExpiresAt: time.Now().Add(time.Hour)})
 	}
 	save(t, edge.Claims(), "lost", mailbox.Claim{Attempts: []mailbox.Attempt{{ID: "att", CodeHash: "code", AnsweredAt: old, StateHash: "s", StartedAt: old, ExpiresAt: old}}})
 	save(t, token.bus.Grants(markBox{}), "saved", mailbox.Grant{

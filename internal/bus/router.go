@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -35,6 +36,7 @@ type Lane struct {
 	Single  bool   // one process of all takes from it at a time; another one goes on when that one is gone
 	Policy  Policy
 	Handler Handler
+	Outage  time.Duration // how long the leg is left alone after an outage, before it is probed; 0: ServeConfig.HoldFor
 }
 
 // Observer hears of every delivery that was concluded. Labels are from closed sets.
@@ -98,6 +100,9 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 				gates[name] = newGate(b.Legs(), name)
 			}
 		}
+	}
+	if err := b.lookAtClock(ctx); err != nil {
+		return err
 	}
 	stopWatch, err := b.watchLegs(ctx, gates)
 	if err != nil {
@@ -164,18 +169,24 @@ func (u untraced) With(fields watermill.LogFields) watermill.LoggerAdapter {
 type source struct {
 	stream string
 	due    bool
+	slots  bool // it serves one slot of several
+	slot   int
 }
 
 func sources(lane events.Lane) []source {
 	switch lane {
 	case events.Code:
-		return []source{{streamCode, false}}
+		return []source{{stream: streamCode}}
 	case events.Refresh:
-		return []source{{streamRefresh, false}, {streamTokenTimers, true}}
+		return []source{{stream: streamRefresh}, {stream: streamTokenTimers, due: true}}
 	case events.Register:
-		return []source{{streamRegister, false}, {streamWarmyTimers, true}}
+		all := make([]source, 0, events.Slots+1)
+		for slot := range events.Slots {
+			all = append(all, source{stream: streamRegister, slots: true, slot: slot})
+		}
+		return append(all, source{stream: streamWarmyTimers, due: true})
 	case events.Reconcile:
-		return []source{{streamWarmyTimers, true}}
+		return []source{{stream: streamWarmyTimers, due: true}}
 	}
 	return nil
 }
@@ -187,7 +198,7 @@ func (w *worker) subscribe(ctx context.Context, router *message.Router) ([]*Subs
 	}
 	var subs []*Subscriber
 	for _, src := range sources(w.lane.Lane) {
-		cfg := consumerOf(w.lane.Lane, src.due, w.lane.Leg, fleet)
+		cfg := consumerOf(w.lane.Lane, src, w.lane.Leg, fleet)
 		ensure := func(ctx context.Context) error { return w.bus.ensureConsumer(ctx, src.stream, cfg) }
 		if err := ensure(ctx); err != nil {
 			return nil, err
@@ -209,6 +220,8 @@ func (b *Bus) ensureConsumer(ctx context.Context, stream string, want jetstream.
 		if errors.Is(err, jetstream.ErrConsumerExists) {
 			err = nil // another replica was quicker
 		}
+	case err == nil && isWhole(want, have.CachedInfo().Config):
+		err = b.narrow(ctx, stream, want, have.CachedInfo().Config)
 	case err == nil:
 		err = b.fitConsumer(ctx, stream, want, have.CachedInfo().Config)
 	}
@@ -216,6 +229,21 @@ func (b *Bus) ensureConsumer(ctx context.Context, stream string, want jetstream.
 		return fmt.Errorf("ensure consumer %s of %s: %w", want.Durable, stream, err)
 	}
 	return nil
+}
+
+// isWhole tells whether a consumer is the one for all slots that older versions had.
+func isWhole(want, have jetstream.ConsumerConfig) bool {
+	whole, cut := strings.CutSuffix(want.FilterSubject, ".s0.>")
+	return cut && have.FilterSubject == whole+".>"
+}
+
+// narrow makes the consumer of the first slot of the one for all slots: on a work queue no two may deliver the same, so
+// this comes before the other slots' are made. What was delivered and not acknowledged comes again.
+func (b *Bus) narrow(ctx context.Context, stream string, want, have jetstream.ConsumerConfig) error {
+	b.log.InfoContext(ctx, "consumer_narrowed", "consumer", stream+"/"+want.Durable, "from", have.FilterSubject, "to", want.FilterSubject)
+	have.FilterSubject, have.MaxAckPending = want.FilterSubject, want.MaxAckPending
+	_, err := b.js.UpdateConsumer(ctx, stream, have)
+	return err
 }
 
 // fitConsumer refuses a consumer whose settings break a promise, and gives it this configuration's window.

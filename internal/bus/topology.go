@@ -120,11 +120,17 @@ func bucket(name string, maxBytes int64) jetstream.StreamConfig {
 	}
 }
 
-// consumerOf returns the durable consumer of one leg's share of a stream.
-func consumerOf(lane events.Lane, due bool, legName string, window int) jetstream.ConsumerConfig {
+// consumerOf returns the durable consumer of one leg's share of a stream. That of the first slot has the name that the
+// one for all slots had in older versions, and is made of it (docs/adr/0026).
+func consumerOf(lane events.Lane, src source, legName string, window int) jetstream.ConsumerConfig {
 	name, filter := fmt.Sprintf("%s-%s", lane, legName), events.LaneFilter(lane, legName)
-	if due {
+	switch {
+	case src.due:
 		name, filter = fmt.Sprintf("due-%s-%s", lane, legName), events.DueFilter(lane, legName)
+	case src.slots && src.slot > 0:
+		name, filter = fmt.Sprintf("%s_s%d-%s", lane, src.slot, legName), events.SlotFilter(legName, src.slot)
+	case src.slots:
+		filter = events.SlotFilter(legName, 0)
 	}
 	return jetstream.ConsumerConfig{
 		Durable: name, FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
@@ -165,9 +171,9 @@ func (b *Bus) ensureStream(ctx context.Context, want streamConfig) (streamConfig
 func knownConsumer(stream string, have consumerConfig) (consumerConfig, bool) {
 	for _, lane := range []events.Lane{events.Code, events.Refresh, events.Register, events.Reconcile} {
 		for _, src := range sources(lane) {
-			which, ok := strings.CutPrefix(have.Durable, consumerOf(lane, src.due, "", 0).Durable)
+			which, ok := strings.CutPrefix(have.Durable, consumerOf(lane, src, "", 0).Durable)
 			if ok && src.stream == stream && which != "" {
-				return consumerOf(lane, src.due, which, have.MaxAckPending), true
+				return consumerOf(lane, src, which, have.MaxAckPending), true
 			}
 		}
 	}

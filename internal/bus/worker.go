@@ -97,7 +97,7 @@ func (w *worker) endProbes(ctx context.Context, e events.Event, probes []*gate, 
 func (w *worker) once(ctx context.Context, d *delivery, payload []byte, e events.Event, probes []*gate) (outcome string, err error, again bool) {
 	book := w.begin(ctx, d, e)
 	defer book.release()
-	follow, seen, err := w.attempt(ctx, book, e)
+	follow, seen, err := w.attempt(w.sharing(ctx, e, probes), book, e)
 	cut := err != nil && ctx.Err() != nil // by the end of the drain: no failure of the event
 	decision := w.judge(ctx, d, e, err, seen, cut, probes)
 	if !book.crashed { // a crash loop stays in the book until it is buried
@@ -120,15 +120,27 @@ func (w *worker) once(ctx context.Context, d *delivery, payload []byte, e events
 func (w *worker) judge(ctx context.Context, d *delivery, e events.Event, err error, seen *leg.Witness, cut bool, probes []*gate) Decision {
 	var held *gate
 	defer func() { w.endProbes(context.WithoutCancel(ctx), e, probes, seen.Answered(), held) }()
-	decision := w.decide(d, e, err, seen, cut)
-	if decision.Verdict == Hold {
+	decision, tripped := w.decide(d, e, err, seen, cut)
+	switch {
+	case decision.Verdict == Hold && !errors.Is(err, errLegShut):
 		held = w.gates[0]
 		if !fault.Is(err, fault.LegDown) {
 			held = w.own()
 		}
 		w.hold(ctx, held, e, err, decision.Delay)
+	case tripped && seen.Failed(): // the handler has concluded the failure by itself; the next ones need not have it, too
+		held = w.own()
+		w.hold(ctx, held, e, breakerOpen(fault.Of(errOutage)), w.lane.Outage)
 	}
 	return decision
+}
+
+// sharing says in the handler's context for whom it calls: that is what a Pacer goes by.
+func (w *worker) sharing(ctx context.Context, e events.Event, probes []*gate) context.Context {
+	if len(probes) > 0 {
+		ctx = leg.Probe(ctx)
+	}
+	return withCalling(ctx, w.lane.Lane, e.Campaign, w.own())
 }
 
 // own is the gate of the leg that the lane's own outages hold.
@@ -146,15 +158,18 @@ func (w *worker) attempt(ctx context.Context, book *book, e events.Event) ([]eve
 
 // decide asks the policy, and the breaker: a failure of the dependency itself holds the leg once there are too many, and
 // counts against no event then.
-func (w *worker) decide(d *delivery, e events.Event, err error, seen *leg.Witness, cut bool) Decision {
+func (w *worker) decide(d *delivery, e events.Event, err error, seen *leg.Witness, cut bool) (decision Decision, tripped bool) {
 	if cut {
-		return Decision{Verdict: Leave}
+		return Decision{Verdict: Leave}, false
 	}
-	tripped := w.own().judge(seen)
+	if errors.Is(err, errLegShut) {
+		return Decision{Verdict: Hold}, false
+	}
+	tripped = w.own().judge(seen)
 	if err != nil && fault.Of(err).Outage && seen.Failed() && (tripped || w.own().shut()) {
-		return Decision{Verdict: Hold}
+		return Decision{Verdict: Hold}, tripped
 	}
-	return w.lane.Policy.Decide(e, err, w.failed(d, e), time.Now(), rand.Float64()) //nolint:gosec // jitter needs no secrecy
+	return w.lane.Policy.Decide(e, err, w.failed(d, e), time.Now(), rand.Float64()), tripped //nolint:gosec // jitter needs no secrecy
 }
 
 func (w *worker) failed(d *delivery, e events.Event) int {
@@ -181,7 +196,7 @@ func (w *worker) invoke(ctx context.Context, e events.Event) (follow []events.Ev
 func (w *worker) hold(ctx context.Context, g *gate, e events.Event, cause error, d time.Duration) {
 	f := fault.Of(cause)
 	if f.Class != fault.LegDown {
-		f = breakerOpen(f)
+		f, d = breakerOpen(f), w.lane.Outage
 	}
 	if d == 0 {
 		d = w.cfg.HoldFor

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -240,9 +241,30 @@ func (s *shell) campaignShowCommand() *cobra.Command {
 				return err
 			}
 			s.answer("campaign %s (%s), imported %s by %s: %d rows, %d refused", c.ID, plain(c.Name), moment(c.CreatedAt), plain(c.CreatedBy), c.Rows, c.Refused)
-			return s.print(funnel(c.Funnel, c))
+			if err := s.print(funnel(c.Funnel, c)); err != nil {
+				return err
+			}
+			return s.outlook(cmd.Context())
 		},
 	}
+}
+
+// outlook says when what waits at Warmy will be done: of all campaigns, which share each account's calls.
+func (s *shell) outlook(ctx context.Context) error {
+	api, err := s.api()
+	if err != nil {
+		return err
+	}
+	legs, err := get[console.LegList](ctx, api, "/legs", nil)
+	if err != nil {
+		return err
+	}
+	for _, l := range legs.Legs {
+		if outlook := l.Outlook(time.Now()); outlook != "" {
+			s.answer("%s, all campaigns: %s", l.Name, outlook)
+		}
+	}
+	return nil
 }
 
 // funnel lays counts out by state, each followed by its reasons.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,9 @@ func (s *shell) statusCommand() *cobra.Command {
 			s.answer("%.1f registered a minute, %d in the last hour; %d under way%s; %d dead letters",
 				st.Rate, st.LastHour, st.InPipeline, eta, st.Dead.Total)
 			for _, l := range st.Legs {
+				if outlook := l.Outlook(st.At); outlook != "" {
+					s.answer("%s: %s", l.Name, outlook)
+				}
 				if l.State != leg.Open {
 					s.answer("leg %s is %s since %s: %s", l.Name, l.State, moment(l.Since), plain(l.Cause))
 				}
@@ -154,14 +158,22 @@ func (s *shell) legCommand(verb string, cause *string) *cobra.Command {
 	}
 }
 
+// some is a count, or nothing.
+func some(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
 func legSheet(legs console.LegList) sheet {
-	d := sheet{header: []string{"leg", "state", "since", "until", "by", "cause"}, value: legs, items: []any{}}
+	d := sheet{header: []string{"leg", "state", "since", "until", "by", "cause", "waiting", "per minute", "done at"}, value: legs, items: []any{}}
 	for _, l := range legs.Legs {
 		until := moment(l.Until)
 		if l.State == leg.Held && l.Until.IsZero() {
 			until = "released by hand"
 		}
-		d.rows = append(d.rows, []string{l.Name, string(l.State), moment(l.Since), until, l.By, l.Cause})
+		d.rows = append(d.rows, []string{l.Name, string(l.State), moment(l.Since), until, l.By, l.Cause, some(l.Waiting), some(int(l.PerMinute)), moment(l.DoneAt)})
 		d.items = append(d.items, l)
 	}
 	return d

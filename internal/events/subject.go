@@ -78,6 +78,11 @@ func Slot(campaign string) string {
 // LaneFilter returns the subject filter of a leg's share of a lane.
 func LaneFilter(lane Lane, leg string) string { return fmt.Sprintf("kindling.%s.%s.>", lane, leg) }
 
+// SlotFilter returns the subject filter of one slot, from 0, of an account's registrations.
+func SlotFilter(account string, slot int) string {
+	return fmt.Sprintf("kindling.%s.%s.s%d.>", Register, account, slot)
+}
+
 // DueFilter returns the subject filter of a leg's timers that came due.
 func DueFilter(lane Lane, leg string) string { return fmt.Sprintf("kindling.due.%s.%s.>", lane, leg) }
 

@@ -31,6 +31,8 @@ type Leg struct {
 	Until time.Time `json:"until,omitzero"` // zero with Held: until released by hand; with Probing: when the probe counts as lost
 
 	Prober string `json:"prober,omitempty"` // with Probing: the process whose delivery is let through
+
+	Load // of a listed leg
 }
 
 // Name returns the name of a leg of the given kind ("microsoft", "refresh" or "warmy").

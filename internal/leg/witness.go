@@ -35,3 +35,14 @@ func (w *Witness) Answered() bool { return w.answered.Load() > 0 && w.failed.Loa
 
 // Failed tells whether the dependency was asked and failed.
 func (w *Witness) Failed() bool { return w.failed.Load() > 0 }
+
+type probeKey struct{}
+
+// Probe returns a context that says that what is done in it finds out whether the leg's dependency is back.
+func Probe(ctx context.Context) context.Context { return context.WithValue(ctx, probeKey{}, true) }
+
+// IsProbe tells whether ctx says so. An adaptor asks first in a way that has no effect then.
+func IsProbe(ctx context.Context) bool {
+	probe, _ := ctx.Value(probeKey{}).(bool)
+	return probe
+}

@@ -2,14 +2,11 @@ package warmy
 
 import (
 	"context"
-	"errors"
-	"sync"
 	"time"
-
-	"github.com/sony/gobreaker/v2"
 
 	"kindling/internal/fault"
 	"kindling/internal/handlers"
+	"kindling/internal/leg"
 )
 
 // Upstream is Warmy's API as the breaker guards it.
@@ -26,152 +23,95 @@ type Upstream interface {
 	Ping(ctx context.Context, account string) error
 }
 
-// BreakerConfig says when Warmy counts as down.
-type BreakerConfig struct {
-	Failures uint32        // least failures within Window before it may open; 0: 5
-	Window   time.Duration // in which they count; 0: 1 min
-	OpenFor  time.Duration // how long no call is made; 0: 30 s
-}
+// ProbeEvery is how long an account is left alone after Warmy was found to be down, and how long a probe may take: so
+// the end of an outage is seen within twice that.
+const ProbeEvery = 4 * time.Second
 
-// Breaker stops calls to an account of Warmy that answers with failures of its own: 5xx, time-outs, broken connections.
-// Answers that prove Warmy to be up (400, 422, even 401) never open it. While it is open every call fails with a
-// LegDown fault, which holds the account's leg for all workers. What closes it again is a GET, never a customer's POST.
-type Breaker struct {
-	upstream Upstream
-	cfg      BreakerConfig
-
-	mu       sync.Mutex
-	accounts map[string]*gobreaker.TwoStepCircuitBreaker[struct{}]
-}
+// Breaker finds out with a GET whether Warmy is back, never with a customer's POST. It keeps no state: whether an account
+// is left alone is the leg's to know, for all workers (docs/adr/0011). What a worker lets through to probe a held leg
+// pings first; what else it lets through is called at once.
+type Breaker struct{ upstream Upstream }
 
 // NewBreaker guards upstream.
-func NewBreaker(upstream Upstream, cfg BreakerConfig) *Breaker {
-	if cfg.Failures == 0 {
-		cfg.Failures = 5
-	}
-	if cfg.Window == 0 {
-		cfg.Window = time.Minute
-	}
-	if cfg.OpenFor == 0 {
-		cfg.OpenFor = 30 * time.Second
-	}
-	return &Breaker{upstream: upstream, cfg: cfg, accounts: make(map[string]*gobreaker.TwoStepCircuitBreaker[struct{}])}
-}
+func NewBreaker(upstream Upstream) *Breaker { return &Breaker{upstream} }
 
 // Create is Registrar's, guarded.
 func (b *Breaker) Create(ctx context.Context, account string, m handlers.NewMailbox) (string, error) {
-	var id string
-	err := b.guard(ctx, account, func() (err error) {
-		id, err = b.upstream.Create(ctx, account, m)
-		return err
-	})
-	return id, err
+	if err := b.probe(ctx, account); err != nil {
+		return "", err
+	}
+	return b.upstream.Create(ctx, account, m)
 }
 
 // Find is Registrar's, guarded.
 func (b *Breaker) Find(ctx context.Context, account, address string) (id string, found bool, err error) {
-	err = b.guard(ctx, account, func() (err error) {
-		id, found, err = b.upstream.Find(ctx, account, address)
-		return err
-	})
-	return id, found, err
+	if err := b.probe(ctx, account); err != nil {
+		return "", false, err
+	}
+	return b.upstream.Find(ctx, account, address)
 }
 
-// Get is the Client's, guarded.
+// Get is the Client's. A GET is a probe by itself.
 func (b *Breaker) Get(ctx context.Context, account, warmyID string) (Detail, error) {
-	var d Detail
-	err := b.guard(ctx, account, func() (err error) {
-		d, err = b.upstream.Get(ctx, account, warmyID)
-		return err
-	})
-	return d, err
+	return b.upstream.Get(ctx, account, warmyID)
 }
 
-// Plans is the Client's, guarded.
+// Plans is the Client's, as Get.
 func (b *Breaker) Plans(ctx context.Context, account string) ([]Plan, error) {
-	var plans []Plan
-	err := b.guard(ctx, account, func() (err error) {
-		plans, err = b.upstream.Plans(ctx, account)
-		return err
-	})
-	return plans, err
+	return b.upstream.Plans(ctx, account)
+}
+
+// List is Lists', as Get.
+func (b *Breaker) List(ctx context.Context, account, filter string, page int) (Page, error) {
+	return b.upstream.List(ctx, account, filter, page)
 }
 
 // Activate is the Client's, guarded.
 func (b *Breaker) Activate(ctx context.Context, account, warmyID string) error {
-	return b.guard(ctx, account, func() error { return b.upstream.Activate(ctx, account, warmyID) })
-}
-
-// List is Lists', guarded.
-func (b *Breaker) List(ctx context.Context, account, filter string, page int) (Page, error) {
-	var listed Page
-	err := b.guard(ctx, account, func() (err error) {
-		listed, err = b.upstream.List(ctx, account, filter, page)
+	if err := b.probe(ctx, account); err != nil {
 		return err
-	})
-	return listed, err
+	}
+	return b.upstream.Activate(ctx, account, warmyID)
 }
 
-func (b *Breaker) guard(ctx context.Context, account string, call func() error) error {
-	breaker := b.of(account)
-	if breaker.State() == gobreaker.StateHalfOpen {
-		if err := b.probe(ctx, breaker, account); err != nil {
-			return err
-		}
+// probe decides with a call that has no effect whether Warmy is back. Only an answer of Warmy's own says more than that
+// it is not: a refused key holds the leg under its own name.
+func (b *Breaker) probe(ctx context.Context, account string) error {
+	if !leg.IsProbe(ctx) {
+		return nil
 	}
-	done, err := breaker.Allow()
-	if err != nil {
-		return b.open(err)
+	asking, stop := context.WithTimeout(ctx, ProbeEvery)
+	defer stop()
+	err := b.upstream.Ping(asking, account)
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return err
+	case outage(err) || asking.Err() != nil:
+		return open(err)
 	}
-	err = call()
-	done(err)
 	return err
 }
 
-// probe decides with a call that has no effect whether Warmy is back.
-func (b *Breaker) probe(ctx context.Context, breaker *gobreaker.TwoStepCircuitBreaker[struct{}], account string) error {
-	done, err := breaker.Allow()
-	if err != nil {
-		return b.open(err)
-	}
-	err = b.upstream.Ping(ctx, account)
-	done(err)
-	if outage(err) {
-		return b.open(err)
-	}
-	return nil
-}
-
-func (b *Breaker) open(cause error) error {
+func open(cause error) error {
 	return &fault.Fault{
-		Class: fault.LegDown, Code: "breaker_open", Forecast: fault.ByTime, After: b.cfg.OpenFor, Err: cause,
+		Class: fault.LegDown, Code: "breaker_open", Forecast: fault.ByTime, After: ProbeEvery, Err: cause,
 		Cause:  "Warmy answers with failures of its own; no call is made for a while",
 		Remedy: "none: Warmy is asked again by itself, and all that waits goes on when it answers",
 	}
 }
 
-func (b *Breaker) of(account string) *gobreaker.TwoStepCircuitBreaker[struct{}] {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	breaker := b.accounts[account]
-	if breaker == nil {
-		breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-			Name: account, MaxRequests: 1, Interval: b.cfg.Window, BucketPeriod: b.cfg.Window / 6, Timeout: b.cfg.OpenFor,
-			ReadyToTrip: func(c gobreaker.Counts) bool {
-				return c.TotalFailures >= b.cfg.Failures && c.TotalFailures >= c.TotalSuccesses
-			},
-			IsSuccessful: func(err error) bool { return !outage(err) },
-			IsExcluded:   excluded,
-		})
-		b.accounts[account] = breaker
-	}
-	return breaker
-}
-
 // outage tells whether err says that Warmy itself failed.
 func outage(err error) bool { return err != nil && fault.Of(err).Outage }
 
-// excluded are outcomes that say nothing about Warmy: our own stop, and being told to slow down.
-func excluded(err error) bool {
-	return errors.Is(err, context.Canceled) || fault.Is(err, fault.RetryAfter)
+// Throttler is a Pacer that obeys a 429 for every worker of the account.
+type Throttler interface {
+	// Throttled says that Warmy answered 429, and for how long it wants no call.
+	Throttled(ctx context.Context, account string, wait time.Duration) error
+}
+
+// throttled tells the Pacer of a 429. That it cannot be told is no failure of the call: its own event waits in any case.
+func (c *Client) throttled(ctx context.Context, account string, wait time.Duration) {
+	if pace, ok := c.pace.(Throttler); ok {
+		_ = pace.Throttled(ctx, account, wait)
+	}
 }

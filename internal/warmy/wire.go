@@ -108,7 +108,11 @@ func (c *Client) send(ctx context.Context, w *workspace, q call) answer {
 	sent := c.now()
 	got := c.roundTrip(ctx, w, q)
 	w.hear(got.header, sent, c.now())
-	if f := failed(got, c.now()); f == nil || !errors.Is(f.Err, context.Canceled) { // our own stop says nothing about Warmy
+	f := failed(got, c.now())
+	if f != nil && f.Class == fault.RetryAfter {
+		c.throttled(context.WithoutCancel(ctx), w.Name, f.After)
+	}
+	if f == nil || !errors.Is(f.Err, context.Canceled) { // our own stop says nothing about Warmy
 		leg.Asked(ctx, f != nil && f.Outage)
 	}
 	return got

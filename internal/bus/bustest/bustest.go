@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"testing"
+	"time"
 
 	"kindling/internal/bus"
 	"kindling/internal/bus/embed"
@@ -30,7 +31,13 @@ func Server(tb testing.TB) *embed.Server {
 // Connect opens a bus on s, with every stream in place; it closes with the test.
 func Connect(tb testing.TB, s *embed.Server) *bus.Bus {
 	tb.Helper()
-	b, err := bus.Connect(context.Background(), bus.Config{InProcess: s, Name: "test", Log: slog.New(slog.DiscardHandler)})
+	return ConnectAt(tb, s, nil)
+}
+
+// ConnectAt is Connect for a process whose clock may be wrong.
+func ConnectAt(tb testing.TB, s *embed.Server, clock func() time.Time) *bus.Bus {
+	tb.Helper()
+	b, err := bus.Connect(context.Background(), bus.Config{InProcess: s, Name: "test", Log: slog.New(slog.DiscardHandler), Clock: clock})
 	if err != nil {
 		tb.Fatalf("connect: %v", err)
 	}

@@ -1,0 +1,28 @@
+package bench
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"kindling/internal/app"
+	"kindling/internal/config"
+	"kindling/internal/service"
+)
+
+// workWarmed is a warmy-worker until ctx or the input ends. Its clock may be wrong.
+func workWarmed(ctx context.Context, env service.Env, cfg config.Config, clock time.Duration) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		defer stop() // our parent is gone
+		_, _ = io.Copy(io.Discard, env.Stdin)
+	}()
+	host := app.NewHost(cfg, slog.New(slog.DiscardHandler))
+	host.NATS.Clock = func() time.Time { return time.Now().Add(clock) }
+	if _, err := io.WriteString(env.Stdout, "{}\n"); err != nil {
+		return err
+	}
+	return app.WarmyWorker(ctx, host)
+}

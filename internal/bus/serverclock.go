@@ -1,0 +1,80 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// serverClock is the time of the NATS server that keeps the control bucket, which is the same for every process. This
+// machine's own clock may be wrong, and may be set while we run: only the time that passes here is used, between two
+// looks at the server's clock.
+type serverClock struct {
+	local func() time.Time
+
+	mu    sync.Mutex
+	here  time.Time // a moment here, and
+	there time.Time // the same one there; zero: the server was never asked
+}
+
+const (
+	// clockLife is after what time the server's clock is looked at again: clocks drift by milliseconds in it.
+	clockLife = 30 * time.Second
+	// clockTrip is how long an answer may be on its way to be worth something, unless nothing is known.
+	clockTrip = 500 * time.Millisecond
+)
+
+func newServerClock(local func() time.Time) *serverClock {
+	if local == nil {
+		local = time.Now
+	}
+	return &serverClock{local: local}
+}
+
+// now is the server's time as far as it is known, and this machine's before.
+func (c *serverClock) now() time.Time {
+	here := c.local()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.there.IsZero() {
+		return here
+	}
+	return c.there.Add(here.Sub(c.here))
+}
+
+func (c *serverClock) old() bool {
+	here := c.local()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.there.IsZero() || here.Sub(c.here) > clockLife
+}
+
+// heard takes over what the server said: its time at some moment between asked and answered.
+func (c *serverClock) heard(asked, answered, there time.Time) {
+	trip := answered.Sub(asked)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if there.IsZero() || trip > clockTrip && !c.there.IsZero() {
+		return
+	}
+	c.here, c.there = asked.Add(trip/2), there.UTC()
+}
+
+// lookAtClock asks the server for its time if it was not asked lately.
+func (b *Bus) lookAtClock(ctx context.Context) error {
+	if !b.clock.old() {
+		return nil
+	}
+	stream, err := b.stream(ctx, "KV_"+bucketControl)
+	if err != nil {
+		return err
+	}
+	asked := b.clock.local()
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the server's time: %w: %w", ErrUnavailable, err)
+	}
+	b.clock.heard(asked, b.clock.local(), info.TimeStamp)
+	return nil
+}
