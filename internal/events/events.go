@@ -17,8 +17,8 @@ import (
 // Version is the wire version that this build writes, but for kinds that older builds do not know: see Kind.version.
 const Version = 1
 
-// idleVersion is the one that grant.idle came with.
-const idleVersion = 2
+// laterVersion is the one that kinds came with which older builds do not know.
+const laterVersion = 2
 
 // Kind names what has happened.
 type Kind string
@@ -30,6 +30,7 @@ const (
 	RegistrationRequested Kind = "registration.requested" // a proven grant is stored; Warmy may have it
 	RegistrationUnclear   Kind = "registration.unclear"   // a POST may have taken effect; the listing decides
 	GrantIdle             Kind = "grant.idle"             // a grant was not used for so long that it must be refreshed to live on
+	ReconnectRequested    Kind = "reconnect.requested"    // an operator wants Warmy to be told anew what to use for a mailbox
 )
 
 // Lane is one kind of work. It is also the stage at which a dead letter died.
@@ -53,7 +54,7 @@ func (k Kind) Lane() Lane {
 		return Code
 	case RefreshRequested, GrantIdle:
 		return Refresh
-	case RegistrationRequested:
+	case RegistrationRequested, ReconnectRequested:
 		return Register
 	case RegistrationUnclear:
 		return Reconcile
@@ -64,8 +65,8 @@ func (k Kind) Lane() Lane {
 // version is the wire version that events of kind k are written in, and the highest that this build reads of them. A
 // build that does not know a kind would bury its events; one that meets a higher version leaves them for a newer worker.
 func (k Kind) version() int {
-	if k == GrantIdle {
-		return idleVersion
+	if k == GrantIdle || k == ReconnectRequested {
+		return laterVersion
 	}
 	return Version
 }
@@ -90,6 +91,7 @@ type Event struct {
 	Outages   int       `json:"outages,omitempty"`   // failures of the dependency itself, all counted
 	Renewed   time.Time `json:"renewed,omitzero"`    // when an operator gave it a new life; zero: never
 	Restored  bool      `json:"restored,omitempty"`  // made anew from the facts, which may be older than what Warmy knows
+	Refused   time.Time `json:"refused,omitzero"`    // Warmy could not use the tokens saved then: refresh them, however long they live
 }
 
 // Proof is the stable identity of an account at Microsoft, as verified by token-worker: tid and oid claims,
@@ -122,6 +124,7 @@ func (e Event) Follow(kind Kind, at time.Time) Event {
 	next.At = at.UTC().Truncate(time.Millisecond)
 	next.Deadline, next.NotBefore, next.Sealed = time.Time{}, time.Time{}, nil
 	next.Tries, next.Failed, next.Outages, next.Renewed = nil, 0, 0, time.Time{}
+	next.Refused = time.Time{}
 	return next
 }
 

@@ -159,6 +159,8 @@ type warmy struct {
 
 	refuse error // what Create answers instead, without effect
 	last   handlers.NewMailbox
+	update bool          // a POST of what is there changes it; else it makes another one
+	twice  bool          // the listing shows two ids
 	lag    time.Duration // until the listing shows what was created
 	bornAt time.Time
 }
@@ -186,7 +188,9 @@ func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbo
 		if y.refuse != nil {
 			return y.refuse
 		}
-		y.ids = append(y.ids, fmt.Sprintf("w%d", len(y.ids)+1))
+		if !y.update || len(y.ids) == 0 {
+			y.ids = append(y.ids, fmt.Sprintf("w%d", len(y.ids)+1))
+		}
 		y.bornAt = y.world.now
 		id = y.ids[len(y.ids)-1]
 		return nil
@@ -205,6 +209,9 @@ func (y *warmy) Find(_ context.Context, account, whose string) (id string, found
 		}
 		if len(y.ids) > 0 && !y.world.now.Before(y.bornAt.Add(y.lag)) {
 			id, found = y.ids[0], true
+			if y.twice && len(y.ids) > 1 {
+				return classed(fault.Permanent, "warmy_listed_twice")
+			}
 			return nil
 		}
 		y.absences = append(y.absences, y.world.now)

@@ -57,6 +57,9 @@ const CodeMismatch = "identity_mismatch"
 // CodeAlias is CodeMismatch of an account whose alias is the invited address: it may well be the right one.
 const CodeAlias = "identity_alias"
 
+// CodeUnusable is the code of the fault that Create returns when Warmy could not use the mailbox's tokens.
+const CodeUnusable = "warmy_400_credentials"
+
 // MismatchError is what Prove returns when another account than the invited address's own consented.
 type MismatchError struct {
 	Fault   *fault.Fault    // of CodeMismatch or CodeAlias

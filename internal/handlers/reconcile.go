@@ -30,19 +30,25 @@ func (h ReconcileMailbox) Handle(ctx context.Context, e events.Event) ([]events.
 	if err != nil {
 		return nil, fmt.Errorf("load registration: %w", err)
 	}
-	if reg = reg.Reopen(h.Now()); reg.Phase != mailbox.Uncertain {
-		return h.settled(e, reg), nil
+	if !e.Renewed.IsZero() {
+		reg = reg.Recheck(h.Now())
+	}
+	if reg = reg.Reopen(h.Now()); reg.Work().Phase != mailbox.Uncertain {
+		return h.settled(e, reg)
 	}
 	return h.list(ctx, e, inv, reg, revision)
 }
 
 // settled returns what may still be missing after the listing has spoken: the worker can have stopped between its
-// last save and the event that follows.
-func (h ReconcileMailbox) settled(e events.Event, reg mailbox.Registration) []events.Event {
-	if reg.ProvenAbsent() {
-		return []events.Event{e.Follow(events.RegistrationRequested, h.Now())}
+// last save and what follows from it.
+func (h ReconcileMailbox) settled(e events.Event, reg mailbox.Registration) ([]events.Event, error) {
+	switch {
+	case reg.ProvenAbsent():
+		return []events.Event{e.Follow(events.RegistrationRequested, h.Now())}, nil
+	case reg.Two() && reg.Work().Phase == mailbox.Registered:
+		return nil, mailbox.SecondID()
 	}
-	return nil
+	return nil, nil
 }
 
 func (h ReconcileMailbox) list(
@@ -53,8 +59,11 @@ func (h ReconcileMailbox) list(
 		return nil, fmt.Errorf("find at Warmy: %w", err)
 	}
 	if found {
-		_, err := h.Registrations.Save(ctx, e.Mailbox, reg.Created(id, true, h.Now()), revision)
-		return nil, saved("adopted registration", err)
+		reg = reg.Created(id, true, h.Now())
+		if _, err := h.Registrations.Save(ctx, e.Mailbox, reg, revision); err != nil {
+			return nil, saved("adopted registration", err)
+		}
+		return h.settled(e, reg)
 	}
 	return h.absent(ctx, e, reg, revision)
 }
@@ -70,7 +79,7 @@ func (h ReconcileMailbox) absent(
 	}
 	switch verdict {
 	case mailbox.Proceed:
-		return h.settled(e, next), nil
+		return h.settled(e, next)
 	case mailbox.Refuse:
 		return nil, neverAppears()
 	case mailbox.Wait, mailbox.Done, mailbox.Resume:

@@ -188,7 +188,7 @@ func (w *world) handlerOf(e events.Event) handler {
 		return w.redeem()
 	case events.RefreshRequested, events.GrantIdle:
 		return handlers.RefreshLane{Requested: w.refresh(), Idle: w.keep()}
-	case events.RegistrationRequested:
+	case events.RegistrationRequested, events.ReconnectRequested:
 		return w.register()
 	case events.RegistrationUnclear:
 		return w.reconcile()

@@ -39,7 +39,7 @@ type Facts struct {
 // Status is what an operator sees of one mailbox.
 type Status struct {
 	State   State
-	Reason  string // refines needs_consent and invited: one of the reasons of this package
+	Reason  string // refines needs_consent, invited and registered: one of the reasons of this package
 	Stage   string // with dead: the lane it died in; with needs_consent: the lane whose tokens are kept until somebody acts
 	Since   time.Time
 	WarmyID string   // with any state, once Warmy has the mailbox
@@ -70,7 +70,7 @@ func (f Facts) view(now time.Time) Status {
 	latest, answered := f.Claim.Latest()
 	switch {
 	case f.Registration.Phase == Registered && !f.tokensGone():
-		return Status{State: StateRegistered, Since: f.Registration.Since}
+		return f.viewRegistered()
 	case f.Grant.Tokens != nil:
 		return f.viewSaved()
 	case f.grantSpeaks(latest, answered):
