@@ -173,6 +173,9 @@ func (f Facts) viewRegistered() Status {
 	r := f.Registration
 	s := Status{State: StateRegistered, Since: r.Since}
 	work := r.Work()
+	if r.Again != nil {
+		s.Told = work.Since
+	}
 	switch {
 	case r.Again == nil:
 	case work.Phase == RegistrationDead, work.Phase == Registered && r.Two():

@@ -42,8 +42,9 @@ type Status struct {
 	Reason  string // refines needs_consent, invited and registered: one of the reasons of this package
 	Stage   string // with dead: the lane it died in; with needs_consent: the lane whose tokens are kept until somebody acts
 	Since   time.Time
-	WarmyID string   // with any state, once Warmy has the mailbox
-	Finding *Finding // what went wrong last, if anything is known
+	Told    time.Time // with registered: the last step of telling Warmy anew what to use; zero: never begun
+	WarmyID string    // with any state, once Warmy has the mailbox
+	Finding *Finding  // what went wrong last, if anything is known
 }
 
 // View derives the status from the facts at now. Late news loses against what is worth more:

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,7 @@ type World struct {
 	Registrations *Bucket[mailbox.Registration]
 	AdminConsents *Bucket[mailbox.AdminConsent]
 	Dead          *Dead
+	Published     *Published
 	Legs          *Legs
 	Audit         *Audit
 	Links         Links
@@ -99,7 +101,7 @@ func newWorld(operators string) *World {
 	return &World{
 		Invitations: NewBucket[mailbox.Invitation](), Campaigns: NewBucket[mailbox.Campaign](), Claims: NewBucket[mailbox.Claim](),
 		Grants: NewBucket[mailbox.Grant](), Registrations: NewBucket[mailbox.Registration](), AdminConsents: NewBucket[mailbox.AdminConsent](),
-		Dead: &Dead{}, Legs: &Legs{}, Audit: &Audit{}, OperatorsFile: operators, Tokens: map[string]string{},
+		Dead: &Dead{}, Published: &Published{}, Legs: &Legs{}, Audit: &Audit{}, OperatorsFile: operators, Tokens: map[string]string{},
 		clock:   &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
 		Expires: time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC),
 	}
@@ -107,7 +109,7 @@ func newWorld(operators string) *World {
 
 func (w *World) config() console.Config {
 	return console.Config{
-		Invitations: Creator{w.Invitations}, Campaigns: w.Campaigns, Facts: follower{w}, DeadLetters: w.Dead, Legs: w.Legs,
+		Invitations: Creator{w.Invitations}, Campaigns: w.Campaigns, Facts: follower{w}, DeadLetters: w.Dead, Events: w.Published, Legs: w.Legs,
 		Audit: w.Audit, Links: w.Links, AdminLinks: w.Links, Claims: w.Claims, Grants: w.Grants, Registrations: w.Registrations,
 		Apps: []string{"main", "second"}, Accounts: []string{"main", "other"},
 		Expiries:  []console.Expiry{{App: "main", Position: 1, At: w.Expires.AddDate(1, 0, 0)}, {App: "main", Position: 2, At: w.Expires}},
@@ -131,6 +133,38 @@ func (w *World) Eventually(tb testing.TB, what string, holds func() bool) {
 		case <-tick.C:
 		}
 	}
+}
+
+// Published are the events that the console asked for.
+type Published struct {
+	mu   sync.Mutex
+	all  []events.Event
+	down bool
+}
+
+// Publish keeps the events.
+func (p *Published) Publish(_ context.Context, evs ...events.Event) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		return ErrDown
+	}
+	p.all = append(p.all, evs...)
+	return nil
+}
+
+// Down switches it off or on.
+func (p *Published) Down(down bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = down
+}
+
+// All returns the events so far.
+func (p *Published) All() []events.Event {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.all)
 }
 
 type clock struct {
