@@ -75,25 +75,51 @@ func (h Host) appRotations(client *microsoft.Client, role config.Role, proofs ma
 	return all
 }
 
-// keyRotations follow the API keys of all accounts. A session's token changes at Warmy, not in its file.
+// keyRotations follow the API keys of all accounts, and what their sessions can begin with.
 func (h Host) keyRotations(client *warmy.Client, accounts []warmy.Account, legs *bus.Legs) []follower {
 	var all []follower
 	for i, a := range h.Config.Accounts {
-		if a.Auth == config.AuthSession || len(a.APIKey.Files()) == 0 {
-			continue
-		}
 		name := leg.Name("warmy", a.Name)
-		all = append(all, &rotation[secret.Text]{
-			leg: name, held: accounts[i].APIKey, read: a.APIKey.One, equal: secret.Text.Equal,
-			use: func(ctx context.Context, fresh secret.Text) error {
-				if err := client.ReplaceKey(a.Name, fresh); err != nil {
-					return err
-				}
-				return h.probe(ctx, legs, name, warmy.RefusedCredentials)
-			},
-		})
+		probe := func(ctx context.Context, err error) error {
+			if err != nil {
+				return err
+			}
+			return h.probe(ctx, legs, name, warmy.RefusedCredentials)
+		}
+		switch {
+		case a.Auth == config.AuthSession && len(a.AccessToken.Files())+len(a.Password.Files()) > 0:
+			all = append(all, &rotation[login]{
+				leg: name, held: login{accounts[i].AccessToken, accounts[i].Password}, equal: login.equal,
+				read: func() (login, error) { return readLogin(a) },
+				use: func(ctx context.Context, fresh login) error {
+					return probe(ctx, client.ReplaceLogin(a.Name, fresh.token, fresh.password))
+				},
+			})
+		case a.Auth != config.AuthSession && len(a.APIKey.Files()) > 0:
+			all = append(all, &rotation[secret.Text]{
+				leg: name, held: accounts[i].APIKey, read: a.APIKey.One, equal: secret.Text.Equal,
+				use: func(ctx context.Context, fresh secret.Text) error {
+					return probe(ctx, client.ReplaceKey(a.Name, fresh))
+				},
+			})
+		}
 	}
 	return all
+}
+
+// login is what a session at Warmy can begin with, as its files say it now. The token changes at Warmy, too, and not in
+// its file: only another text there is a fresh one.
+type login struct{ token, password secret.Text }
+
+func (l login) equal(other login) bool {
+	return l.token.Equal(other.token) && l.password.Equal(other.password)
+}
+
+func readLogin(a config.Account) (l login, err error) {
+	if l.token, err = a.AccessToken.One(); err == nil {
+		l.password, err = a.Password.One()
+	}
+	return l, err
 }
 
 // probe makes the probe of a leg due. Without the store's answer the leg is probed when its hold is over.

@@ -3,6 +3,7 @@ package app
 import (
 	"kindling/internal/config"
 	"kindling/internal/microsoft"
+	"kindling/internal/secret"
 	"kindling/internal/warmy"
 )
 
@@ -11,9 +12,16 @@ func MicrosoftApp(a config.App) (microsoft.App, error) { return microsoftApp(a) 
 
 // WarmyAccount is an account as warmy-worker sees it, with its credentials.
 func WarmyAccount(a config.Account) (warmy.Account, error) {
-	accounts, err := warmyAccounts(config.Config{Accounts: []config.Account{a}})
-	if err != nil {
-		return warmy.Account{}, err
+	account := warmy.Account{
+		Name: a.Name, BaseURL: a.BaseURL, Auth: warmy.Auth(a.Auth), HolderUID: a.HolderUID, CallsPerMinute: a.CallsPerMinute,
+		UID: secret.New(a.UID), Client: secret.New(a.Client), Email: secret.New(a.Email),
 	}
-	return accounts[0], nil
+	var err error
+	if a.Auth != config.AuthSession {
+		account.APIKey, err = a.APIKey.One()
+		return account, err
+	}
+	begin, err := readLogin(a)
+	account.AccessToken, account.Password = begin.token, begin.password
+	return account, err
 }

@@ -5,7 +5,6 @@ import (
 
 	"kindling/internal/config"
 	"kindling/internal/microsoft"
-	"kindling/internal/secret"
 	"kindling/internal/warmy"
 )
 
@@ -58,16 +57,7 @@ func orElse(value, fallback string) string {
 func warmyAccounts(cfg config.Config) ([]warmy.Account, error) {
 	accounts := make([]warmy.Account, 0, len(cfg.Accounts))
 	for _, a := range cfg.Accounts {
-		account := warmy.Account{
-			Name: a.Name, BaseURL: a.BaseURL, Auth: warmy.Auth(a.Auth), HolderUID: a.HolderUID, CallsPerMinute: a.CallsPerMinute,
-		}
-		var err error
-		if a.Auth == config.AuthSession {
-			account.UID, account.Client = secret.New(a.UID), secret.New(a.Client)
-			account.AccessToken, err = a.AccessToken.One()
-		} else {
-			account.APIKey, err = a.APIKey.One()
-		}
+		account, err := WarmyAccount(a)
 		if err != nil {
 			return nil, fmt.Errorf("credentials of account %s: %w", a.Name, err)
 		}

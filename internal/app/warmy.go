@@ -35,7 +35,7 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	}
 	policy := policyOf(h.Config)
 	apps := microsoft.New(microsoft.Config{Apps: keys.apps})
-	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets)})
+	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets), Sessions: b.Sessions(keys.grants)})
 	registrar := warmy.NewBreaker(client, warmy.BreakerConfig{OpenFor: policy.HoldFor})
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
@@ -67,6 +67,7 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		func(ctx context.Context) error {
 			return b.RestoreRegistrations(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics})
 		},
+		func(ctx context.Context) error { return h.lookUpPlans(ctx, b.Plans(), registrar) },
 		func(ctx context.Context) error { return h.follow(ctx, "warmy-worker", files) })
 }
 

@@ -45,7 +45,7 @@ func Rights(process string) []string {
 		rights = slices.Concat(
 			writes("kindling.refresh.>", "kindling.register.>", "kindling.at.register.>", "kindling.at.reconcile.>",
 				"kindling.dead.register.>", "kindling.dead.reconcile.>", "$KV.registrations.>", "$KV.control.pace.>",
-				"$KV.control.restore.registrations"),
+				"$KV.control.restore.registrations", "$KV.control."+sessionPrefix+">", "$KV.control."+plansPrefix+">"),
 			reads(bucketMailboxes, bucketGrants, bucketRegistrations),
 			asks("STREAM.MSG.GET."+streamDead),
 			rescues(streamRegister, streamWarmyTimers),

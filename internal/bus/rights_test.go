@@ -39,6 +39,7 @@ var subjects = map[string]string{
 	"$KV.campaigns.c": "c", "$KV.mailboxes.m": "c", "$KV.claims.m": "e", "$KV.grants.m": "t", "$KV.registrations.m": "w", "$KV.tenants.main.m": "e", "$KV.other.m": "",
 	"$KV.control.leg.microsoft.main": "tc", "$KV.control.leg.warmy.main": "wc", "$KV.control.pace.main": "w", "$KV.control.other": "",
 	"$KV.control.restore.grants": "t", "$KV.control.restore.registrations": "w", "$KV.control.discarded.m": "c", "$KV.control.refresh_pace.main": "t",
+	"$KV.control.session.main": "w", "$KV.control.plans.main": "w",
 	"$KV.control.began.code.x": "t", "$KV.control.began.refresh.x": "t", "$KV.control.began.register.x": "w", "$KV.control.began.reconcile.x": "w",
 
 	"$JS.ACK.CODE.code-main.1.1.1.1.0": "t", "$JS.ACK.REFRESH.refresh-main.1.1.1.1.0": "t", "$JS.ACK.TIMERS_TOKEN.due-refresh-main.1.1.1.1.0": "t",

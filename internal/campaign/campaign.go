@@ -37,7 +37,9 @@ type Defaults struct {
 	Account          string `json:"account"`             // name of a Warmy account
 	Tenant           string `json:"tenant,omitempty"`    // Microsoft tenant; empty: that of the app
 	TariffPlanTypeID int    `json:"tariff_plan_type_id"` // Warmy's id; 0: none
-	SpeedMode        string `json:"speed_mode"`          // slow, medium or fast
+	// TariffPlan stands before TariffPlanTypeID: an id, or the name of a plan, as the column takes them. Empty: none.
+	TariffPlan string `json:"tariff_plan,omitempty"`
+	SpeedMode  string `json:"speed_mode"` // slow, medium or fast
 }
 
 // Rules are what a file is read against. The zero value accepts every
@@ -46,8 +48,9 @@ type Rules struct {
 	Defaults Defaults
 	// Apps and Accounts are the configured names; nil accepts any well-formed one.
 	Apps, Accounts []string
-	// TariffPlanTypes are the ids the Warmy account offers; nil accepts any.
-	TariffPlanTypes []int
+	// Plans are what Warmy offers the accounts, by their names. Of an account without known plans any id is accepted, and
+	// no name.
+	Plans map[string]Plans
 	// AllowedDomains limits the addresses: "a.example" means that domain alone,
 	// "*.a.example" every domain below it; nil allows all.
 	AllowedDomains []string

@@ -7,17 +7,27 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"kindling/internal/campaign"
 )
 
 func rules() campaign.Rules {
 	return campaign.Rules{
-		Defaults:        campaign.Defaults{App: "main", Account: "main", TariffPlanTypeID: 41, SpeedMode: "fast"},
-		Apps:            []string{"main", "Second"},
-		Accounts:        []string{"main", "eu"},
-		TariffPlanTypes: []int{1, 41},
+		Defaults: campaign.Defaults{App: "main", Account: "main", TariffPlanTypeID: 41, SpeedMode: "fast"},
+		Apps:     []string{"main", "Second"},
+		Accounts: []string{"main", "eu"},
+		Plans:    map[string]campaign.Plans{"main": plans(1, 41), "eu": plans(1, 41)},
 	}
+}
+
+// plans are known ones with these ids; the first is called Starter, the second Business.
+func plans(ids ...int) campaign.Plans {
+	known := campaign.Plans{LookedUp: time.Unix(1, 0)}
+	for i, id := range ids {
+		known.List = append(known.List, campaign.Plan{ID: id, Name: []string{"Starter", "Business"}[i%2]})
+	}
+	return known
 }
 
 // repeat serves text over and over, like a FIFO that never ends, and counts.

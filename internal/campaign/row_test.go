@@ -56,7 +56,9 @@ func texts(problems []campaign.Problem) []string {
 
 func TestOtherColumnsAreRefusedWithTheirReason(t *testing.T) {
 	t.Parallel()
-	tariff := "the tariff plan is not a positive whole number (use the id that Warmy lists for it)"
+	offers := " (the account offers 1 Starter, 41 Business)"
+	tariff := "the tariff plan is not a positive whole number" + offers
+	unknownTariff := "the Warmy account does not offer this tariff plan" + offers
 	for name, c := range map[string]struct{ column, value, want string }{
 		"from_name of 5 KB":         {"from_name", strings.Repeat("x", 5<<10), "the value is longer than 4 KiB (shorten it)"},
 		"from_name of 257 bytes":    {"from_name", strings.Repeat("x", 257), "the value is longer than 256 bytes (shorten it)"},
@@ -64,14 +66,14 @@ func TestOtherColumnsAreRefusedWithTheirReason(t *testing.T) {
 		"from_name with escape":     {"from_name", "Bob\x1b[2J", "the value contains a control character (type it anew)"},
 		"from_name turned around":   {"from_name", "Bob\u202eboB", "the value contains an invisible character (type it anew)"},
 		"external_id with tab":      {"external_id", "a\tb", "the value contains a control character (type it anew)"},
-		"tariff text":               {"tariff_plan_type_id", "gold", tariff},
+		"tariff text":               {"tariff_plan_type_id", "gold", unknownTariff},
 		"tariff 0":                  {"tariff_plan_type_id", "0", tariff},
 		"tariff -1":                 {"tariff_plan_type_id", "-1", tariff},
 		"tariff +1":                 {"tariff_plan_type_id", "+1", tariff},
 		"tariff 4.5":                {"tariff_plan_type_id", "4.5", tariff},
 		"tariff 1e20":               {"tariff_plan_type_id", "100000000000000000000", tariff},
-		"tariff in other digits":    {"tariff_plan_type_id", "\u0664\u0661", tariff},
-		"unknown tariff":            {"tariff_plan_type_id", "42", "the Warmy account does not offer this tariff plan (use one of the ids that Warmy lists)"},
+		"tariff in other digits":    {"tariff_plan_type_id", "\u0664\u0661", unknownTariff},
+		"unknown tariff":            {"tariff_plan_type_id", "42", unknownTariff},
 		"unknown speed mode":        {"speed_mode", "turbo", "the speed mode is unknown (use slow, medium or fast)"},
 		"unknown app":               {"app", "other", "the app is not configured (use one of main, Second)"},
 		"misspelt app":              {"app", "mian", "the app is not configured (did you mean main?)"},
@@ -168,7 +170,7 @@ func TestRepeatedRowIsSkippedUnlessTheFirstWasRefused(t *testing.T) {
 	want := []string{
 		"3:email: the same address and app stand in row 2 (skipped; remove one of the two)",
 		"4:email: the same address and app stand in row 2 (skipped; remove one of the two)",
-		"6:tariff_plan_type_id: the tariff plan is not a positive whole number (use the id that Warmy lists for it)",
+		"6:tariff_plan_type_id: the tariff plan is not a positive whole number (the account offers 1 Starter, 41 Business)",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -232,7 +234,7 @@ func TestSurveyCountsWhatADryRunMustTell(t *testing.T) {
 
 func TestDefaultsAreJudgedLikeTheColumnsTheyStandFor(t *testing.T) {
 	t.Parallel()
-	rules := campaign.Rules{Apps: []string{"main"}, Accounts: []string{"agency"}, TariffPlanTypes: []int{41}}
+	rules := campaign.Rules{Apps: []string{"main"}, Accounts: []string{"agency"}, Plans: map[string]campaign.Plans{"agency": plans(41)}}
 	for _, c := range []struct {
 		given  campaign.Defaults
 		column string
@@ -243,7 +245,13 @@ func TestDefaultsAreJudgedLikeTheColumnsTheyStandFor(t *testing.T) {
 		{campaign.Defaults{Tenant: "commmon"}, "tenant"},
 		{campaign.Defaults{SpeedMode: "warp"}, "speed_mode"},
 		{campaign.Defaults{TariffPlanTypeID: -1}, "tariff_plan_type_id"},
-		{campaign.Defaults{TariffPlanTypeID: 7}, "tariff_plan_type_id"},
+		{campaign.Defaults{Account: "agency", TariffPlanTypeID: 7}, "tariff_plan_type_id"},
+		{campaign.Defaults{Account: "agency", TariffPlan: " starter "}, ""},
+		{campaign.Defaults{Account: "agency", TariffPlan: "41"}, ""},
+		{campaign.Defaults{Account: "agency", TariffPlan: "gold"}, "tariff_plan_type_id"},
+		{campaign.Defaults{Account: "agency", TariffPlan: "7"}, "tariff_plan_type_id"},
+		{campaign.Defaults{TariffPlan: "-7"}, "tariff_plan_type_id"},
+		{campaign.Defaults{TariffPlan: "gold"}, ""}, // each row says of which account
 		{campaign.Defaults{App: "mian"}, "app"},
 		{campaign.Defaults{Account: "nobody"}, "account"},
 	} {

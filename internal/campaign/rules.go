@@ -2,7 +2,6 @@ package campaign
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
 )
@@ -15,6 +14,7 @@ type ruleset struct {
 
 func newRuleset(r Rules) ruleset {
 	rs := ruleset{Rules: r, sum: strings.ToLower(strings.TrimSpace(r.SHA256))}
+	rs.Defaults.TariffPlan = strings.TrimSpace(r.Defaults.TariffPlan)
 	rs.Defaults.Tenant, rs.Defaults.SpeedMode = strings.ToLower(r.Defaults.Tenant), strings.ToLower(r.Defaults.SpeedMode)
 	rs.AllowedDomains = nil
 	for _, domain := range r.AllowedDomains {
@@ -31,11 +31,14 @@ func (r Rules) CheckDefaults() []Problem {
 		named(&row, colApp, d.App, "", r.Apps)
 	}
 	if d := r.Defaults; d.Account != "" {
-		named(&row, colAccount, d.Account, "", r.Accounts)
+		row.Account = named(&row, colAccount, d.Account, "", r.Accounts)
 	}
 	tenant(&row, rs.Defaults.Tenant, "")
-	if id := r.Defaults.TariffPlanTypeID; id != 0 {
-		rs.tariff(&row, strconv.Itoa(id))
+	// A name says nothing before the account is known; each row tells then.
+	if _, isNumber := planID(rs.Defaults.TariffPlan); isNumber || row.Account != "" || rs.Defaults.TariffPlanTypeID != 0 {
+		if rs.Defaults.TariffPlan != "" || rs.Defaults.TariffPlanTypeID != 0 {
+			rs.tariff(&row, "")
+		}
 	}
 	if mode := rs.Defaults.SpeedMode; mode != "" {
 		speed(&row, mode, "")
@@ -98,26 +101,6 @@ func (rs ruleset) allowed(domain string) bool {
 		}
 		return domain == pattern
 	})
-}
-
-func (rs ruleset) tariff(row *Row, given string) int {
-	column := columnNames()[colTariff]
-	if given == "" {
-		given = strconv.Itoa(rs.Defaults.TariffPlanTypeID)
-		if rs.Defaults.TariffPlanTypeID == 0 {
-			row.refuse(column, note{"tariff_missing", "there is no tariff plan and no default", "fill it in, or give the campaign a default"})
-			return 0
-		}
-	}
-	id, err := strconv.ParseUint(given, 10, 31)
-	switch {
-	case err != nil || id == 0:
-		row.refuse(column, note{"tariff_invalid", "the tariff plan is not a positive whole number", "use the id that Warmy lists for it"})
-		return 0
-	case len(rs.TariffPlanTypes) > 0 && !slices.Contains(rs.TariffPlanTypes, int(id)):
-		row.refuse(column, note{"tariff_unknown", "the Warmy account does not offer this tariff plan", "use one of the ids that Warmy lists"})
-	}
-	return int(id)
 }
 
 func speed(row *Row, given, otherwise string) string {

@@ -36,19 +36,16 @@ func (s *shell) campaignCommands() *cobra.Command {
 // importFlags are the flags of campaign import.
 type importFlags struct {
 	name, app, account, tenant, speed, result string
-	tariff                                    int
+	tariff                                    string
 	dryRun, overwrite                         bool
 }
 
 func (f importFlags) query() url.Values {
 	q := url.Values{"name": {f.name}}
-	for key, value := range map[string]string{"app": f.app, "account": f.account, "tenant": f.tenant, "speed_mode": f.speed} {
+	for key, value := range map[string]string{"app": f.app, "account": f.account, "tenant": f.tenant, "speed_mode": f.speed, "tariff_plan_type_id": f.tariff} {
 		if value != "" {
 			q.Set(key, value)
 		}
-	}
-	if f.tariff != 0 {
-		q.Set("tariff_plan_type_id", strconv.Itoa(f.tariff))
 	}
 	if f.dryRun {
 		q.Set("dry_run", "true")
@@ -71,7 +68,7 @@ func (s *shell) importCommand() *cobra.Command {
 	flags.StringVar(&f.account, "account", "", "Warmy account of rows that name none")
 	flags.StringVar(&f.tenant, "tenant", "", "Microsoft tenant of rows that name none")
 	flags.StringVar(&f.speed, "speed-mode", "", "slow, medium or fast, of rows that name none")
-	flags.IntVar(&f.tariff, "tariff-plan", 0, "Warmy's tariff plan type id of rows that name none")
+	flags.StringVar(&f.tariff, "tariff-plan", "", "Warmy's tariff plan, by its id or its name, of rows that name none")
 	flags.StringVar(&f.result, "result", "", "write what became of each row to this CSV, links included")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "let --result replace a file")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "judge the file, store nothing")
@@ -169,6 +166,9 @@ func (s *shell) reported(r console.ImportReport, written bool) error {
 	}
 	s.say("campaign %s: %d rows, %d %s, %d known, %d updated, %d refused, %d duplicates, %d not stored (%.1f s)",
 		r.Campaign, r.Rows, r.Invited, verb, r.Known, r.Updated, r.Refused, r.Duplicates, r.Failed, r.Seconds)
+	if len(r.Unchecked) > 0 {
+		s.say("the tariff plans of %s are not known yet, so that ids were taken without a check: see that warmy-worker runs and reaches Warmy", strings.Join(r.Unchecked, ", "))
+	}
 	switch {
 	case r.File != nil:
 		return service.WithExit(service.ExitData, fmt.Errorf("the file ends early: %s; the rows before were taken", r.File))

@@ -109,10 +109,12 @@ func (l *loader) checkAccount(a *Account, key string) {
 	if a.CallsPerMinute > warmyLimit && !a.AllowCustomHost {
 		l.tell(key+"calls_per_minute", fmt.Sprintf("is over Warmy's own limit of %d", warmyLimit), "write at most 60")
 	}
-	session := map[string]bool{"uid": a.UID != "", "client": a.Client != "", "access_token": a.AccessToken.Given()}
+	session := map[string]bool{
+		"uid": a.UID != "", "client": a.Client != "", "access_token": a.AccessToken.Given(), "email": a.Email != "", "password": a.Password.Given(),
+	}
 	switch a.Auth {
 	case AuthBearer:
-		for _, k := range []string{"uid", "client", "access_token"} {
+		for _, k := range []string{"uid", "client", "access_token", "email", "password"} {
 			if session[k] {
 				l.tell(l.given(key+k), "belongs to auth: session, but auth is bearer", "keep one of the two ways")
 			}

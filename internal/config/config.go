@@ -88,7 +88,7 @@ type App struct {
 // Ways to authenticate at Warmy.
 const (
 	AuthBearer  = "bearer"  // an API key
-	AuthSession = "session" // uid, client and access-token
+	AuthSession = "session" // uid, client and access-token, or a sign-in with e-mail and password
 )
 
 // Account is a Warmy workspace.
@@ -97,9 +97,11 @@ type Account struct {
 	BaseURL         string `koanf:"base_url"` // scheme and host only, no slash at the end
 	Auth            string `koanf:"auth"`     // AuthBearer or AuthSession
 	APIKey          Secret `koanf:"-"`        // with AuthBearer
-	UID             string `koanf:"uid"`      // with AuthSession, as Client and AccessToken
+	UID             string `koanf:"uid"`      // with AuthSession, as Client and AccessToken: a session to begin with
 	Client          string `koanf:"client"`
 	AccessToken     Secret `koanf:"-"`
+	Email           string `koanf:"email"` // with AuthSession, as Password: signs in when there is no session
+	Password        Secret `koanf:"-"`
 	HolderUID       string `koanf:"holder_uid"`
 	CallsPerMinute  int    `koanf:"calls_per_minute"` // for the whole fleet; at most 60 unless AllowCustomHost
 	AllowCustomHost bool   `koanf:"allow_custom_host"`

@@ -222,12 +222,31 @@ func (c Config) requireAccounts(roles Role, wrong, warn *problems) {
 		switch {
 		case !roles.has(WarmyWorker):
 		case a.Auth == AuthSession:
-			missing(wrong, key+"uid", a.UID, "write the uid header of a signed-in session")
-			missing(wrong, key+"client", a.Client, "write the client header of a signed-in session")
-			a.AccessToken.require(key+"access_token", wrong, warn)
+			a.requireSession(key, wrong, warn)
 		default:
 			a.APIKey.require(key+"api_key", wrong, warn)
 		}
+	}
+}
+
+// requireSession wants what a session can begin with: e-mail and password, or the headers of one, or both.
+func (a Account) requireSession(key string, wrong, warn *problems) {
+	signsIn := a.Email != "" || a.Password.Given()
+	if signsIn {
+		missing(wrong, key+"email", a.Email, "write the e-mail with which the user signs in at Warmy")
+		a.Password.require(key+"password", wrong, warn)
+	}
+	if signsIn && a.UID == "" && a.Client == "" && !a.AccessToken.Given() {
+		return
+	}
+	missing(wrong, key+"uid", a.UID, "write the uid header of a signed-in session; or sign in with email and password_file")
+	missing(wrong, key+"client", a.Client, "write the client header of a signed-in session")
+	a.AccessToken.require(key+"access_token", wrong, warn)
+	if !signsIn && warn != nil {
+		warn.add(Problem{
+			Key: key + "access_token", Reason: "is lost with its session: nothing can begin another one by itself",
+			Remedy: "set email and password_file, or better: use an API key (auth: bearer)",
+		})
 	}
 }
 

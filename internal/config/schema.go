@@ -104,6 +104,9 @@ func schema() []section {
 			{key: "client", quiet: true},
 			{key: "access_token", kind: hidden},
 			{key: "access_token_file", required: true},
+			{key: "email", rule: word, quiet: true},
+			{key: "password", kind: hidden},
+			{key: "password_file", required: true},
 			// The same constant in the vendor's guide and in every public client.
 			{key: "holder_uid", fallback: "a66a9a755fe16f24fcb99dc8b5f25a50", rule: word, required: true, quiet: true},
 			// Warmy allows 60; the rest is for the operator's own look into the workspace.

@@ -13,7 +13,6 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -72,8 +71,12 @@ func (c *Console) importCampaign(r *request, form importForm, m *importer) error
 		ID: campaignID(form.name), Name: form.name, App: form.defaults.App, Account: form.defaults.Account,
 		CreatedAt: c.cfg.Now().UTC().Truncate(time.Millisecond), CreatedBy: r.actor.name,
 	}
-	rules := campaign.Rules{Defaults: form.defaults, Apps: c.cfg.Apps, Accounts: c.cfg.Accounts, AllowedDomains: c.cfg.AllowedDomains}
-	if wrong := rules.CheckDefaults(); len(wrong) > 0 {
+	plans, err := c.plans(ctx)
+	if err != nil {
+		return err
+	}
+	rules := campaign.Rules{Defaults: form.defaults, Apps: c.cfg.Apps, Accounts: c.cfg.Accounts, AllowedDomains: c.cfg.AllowedDomains, Plans: plans}
+	if wrong := givenDefaults(rules).CheckDefaults(); len(wrong) > 0 {
 		return errBadRequest("bad_default", "the campaign's default "+wrong[0].Column+" is refused: "+wrong[0].Reason, wrong[0].Remedy)
 	}
 	if form.dryRun {
@@ -87,6 +90,31 @@ func (c *Console) importCampaign(r *request, form importForm, m *importer) error
 		err := c.importFile(ctx, form.file, rules, m)
 		return errors.Join(err, c.saveCampaign(context.WithoutCancel(ctx), m.created, &m.report))
 	})
+}
+
+// plans are those of all accounts whose plans are known.
+func (c *Console) plans(ctx context.Context) (map[string]campaign.Plans, error) {
+	known := map[string]campaign.Plans{}
+	if c.cfg.Plans == nil {
+		return known, nil
+	}
+	for _, account := range c.cfg.Accounts {
+		plans, err := c.cfg.Plans.Of(ctx, account)
+		if err != nil {
+			return nil, errUnavailable(err)
+		}
+		if plans.Known() {
+			known[account] = plans
+		}
+	}
+	return known, nil
+}
+
+// givenDefaults leaves out the configured plan, which belongs to one account: each row without a plan of its own tells
+// whether it is one of its account.
+func givenDefaults(rules campaign.Rules) campaign.Rules {
+	rules.Defaults.TariffPlanTypeID = 0
+	return rules
 }
 
 // saveCampaign adds an import to the campaign's record, which it makes if need be.
@@ -210,14 +238,14 @@ func (c *Console) formOf(fields map[string]string) (importForm, error) {
 		case "speed_mode":
 			form.defaults.SpeedMode = orElse(value, form.defaults.SpeedMode)
 		case "tariff_plan_type_id":
-			form.defaults.TariffPlanTypeID, err = numberOr(value, form.defaults.TariffPlanTypeID)
+			form.defaults.TariffPlan = value
 		case "dry_run":
 			form.dryRun, err = truth(value)
 		default:
 			err = errors.New("unknown")
 		}
 		if err != nil {
-			return importForm{}, errBadRequest("bad_parameter", fmt.Sprintf("the parameter %.40q is unknown or has a wrong value", key), "known are name, app, account, tenant, speed_mode, tariff_plan_type_id (a number) and dry_run (true or false)")
+			return importForm{}, errBadRequest("bad_parameter", fmt.Sprintf("the parameter %.40q is unknown or has a wrong value", key), "known are name, app, account, tenant, speed_mode, tariff_plan_type_id (an id or a name) and dry_run (true or false)")
 		}
 	}
 	return form, nil
@@ -228,14 +256,6 @@ func orElse(value, otherwise string) string {
 		return otherwise
 	}
 	return value
-}
-
-func numberOr(value string, otherwise int) (int, error) {
-	if value == "" {
-		return otherwise, nil
-	}
-	n, err := strconv.ParseUint(value, 10, 31)
-	return int(n), err
 }
 
 func truth(value string) (bool, error) {

@@ -327,7 +327,8 @@ func TestAnUnknownFilterValueIsRefusedWithTheKnownOnes(t *testing.T) {
 		{"POST", "/mailboxes/reinvite", `{"selection":{"accounts":["mian"]},"dry_run":true}`, "main, other"},
 		{"POST", "/mailboxes/reinvite", `{"selection":{"reasons":["odd"]},"dry_run":true}`, mailbox.Declined},
 		{"POST", "/mailboxes/reinvite", `{"selection":{"states":["odd"]},"dry_run":true}`, "needs_consent"},
-		{"POST", "/campaigns?name=X&tariff_plan_type_id=many", "email\n", "dry_run"},
+		{"POST", "/campaigns?name=X&dry_run=many", "email\n", "dry_run"},
+		{"POST", "/campaigns?name=X&tariff_plan_type_id=many", "email\n", "use the id"},
 	} {
 		kind := "application/json"
 		if strings.HasPrefix(c.path, "/campaigns") {

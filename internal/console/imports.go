@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"kindling/internal/campaign"
@@ -29,6 +30,7 @@ type ImportReport struct {
 	ByCode     map[campaign.Code]int `json:"by_code"`
 	Problems   []campaign.Problem    `json:"problems"` // the first 1,000; the CSV answer lists all
 	File       *campaign.Problem     `json:"file,omitempty"`
+	Unchecked  []string              `json:"unchecked,omitempty"` // accounts whose plans are not known yet: their rows' ids were taken as they are
 	SHA256     string                `json:"sha256,omitempty"`
 	Seconds    float64               `json:"seconds"`
 }
@@ -39,6 +41,7 @@ func (r ImportReport) Complete() bool { return r.File == nil && r.Refused == 0 &
 const (
 	importBatch     = 500
 	reportProblems  = 1000
+	mostUnchecked   = 100
 	codeStoreFailed = campaign.Code("not_stored")
 	codeDiffers     = campaign.Code("differs")
 	codeElsewhere   = campaign.Code("other_campaign")
@@ -50,6 +53,7 @@ type importer struct {
 	report  ImportReport
 	created mailbox.Campaign
 	batch   []mailbox.Invitation
+	plans   map[string]campaign.Plans   // as far as known
 	changed []campaign.Row              // known mailboxes' rows whose values are to be taken
 	results func(campaign.Result) error // takes what became of each row; nil: nobody wants to know
 }
@@ -58,7 +62,7 @@ type importer struct {
 // are invited: importing the mended file finds them known.
 func (c *Console) importFile(ctx context.Context, file io.Reader, rules campaign.Rules, m *importer) error {
 	started := c.cfg.Now()
-	m.c, m.report.ByCode = c, map[campaign.Code]int{}
+	m.c, m.plans, m.report.ByCode = c, rules.Plans, map[campaign.Code]int{}
 	m.report.Campaign, m.report.Name = m.created.ID, m.created.Name
 	reader := campaign.Read(file, rules)
 	err := m.run(ctx, reader)
@@ -104,6 +108,9 @@ func (m *importer) row(row campaign.Row) error {
 			Line: row.Line, Column: "app", Code: "name_invalid", Reason: "the app's or the account's name is not a valid one",
 			Remedy: "use lower-case letters, digits, - and _",
 		})
+	}
+	if _, checked := m.plans[row.Account]; !checked && !slices.Contains(m.report.Unchecked, row.Account) && len(m.report.Unchecked) < mostUnchecked {
+		m.report.Unchecked = append(m.report.Unchecked, row.Account)
 	}
 	id := m.c.cfg.Links.Mailbox(row.App, row.Email)
 	if known, ok := m.c.roster.Mailbox(id); ok {

@@ -100,6 +100,11 @@ type AdminLinks interface {
 	Token(link mailbox.AdminLink) (string, error)
 }
 
+// Plans tells what Warmy offers an account, as far as warmy-worker has found out: the zero value when it has not.
+type Plans interface {
+	Of(ctx context.Context, account string) (campaign.Plans, error)
+}
+
 // Config is all that a Console needs. Fields without a word on it must be set.
 type Config struct {
 	Invitations Invitations
@@ -116,6 +121,8 @@ type Config struct {
 	Claims        handlers.Reader[mailbox.Claim]
 	Grants        handlers.Reader[mailbox.Grant]
 	Registrations handlers.Reader[mailbox.Registration]
+
+	Plans Plans // nil: those of no account are known
 
 	Apps           []string          // configured names; nil accepts any
 	AppTenants     map[string]string // the apps' tenants, by name; an app that is not there serves many

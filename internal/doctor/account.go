@@ -3,72 +3,182 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
+	"time"
 
 	"kindling/internal/app"
+	"kindling/internal/bus"
+	"kindling/internal/campaign"
 	"kindling/internal/config"
 	"kindling/internal/fault"
+	"kindling/internal/seal"
 	"kindling/internal/warmy"
 )
 
-// account makes one call at Warmy: the list of tariff plans, which needs the credentials and changes nothing.
-func (d Doctor) account(ctx context.Context, cfg config.Config, a config.Account) []Finding {
-	r := report{area: areaAccount}
-	if d.Role&config.WarmyWorker == 0 {
-		r.skip(a.Name, d.Process+" holds no credentials of Warmy; run this where warmy-worker runs")
-		return r.list
-	}
-	if a.Auth == config.AuthSession {
-		r.skip(a.Name, "a call would renew the session's access-token, and a worker that runs would be left with an old one")
-		return r.list
-	}
-	signed, err := app.WarmyAccount(a)
-	if err != nil || signed.APIKey.Empty() {
-		r.skip(a.Name, "there are no credentials to try; see the area configuration")
-		return r.list
-	}
-	client := warmy.New(warmy.Config{Accounts: []warmy.Account{signed}, Transport: d.Transport, Timeout: askLimit, Now: d.Now})
-	plans, err := client.Plans(ctx, a.Name)
-	if err != nil {
-		refusedAccount(&r, a.Name, fault.Of(err))
-		return r.list
-	}
-	r.ok(a.Name, "Warmy accepts the credentials")
-	d.tariff(&r, cfg, a, plans)
-	return r.list
+// workspace is one Warmy account under examination.
+type workspace struct {
+	report
+
+	doctor Doctor
+	config config.Config
+	config.Account
+
+	signed warmy.Account
+	store  *app.Store // of the workers, whose budget and session it shares; nil: out of reach
 }
 
-func refusedAccount(r *report, name string, f *fault.Fault) {
+// account makes one call at Warmy: the list of tariff plans, which needs the credentials and changes nothing. With the
+// workers' store it takes its turn among their calls.
+func (d Doctor) account(ctx context.Context, cfg config.Config, a config.Account) []Finding {
+	x := &workspace{report: report{area: areaAccount}, doctor: d, config: cfg, Account: a}
+	if d.Role&config.WarmyWorker == 0 {
+		x.skip(a.Name, d.Process+" holds no credentials of Warmy; run this where warmy-worker runs")
+		return x.list
+	}
+	var err error
+	x.signed, err = app.WarmyAccount(a)
+	if err != nil || !provable(x.signed) {
+		x.skip(a.Name, "there are no credentials to try; see the area configuration")
+		return x.list
+	}
+	x.open(ctx)
+	if x.store != nil {
+		defer func() { _ = x.store.Close() }()
+		x.budget(ctx)
+	}
+	x.ask(ctx)
+	return x.list
+}
+
+// provable tells whether there is anything to sign a call with.
+func provable(a warmy.Account) bool {
+	if a.Auth == warmy.Session {
+		return !a.AccessToken.Empty() || signsIn(a)
+	}
+	return !a.APIKey.Empty()
+}
+
+func signsIn(a warmy.Account) bool { return !a.Email.Empty() && !a.Password.Empty() }
+
+// open reaches for the store that the workers share. Whether it is there, and right, is the area nats' to say.
+func (x *workspace) open(ctx context.Context) {
+	if x.doctor.Pre || x.config.NATS.URL == "" {
+		return
+	}
+	store, err := app.OpenStoreAs(ctx, x.config, x.doctor.Data, bus.ProcessWarmyWorker, x.doctor.Log)
+	if err != nil {
+		return
+	}
+	if _, err := store.PaceEnd(ctx, x.Name); err != nil { // such as before the first start
+		_ = store.Close()
+		return
+	}
+	x.store = store
+}
+
+// budget tells how much of the account's calls the workers use.
+func (x *workspace) budget(ctx context.Context) {
+	subject := x.Name + " budget"
+	end, err := x.store.PaceEnd(ctx, x.Name)
+	if err != nil {
+		return
+	}
+	interval := time.Minute / time.Duration(max(x.CallsPerMinute, 1))
+	switch idle := x.doctor.Now().Sub(end); {
+	case end.IsZero():
+		x.ok(subject, fmt.Sprintf("%d calls a minute; none has been made yet", x.CallsPerMinute))
+	case idle < 2*interval:
+		x.ok(subject, fmt.Sprintf("%d calls a minute; the workers use all of them at this moment", x.CallsPerMinute))
+	default:
+		x.ok(subject, fmt.Sprintf("%d calls a minute; the last one was made %s ago", x.CallsPerMinute, idle.Round(time.Second)))
+	}
+}
+
+// client makes calls as the workers do: in their pace and session if their store can be reached.
+func (x *workspace) client() (client *warmy.Client, why string) {
+	cfg := warmy.Config{Accounts: []warmy.Account{x.signed}, Transport: x.doctor.Transport, Timeout: askLimit, Now: x.doctor.Now}
+	if x.store != nil {
+		cfg.Pace = x.store.Pacer(map[string]int{x.Name: x.CallsPerMinute})
+	}
+	if x.signed.Auth != warmy.Session {
+		return warmy.New(cfg), ""
+	}
+	box, err := seal.OpenGrants(x.config.Keys.Dir)
+	switch {
+	case x.store != nil && err == nil:
+		cfg.Sessions = x.store.Sessions(box)
+	case !signsIn(x.signed):
+		return nil, "the workers' session is out of reach, and a call would change its access-token under them"
+	}
+	return warmy.New(cfg), ""
+}
+
+// ask makes the call.
+func (x *workspace) ask(ctx context.Context) {
+	client, why := x.client()
+	if client == nil {
+		x.skip(x.Name, why)
+		return
+	}
+	plans, err := client.Plans(ctx, x.Name)
+	x.clock(client.Clock(x.Name))
+	if err != nil {
+		x.refused(fault.Of(err))
+		return
+	}
+	x.ok(x.Name, "Warmy accepts the credentials and the holder_uid")
+	x.tariff(campaign.Plans{List: plans})
+}
+
+func (x *workspace) refused(f *fault.Fault) {
 	switch {
 	case f.Outage || f.Class == fault.Unclear || f.Code == "warmy_not_sent":
-		r.away(name, f.Cause, "look at the network and at Warmy's status; nothing was learned of the credentials")
+		x.away(x.Name, f.Cause, "look at the network and at Warmy's status; nothing was learned of the credentials")
 	case f.Class == fault.RetryAfter:
-		r.warn(name, f.Cause+"; nothing was learned of the credentials", "run this again in a minute; lower calls_per_minute if others use the account too")
+		x.warn(x.Name, f.Cause+"; nothing was learned of the credentials", "run this again in a minute; lower calls_per_minute if others use the account too")
+	case f.Code == "warmy_403":
+		x.wrong(x.Name, "Warmy accepts the credentials, but not for this holder_uid or not for this call (403); or something in between blocks the call",
+			"set holder_uid to the workspace id that Warmy shows beside the API key; check the key's permissions; look for a challenge page")
 	case f.Class == fault.LegDown:
-		r.wrong(name, f.Cause, f.Remedy)
+		x.wrong(x.Name, f.Cause, f.Remedy)
 	default:
-		r.add(Fail, Other, name, "Warmy's answer to the question for the tariff plans cannot be read", "check base_url, and what stands in between")
+		x.add(Fail, Other, x.Name, "Warmy's answer to the question for the tariff plans cannot be read", "check base_url, and what stands in between")
 	}
 }
 
-// tariff looks whether the default plan is one of this account. The names of plans are Warmy's texts, so numbers are shown.
-func (d Doctor) tariff(r *report, cfg config.Config, a config.Account, plans []warmy.Plan) {
-	want := cfg.Defaults.TariffPlanTypeID
-	if a.Name != cfg.Defaults.Account || want == 0 {
+// tariff tells the account's plans, and whether the default one is among them. Of their names, which are Warmy's texts, the
+// plain ones are shown.
+func (x *workspace) tariff(plans campaign.Plans) {
+	if len(plans.List) == 0 {
+		x.warn(x.Name+" tariff plans", "the account has no tariff plan: Warmy would refuse every mailbox", "look at the account at Warmy")
 		return
 	}
-	subject := a.Name + " tariff plan"
-	if slices.ContainsFunc(plans, func(p warmy.Plan) bool { return p.ID == want }) {
-		r.ok(subject, fmt.Sprintf("defaults.tariff_plan_type_id %d is one of this account's", want))
+	x.ok(x.Name+" tariff plans", "the account offers "+plans.String())
+	want := x.config.Defaults.TariffPlanTypeID
+	if x.Name != x.config.Defaults.Account || want == 0 {
 		return
 	}
-	const most = 20
-	var ids []string
-	for _, p := range plans[:min(len(plans), most)] {
-		ids = append(ids, strconv.Itoa(p.ID))
+	subject := x.Name + " tariff plan"
+	if plans.Offers(want) {
+		x.ok(subject, fmt.Sprintf("defaults.tariff_plan_type_id %d is one of this account's", want))
+		return
 	}
-	r.warn(subject, fmt.Sprintf("defaults.tariff_plan_type_id %d is none of this account's: Warmy would refuse every mailbox of it", want),
-		"this account has "+strings.Join(ids, ", ")+"; campaigns may name their own")
+	x.warn(subject, fmt.Sprintf("defaults.tariff_plan_type_id %d is none of this account's: Warmy would refuse every mailbox of it", want),
+		"this account has "+plans.String()+"; campaigns may name their own")
+}
+
+// paceSkew is how far clocks may be off without harm to the pace: workers share a time line and hold to it by their clocks.
+const paceSkew = 2 * time.Second
+
+// clock compares this machine's clock with Warmy's.
+func (x *workspace) clock(c warmy.Clock) {
+	subject := x.Name + " clock"
+	switch off := c.Offset(); {
+	case !c.Known():
+		x.skip(subject, "Warmy's answer did not tell the time, or there was none")
+	case off.Abs() > paceSkew:
+		x.warn(subject, fmt.Sprintf("this machine's clock and Warmy's differ by %s: workers whose clocks differ exceed the calls per minute, or leave some unused", off.Abs().Round(time.Second)),
+			"set the clock, and keep it right with NTP (chrony, systemd-timesyncd)")
+	default:
+		x.ok(subject, "this machine's clock agrees with Warmy's, as the pace needs it")
+	}
 }

@@ -2,7 +2,8 @@
 // store, public address, app registrations and Warmy accounts.
 //
 // It promises to run every check whatever the others found, to name the one that kept another from running, and to end
-// within a bounded time; to change nothing anywhere; and to show neither a secret nor a text of a third party.
+// within a bounded time; to change nothing anywhere, except that a call at Warmy spends one of the account's budget and may
+// carry the workers' session on; and to show neither a secret nor a text of a third party, but for plain names of plans.
 package doctor
 
 import (

@@ -206,6 +206,7 @@ func TestAnAccountIsAskedOnce(t *testing.T) {
 		{"throttled", "", trouble.Throttled, doctor.Warn, "", "limit of calls", 1},
 		{"redirect", "", trouble.Redirect, doctor.Fail, doctor.Configuration, "redirect", 1},
 		{"session", "    auth: session\n    uid: u\n    client: c\n    access_token_file: %", "", doctor.Skipped, "", "access-token", 0},
+		{"wrong holder", "    holder_uid: other\n    api_key_file: %", "", doctor.Fail, doctor.Configuration, "accepts the credentials, but not for this holder_uid", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -213,7 +214,7 @@ func TestAnAccountIsAskedOnce(t *testing.T) {
 			if tt.name == "wrong key" {
 				tt.account = "    api_key_file: " + r.file("wrong", "wrong-"+canary)
 			}
-			r.account = strings.ReplaceAll(tt.account, "%", r.file("token", "t-"+canary))
+			r.account = strings.ReplaceAll(tt.account, "%", r.file("token", "key-"+canary))
 			if tt.rule != "" {
 				if err := r.warmy.Fault(trouble.Rule{Kind: tt.rule, Op: warmyapi.OpPlans}); err != nil {
 					t.Fatal(err)
@@ -242,7 +243,8 @@ func TestATariffPlanOfAnotherAccountIsFound(t *testing.T) {
 		cfg.Defaults.TariffPlanTypeID = 7
 		return cfg, err
 	}
-	r.examine().want(t, doctor.Warn, "account", "main tariff plan", "7 is none of this account's", "1, 41")
+	r.examine().want(t, doctor.Warn, "account", "main tariff plan", "7 is none of this account's", "1 Starter, 41 Business")
+	r.examine().want(t, doctor.OK, "account", "main tariff plans", "1 Starter, 41 Business")
 	r.doctor.Load = func() (config.Config, error) {
 		cfg, err := r.load()
 		cfg.Defaults.TariffPlanTypeID, cfg.Defaults.Account = 7, "another"

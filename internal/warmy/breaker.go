@@ -15,6 +15,12 @@ import (
 // Upstream is Warmy's API as the breaker guards it.
 type Upstream interface {
 	handlers.Registrar
+	// Get reads one mailbox by Warmy's id.
+	Get(ctx context.Context, account, warmyID string) (Detail, error)
+	// Activate starts the warm-up of a mailbox.
+	Activate(ctx context.Context, account, warmyID string) error
+	// Plans lists the tariff plans of an account.
+	Plans(ctx context.Context, account string) ([]Plan, error)
 	// Ping makes the cheapest call that has no effect.
 	Ping(ctx context.Context, account string) error
 }
@@ -68,6 +74,31 @@ func (b *Breaker) Find(ctx context.Context, account, address string) (id string,
 		return err
 	})
 	return id, found, err
+}
+
+// Get is the Client's, guarded.
+func (b *Breaker) Get(ctx context.Context, account, warmyID string) (Detail, error) {
+	var d Detail
+	err := b.guard(ctx, account, func() (err error) {
+		d, err = b.upstream.Get(ctx, account, warmyID)
+		return err
+	})
+	return d, err
+}
+
+// Plans is the Client's, guarded.
+func (b *Breaker) Plans(ctx context.Context, account string) ([]Plan, error) {
+	var plans []Plan
+	err := b.guard(ctx, account, func() (err error) {
+		plans, err = b.upstream.Plans(ctx, account)
+		return err
+	})
+	return plans, err
+}
+
+// Activate is the Client's, guarded.
+func (b *Breaker) Activate(ctx context.Context, account, warmyID string) error {
+	return b.guard(ctx, account, func() error { return b.upstream.Activate(ctx, account, warmyID) })
 }
 
 func (b *Breaker) guard(ctx context.Context, account string, call func() error) error {

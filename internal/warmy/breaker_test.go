@@ -27,6 +27,21 @@ func (u *upstream) Find(context.Context, string, string) (id string, found bool,
 	return "", false, u.err
 }
 
+func (u *upstream) Get(context.Context, string, string) (warmy.Detail, error) {
+	u.finds++
+	return warmy.Detail{ID: "1"}, u.err
+}
+
+func (u *upstream) Activate(context.Context, string, string) error {
+	u.finds++
+	return u.err
+}
+
+func (u *upstream) Plans(context.Context, string) ([]warmy.Plan, error) {
+	u.finds++
+	return nil, u.err
+}
+
 func (u *upstream) Ping(context.Context, string) error {
 	u.probes++
 	return u.err
@@ -86,6 +101,20 @@ func TestAGetAndNoPostFindsOutWhetherWarmyIsBack(t *testing.T) {
 			t.Errorf("another account: %v", err)
 		}
 	})
+}
+
+func TestCallsAboutOneMailboxAreGuardedToo(t *testing.T) {
+	t.Parallel()
+	u := &upstream{err: failing(fault.Transient, "warmy_5xx", true)}
+	b := warmy.NewBreaker(u, warmy.BreakerConfig{})
+	for range 5 {
+		_, err := b.Get(t.Context(), "main", "1")
+		wants(t, err, fault.Transient, "warmy_5xx")
+	}
+	wants(t, b.Activate(t.Context(), "main", "1"), fault.LegDown, "breaker_open")
+	if d, err := b.Get(t.Context(), "other", "1"); u.finds != 6 || d.ID != "1" || fault.Of(err).Code != "warmy_5xx" {
+		t.Errorf("%d calls, %+v, %v", u.finds, d, err)
+	}
 }
 
 // advance lets d pass in a synctest bubble.

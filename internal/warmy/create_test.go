@@ -356,7 +356,8 @@ func TestASessionFollowsItsRotatingTokenAndKeepsItOverABlankOne(t *testing.T) {
 	f.answer(say(500, "", "access-token", "t3")) // rotates on failures, too
 	wants(t, create(t.Context(), c), fault.Unclear, "warmy_5xx")
 	f.answer(say(401, ""))
-	wants(t, create(t.Context(), c), fault.LegDown, "warmy_401")
+	wants(t, create(t.Context(), c), fault.LegDown, "warmy_session_ended")
+	wants(t, create(t.Context(), c), fault.LegDown, "warmy_session_ended") // and no call is made for it
 	var sent []string
 	for _, call := range f.got() {
 		sent = append(sent, call.header.Get("access-token"))
@@ -412,32 +413,6 @@ func TestWaitingForASessionEndsWithTheContext(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
-}
-
-func TestAMailboxIsActivated(t *testing.T) {
-	t.Parallel()
-	f := newFake(t, nil)
-	c := newClient(t, bearer(f.URL), nil, 300*time.Millisecond)
-	for name, answer := range map[string]http.HandlerFunc{
-		"plain text": say(200, "success"), "JSON": say(200, "{}"), "204": say(204, ""),
-		"started already": say(422, `{"errors":["not allowed transmission"]}`),
-	} {
-		f.answer(answer)
-		if err := c.Activate(t.Context(), "main", "77"); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if call := f.got()[0]; call.method != http.MethodPut || call.path != "/api/v2/mailboxes/77/update_state" || call.body != `{"mailbox":{"state":"activate!"}}` {
-		t.Errorf("call = %+v", call)
-	}
-	f.answer(say(404, ""))
-	wants(t, c.Activate(t.Context(), "main", "77"), fault.Permanent, "warmy_gone")
-	f.answer(say(500, ""))
-	wants(t, c.Activate(t.Context(), "main", "77"), fault.Transient, "warmy_5xx")
-	f.answer(hang)
-	wants(t, c.Activate(t.Context(), "main", "77"), fault.Transient, "warmy_timeout")
-	wants(t, c.Activate(t.Context(), "main", "../1"), fault.Permanent, "warmy_id_invalid")
-	wants(t, c.Activate(t.Context(), "other", "1"), fault.LegDown, "account_unknown")
 }
 
 func TestAReplacedAPIKeySignsTheNextCall(t *testing.T) {

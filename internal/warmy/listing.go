@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"kindling/internal/campaign"
 	"kindling/internal/fault"
 )
 
@@ -18,11 +19,8 @@ const (
 	maxPages = 1000
 )
 
-// Plan is a tariff plan type of an account. Its id differs from account to account.
-type Plan struct {
-	ID   int    `json:"id"`
-	Name string `json:"name"`
-}
+// Plan is a tariff plan type of an account.
+type Plan = campaign.Plan
 
 // Plans lists the tariff plans of an account.
 func (c *Client) Plans(ctx context.Context, account string) ([]Plan, error) {
@@ -90,12 +88,17 @@ func (c *Client) get(ctx context.Context, account, path string) ([]byte, error) 
 		return nil, err
 	}
 	if f := failed(got, c.now()); f != nil {
-		if f.Class == fault.Permanent || f.Code == "warmy_taken" || f.Code == "warmy_plan_limit" {
-			return nil, byStatus(got.status)
-		}
-		return nil, repeatable(f)
+		return nil, asQuestion(f, got.status)
 	}
 	return got.body, nil
+}
+
+// asQuestion words a failure of a call that is not about a mailbox.
+func asQuestion(f *fault.Fault, status int) *fault.Fault {
+	if f.Class == fault.Permanent || f.Code == "warmy_taken" || f.Code == "warmy_plan_limit" {
+		return byStatus(status)
+	}
+	return repeatable(f)
 }
 
 // parsePage reads a page. Whatever is odd in it makes it untrusted: a listing decides whether a mailbox is posted again.

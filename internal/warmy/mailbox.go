@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -204,31 +203,6 @@ func canonical(address string) string {
 		}
 		return r
 	}, strings.TrimSpace(address))
-}
-
-// Activate starts the warm-up of a mailbox, which Warmy may create paused. A mailbox that is started already is no error.
-// Repeating it is harmless.
-func (c *Client) Activate(ctx context.Context, account, id string) error {
-	if !isID(id) {
-		return permanent("warmy_id_invalid", "the mailbox's id at Warmy cannot stand in a path", "report a defect of Kindling", fault.Never)
-	}
-	got, err := c.do(ctx, account, call{
-		method: http.MethodPut, path: mailboxesPath + "/" + url.PathEscape(id) + "/update_state", limit: maxAnswer,
-		body: map[string]map[string]string{"mailbox": {"state": "activate!"}},
-	})
-	if err != nil {
-		return err
-	}
-	if complaints(got.body).say([]string{"not allowed transmission"}) {
-		return nil
-	}
-	if got.status == http.StatusNotFound {
-		return permanent("warmy_gone", "Warmy does not know the mailbox any more", "send the registration again by replay", fault.ByConfig)
-	}
-	if f := failed(got, c.now()); f != nil {
-		return repeatable(f)
-	}
-	return nil // the body may be plain text such as "success"
 }
 
 // repeatable turns the unclear outcome of a call that may be made again into a failure that passes.

@@ -8,6 +8,7 @@ package warmy
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ type Account struct {
 	UID            secret.Text
 	Client         secret.Text
 	AccessToken    secret.Text
-	Email          secret.Text // with Password, signs in when there is no session or it has ended
+	Email          secret.Text // with Password, signs in when there is no session, or it has ended and AccessToken is spent
 	Password       secret.Text
 	HolderUID      string
 	CallsPerMinute int // for the Pacer
@@ -51,6 +52,7 @@ type Config struct {
 	Accounts  []Account
 	Transport http.RoundTripper // nil: Transport()
 	Pace      Pacer
+	Sessions  Sessions         // nil: they are this client's own, as befits a single process that does not last
 	Timeout   time.Duration    // of a call, waiting for the Pacer not included; 0: 15 s
 	Now       func() time.Time // nil: time.Now
 }
@@ -60,6 +62,7 @@ type Client struct {
 	accounts map[string]*workspace
 	http     *http.Client
 	pace     Pacer
+	sessions Sessions
 	timeout  time.Duration
 	now      func() time.Time
 }
@@ -70,7 +73,10 @@ var _ handlers.Registrar = (*Client)(nil)
 func New(c Config) *Client {
 	client := &Client{
 		accounts: make(map[string]*workspace, len(c.Accounts)), pace: c.Pace, timeout: c.Timeout, now: c.Now,
-		http: httpClient(c.Transport),
+		http: httpClient(c.Transport), sessions: c.Sessions,
+	}
+	if client.sessions == nil {
+		client.sessions = &localSessions{}
 	}
 	for _, account := range c.Accounts {
 		account.BaseURL = strings.TrimRight(account.BaseURL, "/")
@@ -96,8 +102,21 @@ func (c *Client) ReplaceKey(account string, key secret.Text) error {
 	return nil
 }
 
+// ReplaceLogin gives an account another token or password to begin its next session with; the session that it has goes on.
+// It is safe while calls are made. The error is that no account has this name.
+func (c *Client) ReplaceLogin(account string, token, password secret.Text) error {
+	w, err := c.account(account)
+	if err != nil {
+		return err
+	}
+	w.login.Store(&login{token: token, password: password})
+	return nil
+}
+
 // RefusedCredentials tells whether a fault's code means that Warmy refused an account's credentials. Others may do better.
-func RefusedCredentials(code string) bool { return code == "warmy_401" || code == "warmy_403" }
+func RefusedCredentials(code string) bool {
+	return slices.Contains([]string{"warmy_401", "warmy_403", "warmy_sign_in", "warmy_session_ended"}, code)
+}
 
 func (c *Client) account(name string) (*workspace, error) {
 	if w, ok := c.accounts[name]; ok {

@@ -64,6 +64,7 @@ type call struct {
 	body   any                             // nil: none
 	limit  int                             // of the answer's length
 	intend func(ctx context.Context) error // called once, last before the request; nil: nothing is to be done
+	sign   func(header http.Header)        // adds what proves the account
 }
 
 // answer is what came back of a call.
@@ -85,23 +86,31 @@ func (c *Client) do(ctx context.Context, account string, q call) (answer, error)
 	if err != nil {
 		return answer{}, err
 	}
-	leave, err := w.enter(ctx)
-	if err != nil {
-		return answer{}, notSent("the session was busy for too long", err)
+	if w.Auth == Session {
+		return c.inSession(ctx, w, q)
 	}
-	defer leave()
-	return c.inSession(ctx, w, q)
+	if err := c.wait(ctx, account); err != nil {
+		return answer{}, err
+	}
+	if q.intend != nil {
+		if err := q.intend(ctx); err != nil {
+			return answer{}, err
+		}
+	}
+	q.sign = w.bearer
+	return c.send(ctx, w, q), nil
 }
 
-// send makes the request within the deadline and follows the session.
+// send makes the request within the deadline.
 func (c *Client) send(ctx context.Context, w *workspace, q call) answer {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	sent := c.now()
 	got := c.roundTrip(ctx, w, q)
+	w.hear(got.header, sent, c.now())
 	if f := failed(got, c.now()); f == nil || !errors.Is(f.Err, context.Canceled) { // our own stop says nothing about Warmy
 		leg.Asked(ctx, f != nil && f.Outage)
 	}
-	w.follow(got.header)
 	return got
 }
 
@@ -155,7 +164,8 @@ func newRequest(ctx context.Context, w *workspace, q call) (*http.Request, error
 	if q.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	w.sign(req.Header)
+	req.Header.Set("holder-uid", w.HolderUID)
+	q.sign(req.Header)
 	return req, nil
 }
 

@@ -37,6 +37,7 @@ type World struct {
 	Grants        *Bucket[mailbox.Grant]
 	Registrations *Bucket[mailbox.Registration]
 	AdminConsents *Bucket[mailbox.AdminConsent]
+	Plans         *Plans
 	Dead          *Dead
 	Published     *Published
 	Legs          *Legs
@@ -101,7 +102,7 @@ func newWorld(operators string) *World {
 	return &World{
 		Invitations: NewBucket[mailbox.Invitation](), Campaigns: NewBucket[mailbox.Campaign](), Claims: NewBucket[mailbox.Claim](),
 		Grants: NewBucket[mailbox.Grant](), Registrations: NewBucket[mailbox.Registration](), AdminConsents: NewBucket[mailbox.AdminConsent](),
-		Dead: &Dead{}, Published: &Published{}, Legs: &Legs{}, Audit: &Audit{}, OperatorsFile: operators, Tokens: map[string]string{},
+		Plans: &Plans{}, Dead: &Dead{}, Published: &Published{}, Legs: &Legs{}, Audit: &Audit{}, OperatorsFile: operators, Tokens: map[string]string{},
 		clock:   &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
 		Expires: time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC),
 	}
@@ -111,7 +112,7 @@ func (w *World) config() console.Config {
 	return console.Config{
 		Invitations: Creator{w.Invitations}, Campaigns: w.Campaigns, Facts: follower{w}, DeadLetters: w.Dead, Events: w.Published, Legs: w.Legs,
 		Audit: w.Audit, Links: w.Links, AdminLinks: w.Links, Claims: w.Claims, Grants: w.Grants, Registrations: w.Registrations,
-		Apps: []string{"main", "second"}, Accounts: []string{"main", "other"},
+		Plans: w.Plans, Apps: []string{"main", "second"}, Accounts: []string{"main", "other"},
 		Expiries:  []console.Expiry{{App: "main", Position: 1, At: w.Expires.AddDate(1, 0, 0)}, {App: "main", Position: 2, At: w.Expires}},
 		Defaults:  campaign.Defaults{App: "main", Account: "main", TariffPlanTypeID: 41, SpeedMode: "fast"},
 		PublicURL: "https://connect.example", OperatorsFile: w.OperatorsFile, Log: slog.New(slog.DiscardHandler),
