@@ -37,19 +37,24 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	apps := microsoft.New(microsoft.Config{Apps: keys.apps})
 	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets), Sessions: b.Sessions(keys.grants)})
 	registrar := warmy.NewBreaker(client, warmy.BreakerConfig{OpenFor: policy.HoldFor})
+	activate := activated(h.Config)
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
 		Apps: apps, Warmy: registrar, Margin: policy.RefreshMargin,
-		ReconcileAfter: policy.ReconcileAfter, Owner: owner(), Now: time.Now,
+		ReconcileAfter: policy.ReconcileAfter, Activate: activate, Owner: owner(), Now: time.Now,
 	}
 	reconcile := handlers.ReconcileMailbox{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Apart: policy.ReconcileAfter, Now: time.Now,
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Activate: activate,
+		Apart: policy.ReconcileAfter, Now: time.Now,
 	}
+	lane := handlers.RegisterLane{Register: register, Activate: handlers.ActivateMailbox{
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Now: time.Now,
+	}}
 	var lanes []bus.Lane
 	for _, a := range accounts {
 		window, fleet := windows(a.CallsPerMinute)
 		lanes = append(lanes,
-			bus.Lane{Lane: events.Register, Leg: a.Name, Window: window, Fleet: fleet, Policy: workPolicy(policy), Handler: register},
+			bus.Lane{Lane: events.Register, Leg: a.Name, Window: window, Fleet: fleet, Policy: workPolicy(policy), Handler: lane},
 			bus.Lane{Lane: events.Reconcile, Leg: a.Name, Window: window, Fleet: fleet, Policy: workPolicy(policy), Handler: reconcile},
 		)
 	}
@@ -69,6 +74,17 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		},
 		func(ctx context.Context) error { return h.lookUpPlans(ctx, b.Plans(), registrar) },
 		func(ctx context.Context) error { return h.follow(ctx, "warmy-worker", files) })
+}
+
+// activated are the accounts whose new mailboxes are to be started.
+func activated(cfg config.Config) []string {
+	var names []string
+	for _, a := range cfg.Accounts {
+		if a.Activate {
+			names = append(names, a.Name)
+		}
+	}
+	return names
 }
 
 // windows bounds the registrations under way: all processes together hold at most half a minute's budget. More would

@@ -104,6 +104,7 @@ type Account struct {
 	Password        Secret `koanf:"-"`
 	HolderUID       string `koanf:"holder_uid"`
 	CallsPerMinute  int    `koanf:"calls_per_minute"` // for the whole fleet; at most 60 unless AllowCustomHost
+	Activate        bool   `koanf:"activate"`         // starts the warm-up of what was registered
 	AllowCustomHost bool   `koanf:"allow_custom_host"`
 }
 

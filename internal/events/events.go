@@ -30,6 +30,7 @@ const (
 	RegistrationRequested Kind = "registration.requested" // a proven grant is stored; Warmy may have it
 	RegistrationUnclear   Kind = "registration.unclear"   // a POST may have taken effect; the listing decides
 	GrantIdle             Kind = "grant.idle"             // a grant was not used for so long that it must be refreshed to live on
+	ActivationRequested   Kind = "activation.requested"   // Warmy has a new mailbox; its warm-up is to be started
 	ReconnectRequested    Kind = "reconnect.requested"    // an operator wants Warmy to be told anew what to use for a mailbox
 )
 
@@ -54,7 +55,7 @@ func (k Kind) Lane() Lane {
 		return Code
 	case RefreshRequested, GrantIdle:
 		return Refresh
-	case RegistrationRequested, ReconnectRequested:
+	case RegistrationRequested, ReconnectRequested, ActivationRequested:
 		return Register
 	case RegistrationUnclear:
 		return Reconcile
@@ -65,7 +66,8 @@ func (k Kind) Lane() Lane {
 // version is the wire version that events of kind k are written in, and the highest that this build reads of them. A
 // build that does not know a kind would bury its events; one that meets a higher version leaves them for a newer worker.
 func (k Kind) version() int {
-	if k == GrantIdle || k == ReconnectRequested {
+	switch k {
+	case GrantIdle, ReconnectRequested, ActivationRequested:
 		return laterVersion
 	}
 	return Version

@@ -34,6 +34,7 @@ func samples() map[string]events.Event {
 	return map[string]events.Event{
 		"reconnect.requested":            reconnect,
 		"refresh.requested-refused":      refused,
+		"activation.requested":           register.Follow(events.ActivationRequested, at.Add(6*time.Second)),
 		"grant.idle":                     idle,
 		"code.received":                  code,
 		"registration.requested":         register,

@@ -81,6 +81,12 @@ type Registrar interface {
 	Find(ctx context.Context, account, address string) (id string, found bool, err error)
 }
 
+// Starter starts warm-ups at Warmy. Every error is a classified fault.
+type Starter interface {
+	// Activate starts the warm-up of a mailbox. Repeating it is harmless.
+	Activate(ctx context.Context, account, warmyID string) error
+}
+
 // NewMailbox is what Warmy is told about a mailbox.
 type NewMailbox struct {
 	Address          string

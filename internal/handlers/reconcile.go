@@ -16,6 +16,7 @@ type ReconcileMailbox struct {
 	Invitations   Reader[mailbox.Invitation]
 	Registrations Records[mailbox.Registration]
 	Warmy         Registrar
+	Activate      []string      // the accounts whose new mailboxes are to be started
 	Apart         time.Duration // the least time between two listings that count
 	Now           func() time.Time
 }
@@ -48,7 +49,7 @@ func (h ReconcileMailbox) settled(e events.Event, reg mailbox.Registration) ([]e
 	case reg.Two() && reg.Work().Phase == mailbox.Registered:
 		return nil, mailbox.SecondID()
 	}
-	return nil, nil
+	return activation(h.Activate).due(e, reg, h.Now()), nil
 }
 
 func (h ReconcileMailbox) list(

@@ -26,6 +26,7 @@ type RegisterMailbox struct {
 	Warmy          Registrar
 	Margin         time.Duration // the least life the access token must have, or a refresh comes first
 	ReconcileAfter time.Duration // how long Warmy gets before its listing is asked about an unclear POST
+	Activate       []string      // the accounts whose new mailboxes are to be started
 	Owner          string        // this process, for its leases
 	Now            func() time.Time
 }
@@ -63,7 +64,7 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 	claimed, verdict := reg.Claim(e, h.Owner, h.Now())
 	switch verdict {
 	case mailbox.Done:
-		return nil, nil
+		return activation(h.Activate).due(e, reg, h.Now()), nil
 	case mailbox.Wait:
 		return nil, waitFor(reg.Lease, h.Now())
 	case mailbox.Resume:
@@ -80,8 +81,8 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 		return h.prepare(ctx, e, reg, revision)
 	}
 	if e.Restored && reg.Phase != mailbox.Registered {
-		if adopted, err := h.adopt(ctx, e, inv, claimed, revision); adopted || err != nil {
-			return nil, err
+		if adopted, err := h.adopt(ctx, e, inv, claimed, revision); adopted.Phase == mailbox.Registered || err != nil {
+			return activation(h.Activate).due(e, adopted, h.Now()), err
 		}
 	}
 	return h.post(ctx, e, inv, *grant.Tokens, claimed, revision)
@@ -91,16 +92,17 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 // facts know less than Warmy.
 func (h RegisterMailbox) adopt(
 	ctx context.Context, e events.Event, inv mailbox.Invitation, reg mailbox.Registration, revision uint64,
-) (bool, error) {
+) (mailbox.Registration, error) {
 	id, found, err := h.Warmy.Find(ctx, e.Account, inv.Address)
 	if err != nil {
-		return false, fmt.Errorf("find at Warmy: %w", err)
+		return reg, fmt.Errorf("find at Warmy: %w", err)
 	}
 	if !found {
-		return false, nil
+		return reg, nil
 	}
-	_, err = h.Registrations.Save(ctx, e.Mailbox, reg.Created(id, true, h.Now()), revision)
-	return true, saved("adopted registration", err)
+	reg = reg.Created(id, true, h.Now())
+	_, err = h.Registrations.Save(ctx, e.Mailbox, reg, revision)
+	return reg, saved("adopted registration", err)
 }
 
 // asked completes an operator's request with what the facts say: the console knows neither tokens nor their proof. An
@@ -216,7 +218,10 @@ func (h RegisterMailbox) created(
 	if err == nil && next.Work().Phase == mailbox.Uncertain {
 		return h.reconcile(e, h.ReconcileAfter), nil // another id than it had: the listing tells whether Warmy has it twice
 	}
-	return nil, saved("registration", err)
+	if err != nil {
+		return nil, saved("registration", err)
+	}
+	return activation(h.Activate).due(e, next, h.Now()), nil
 }
 
 func (h RegisterMailbox) fail(

@@ -107,7 +107,7 @@ func (r Registration) createdAgain(id string, adopted bool, now time.Time) Regis
 		return r.with(a)
 	case id != r.WarmyID:
 		a.Former, a.OtherID = r.WarmyID, ""
-		r.WarmyID = id
+		r.WarmyID, r.Activated = id, time.Time{}
 	}
 	a.Work = a.Work.Created(id, adopted, now)
 	switch {

@@ -40,6 +40,8 @@ type Registration struct {
 	Refused string `json:"refused,omitempty"`
 	// Again goes with Registered: the POST of what Warmy has already, with what it is to use from then on. nil: never asked for.
 	Again *Again `json:"again,omitempty"`
+	// Activated is when the warm-up of WarmyID was started; zero: it was not, or not by us.
+	Activated time.Time `json:"activated,omitzero"`
 }
 
 // PostLease is how long a worker may hold an intent to post: the call's deadline, the save, and a margin.
@@ -126,6 +128,19 @@ func (r Registration) Unusable(event string) (next Registration, ok bool) {
 		next.Refused = event
 	}
 	return next, true
+}
+
+// Inactive tells whether Warmy has made the mailbox anew and its warm-up was not started since. A mailbox that was only told
+// anew what to use is left as its operator wants it.
+func (r Registration) Inactive() bool {
+	made := r.Again == nil || r.Again.Former != "" && r.Again.Work.Phase == Registered
+	return r.Phase == Registered && made && r.WarmyID != "" && r.Activated.IsZero()
+}
+
+// Activate records that the warm-up of the mailbox was started.
+func (r Registration) Activate(now time.Time) Registration {
+	r.Activated = now.UTC()
+	return r
 }
 
 // open tells whether the work was given up before a listing had settled a POST.
