@@ -17,7 +17,7 @@ func TestAMailboxIsReconnectedWhateverWarmyMakesOfASecondPOST(t *testing.T) {
 	t.Parallel()
 	w := startAlias(t)
 	l := w.link("lone@a.example")
-	if out, err := (crowd.Crowd{}).Visit(t.Context(), l.Link, l.Email, crowd.Consents); err != nil || out.Stage != crowd.Returned {
+	if out, err := (crowd.Crowd{}).Visit(t.Context(), l.Link, l.Email, crowd.Accept); err != nil || out.Stage != crowd.Returned {
 		t.Fatalf("%+v, %v", out, err)
 	}
 	first := w.reaches(l.Mailbox, "")
