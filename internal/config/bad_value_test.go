@@ -137,6 +137,8 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"Warmy URL with path":            {account, "base_url: \"https://api.warmy.io/api/v2\"", "accounts.main.base_url = \"https://api.warmy.io/api/v2\": has a path" + ends},
 		"unknown auth":                   {account, "auth: baerer", "accounts.main.auth = \"baerer\": is not one of bearer, session (did you mean bearer?)"},
 		"session keys beside a bearer":   {account, "api_key_file: x, uid: canary", "accounts.main.uid: belongs to auth: session, but auth is bearer (keep one of the two ways)"},
+		"a password beside a bearer":     {account, "password_file: x, api_key_file: y", "accounts.main.password_file = \"x\": belongs to auth: session, but auth is bearer (keep one of the two ways)"},
+		"a user beside a bearer":         {account, "email: canary@x.example, api_key_file: x", "accounts.main.email: belongs to auth: session, but auth is bearer (keep one of the two ways)"},
 		"a session file beside a bearer": {account, "access_token_file: x", "accounts.main.access_token_file = \"x\": belongs to auth: session, but auth is bearer (keep one of the two ways)"},
 		"a bearer beside a session":      {account, "auth: session, api_key_file: x", "accounts.main.api_key_file = \"x\": belongs to auth: bearer, but auth is session (keep one of the two ways)"},
 		"holder_uid with blank":          {account, "holder_uid: \"a b\"", "accounts.main.holder_uid: has blanks or signs beyond ASCII (copy it without what surrounds it)"},

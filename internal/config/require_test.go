@@ -122,6 +122,17 @@ func TestIncompleteOrUnsafeSettingsAreRefused(t *testing.T) {
 		"half a session": {func(c *config.Config) {
 			c.Accounts[0].Auth, c.Accounts[0].UID, c.Accounts[0].AccessToken = config.AuthSession, "u", config.Inline(secret.New("x"))
 		}, "accounts.main.client: is missing (write the client header of a signed-in session)"},
+		"a password without its user": {func(c *config.Config) {
+			c.Accounts[0].Auth, c.Accounts[0].Password = config.AuthSession, config.Inline(secret.New("x"))
+		}, "accounts.main.email: is missing (write the e-mail with which the user signs in at Warmy)"},
+		"a user without a password": {func(c *config.Config) {
+			c.Accounts[0].Auth, c.Accounts[0].Email = config.AuthSession, "op@x.example"
+		}, "accounts.main.password: is missing (put it into a file and name that in accounts.main.password_file)"},
+		"a sign-in and half a session": {func(c *config.Config) {
+			a := &c.Accounts[0]
+			a.Auth, a.Email, a.Password = config.AuthSession, "op@x.example", config.Inline(secret.New("x"))
+			a.UID, a.AccessToken = "u", config.Inline(secret.New("x"))
+		}, "accounts.main.client: is missing (write the client header of a signed-in session)"},
 		"no client_id":             {func(c *config.Config) { c.Apps[0].ClientID = "" }, `apps.main.client_id: is missing (copy "Application (client) ID" from the app's overview in Azure)`},
 		"the example's client_id":  {func(c *config.Config) { c.Apps[0].ClientID = "00000000-0000-0000-0000-000000000000" }, `apps.main.client_id: is still the example's (copy "Application (client) ID" from the app's overview in Azure)`},
 		"a public console":         {func(c *config.Config) { c.Console.Listen = ":8090" }, "console.operators_file: is missing although console.listen is open to other hosts (name a file of operators, or listen on 127.0.0.1)"},
@@ -139,6 +150,29 @@ func TestIncompleteOrUnsafeSettingsAreRefused(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestASessionBeginsWithASignInOrWithItsHeaders(t *testing.T) {
+	t.Parallel()
+	some := config.Inline(secret.New("x"))
+	for name, c := range map[string]struct {
+		account config.Account
+		warns   int
+	}{
+		"sign-in": {config.Account{Email: "op@x.example", Password: some}, 0},
+		"headers": {config.Account{UID: "u", Client: "c", AccessToken: some}, 1},
+		"both":    {config.Account{UID: "u", Client: "c", AccessToken: some, Email: "op@x.example", Password: some}, 0},
+	} {
+		cfg := complete(t)
+		c.account.Name, c.account.Auth = "main", config.AuthSession
+		cfg.Accounts = []config.Account{c.account}
+		if err := cfg.Require(config.WarmyWorker); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if w := cfg.Warnings(config.WarmyWorker); len(w) != c.warns {
+			t.Errorf("%s: warnings %v", name, w)
+		}
 	}
 }
 

@@ -122,7 +122,7 @@ func TestSecretsInTheFileAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"apps: [{name: main, client_secret: canary}]", "apps: [{name: main, client_secret: [canary, canary]}]", "apps: [{name: main, client_secret: \"\"}]",
-		"accounts: [{name: main, api_key: canary}]", "accounts: [{name: main, auth: session, access_token: canary}]",
+		"accounts: [{name: main, api_key: canary}]", "accounts: [{name: main, auth: session, access_token: canary}]", "accounts: [{name: main, auth: session, password: canary}]",
 	} {
 		_, err := load(t, text, nil)
 		if got := lines(t, err); len(got) != 1 || !strings.Contains(got[0], "a secret stands in the configuration file (put it into a file of its own") ||
