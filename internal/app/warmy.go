@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"kindling/internal/bus"
@@ -10,6 +11,7 @@ import (
 	"kindling/internal/events"
 	"kindling/internal/handlers"
 	"kindling/internal/microsoft"
+	"kindling/internal/seal"
 	"kindling/internal/warmy"
 )
 
@@ -58,6 +60,10 @@ func WarmyWorker(ctx context.Context, h Host) error {
 			bus.Lane{Lane: events.Reconcile, Leg: a.Name, Window: window, Fleet: fleet, Policy: workPolicy(policy), Handler: reconcile},
 		)
 	}
+	look, err := hinted(h.Config, b, keys, registrar)
+	if err != nil {
+		return fmt.Errorf("warmy-worker: %w", err)
+	}
 	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Accounts: accountNames(h.Config)}), false)
 	legs := b.Legs()
 	files := append(h.appRotations(apps, config.WarmyWorker, keys.proofs, nil), h.keyRotations(client, accounts, &legs)...)
@@ -73,7 +79,38 @@ func WarmyWorker(ctx context.Context, h Host) error {
 			return b.RestoreRegistrations(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics})
 		},
 		func(ctx context.Context) error { return h.lookUpPlans(ctx, b.Plans(), registrar) },
+		func(ctx context.Context) error {
+			if look == nil {
+				return nil
+			}
+			return b.Heed(ctx, look)
+		},
 		func(ctx context.Context) error { return h.follow(ctx, "warmy-worker", files) })
+}
+
+// looker speaks the handlers' words to the client.
+type looker struct{ warmy *warmy.Breaker }
+
+func (l looker) Look(ctx context.Context, account, warmyID string) (address, state string, err error) {
+	d, err := l.warmy.Get(ctx, account, warmyID)
+	return d.Address, d.State, err
+}
+
+// hinted is what a hint is given to; nil if no account takes webhooks.
+func hinted(
+	cfg config.Config, b *bus.Bus, keys workerKeys, registrar *warmy.Breaker,
+) (func(context.Context, events.Hint) ([]events.Event, error), error) {
+	if !slices.ContainsFunc(cfg.Accounts, func(a config.Account) bool { return a.WebhookSecret.Given() }) {
+		return nil, nil
+	}
+	ids, err := seal.OpenIDs(cfg.Keys.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return handlers.HeedHint{
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: looker{registrar}, IDs: ids,
+		Apps: appNames(cfg), Now: time.Now,
+	}.Handle, nil
 }
 
 // activated are the accounts whose new mailboxes are to be started.

@@ -77,8 +77,10 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 	switch {
 	case claimed.Work().Refused == e.ID:
 		return h.renew(e, grant.Tokens), nil // it was cut off before it had said so
+	case e.Kind == events.ReconnectRequested && !grant.Tokens.SavedAt.After(e.Refused):
+		return h.prepare(ctx, e, reg, revision, grant.Tokens.SavedAt) // Warmy cannot use them: are they good at all?
 	case e.Proof == nil, !h.fresh(grant.Tokens):
-		return h.prepare(ctx, e, reg, revision)
+		return h.prepare(ctx, e, reg, revision, time.Time{})
 	}
 	if e.Restored && reg.Phase != mailbox.Registered {
 		if adopted, err := h.adopt(ctx, e, inv, claimed, revision); adopted.Phase == mailbox.Registered || err != nil {
@@ -122,16 +124,19 @@ func asked(e events.Event, grant mailbox.Grant, reg mailbox.Registration) events
 }
 
 // prepare asks for tokens that live long enough, and are proven. What is registered remembers that it is to be posted
-// again: the event that comes back may look like one that was answered long ago.
+// again: the event that comes back may look like one that was answered long ago. Tokens saved at refused are refreshed,
+// however long they live.
 func (h RegisterMailbox) prepare(
-	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64,
+	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64, refused time.Time,
 ) ([]events.Event, error) {
 	if wanted, ok := reg.Wants(e, h.Now()); ok {
 		if _, err := h.Registrations.Save(ctx, e.Mailbox, wanted, revision); err != nil {
 			return nil, saved("wanted registration", err)
 		}
 	}
-	return []events.Event{e.Follow(events.RefreshRequested, h.Now())}, nil
+	next := e.Follow(events.RefreshRequested, h.Now())
+	next.Refused = refused
+	return []events.Event{next}, nil
 }
 
 // renew asks for a refresh of tokens that Warmy cannot use, however long they live.
