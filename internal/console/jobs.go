@@ -73,7 +73,7 @@ func (j Job) Ended() bool {
 }
 
 // watches tells whether what becomes of the job's mailboxes can stop it.
-func (j *Job) watches() bool { return j.Kind == jobReplay || j.Kind == jobReconnect }
+func (j Job) watches() bool { return j.Kind == jobReplay || j.Kind == jobReconnect }
 
 // left counts the items that were neither done nor skipped.
 func (j Job) left() int { return j.Total - j.Done - j.Skipped }
