@@ -37,6 +37,10 @@ func Edge(ctx context.Context, h Host) error {
 	if err != nil {
 		return fmt.Errorf("callback-ingest: %w", err)
 	}
+	webhooks, err := webhookSecrets(h.Config)
+	if err != nil {
+		return fmt.Errorf("callback-ingest: %w", err)
+	}
 	b, err := h.connect(ctx, "callback-ingest")
 	if err != nil {
 		return err
@@ -45,7 +49,7 @@ func Edge(ctx context.Context, h Host) error {
 	handler, err := callback.New(callback.Config{
 		PublicURL: h.Config.Edge.PublicURL, Apps: apps, ResponseMode: h.Config.Edge.ResponseMode, Prompt: h.Config.Edge.StartPrompt,
 		Invitations: b.Invitations(people), Claims: b.Claims(), Grants: b.Grants(nil), Registrations: b.Registrations(), AdminConsents: b.AdminConsents(),
-		Publisher: oneAtATime{b}, Codes: codes, Cookies: cookies, ParseLink: seal.ParseLink, ParseAdminLink: seal.NewAdminLinks(people).Parse, Refusal: microsoft.Refusal,
+		Publisher: oneAtATime{b}, Webhooks: webhooks, Hints: b.Hints(), Codes: codes, Cookies: cookies, ParseLink: seal.ParseLink, ParseAdminLink: seal.NewAdminLinks(people).Parse, Refusal: microsoft.Refusal,
 		Observe: h.Metrics.edgeAnswered, Log: h.Log,
 		PerSecond: h.Config.Edge.RequestsPerSecond, Burst: int(10 * h.Config.Edge.RequestsPerSecond),
 	})
@@ -53,6 +57,22 @@ func Edge(ctx context.Context, h Host) error {
 		return err
 	}
 	return h.serve(ctx, "callback-ingest", h.Config.Edge.Listen, handler)
+}
+
+// webhookSecrets reads what is secret in the addresses of the accounts' webhooks.
+func webhookSecrets(cfg config.Config) (map[string]secret.Text, error) {
+	secrets := map[string]secret.Text{}
+	for _, a := range cfg.Accounts {
+		if !a.WebhookSecret.Given() {
+			continue
+		}
+		text, err := a.WebhookSecret.One()
+		if err != nil {
+			return nil, err
+		}
+		secrets[a.Name] = text
+	}
+	return secrets, nil
 }
 
 func edgeApps(ctx context.Context, cfg config.Config) (map[string]callback.App, error) {

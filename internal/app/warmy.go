@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"kindling/internal/bus"
@@ -10,6 +11,7 @@ import (
 	"kindling/internal/events"
 	"kindling/internal/handlers"
 	"kindling/internal/microsoft"
+	"kindling/internal/seal"
 	"kindling/internal/warmy"
 )
 
@@ -37,15 +39,20 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	apps := microsoft.New(microsoft.Config{Apps: keys.apps})
 	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets), Sessions: b.Sessions(keys.grants)})
 	registrar := warmy.NewBreaker(client)
+	activate := activated(h.Config)
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
 		Apps: apps, Warmy: registrar, Margin: policy.RefreshMargin,
-		ReconcileAfter: policy.ReconcileAfter, Owner: owner(), Now: time.Now,
+		ReconcileAfter: policy.ReconcileAfter, Activate: activate, Owner: owner(), Now: time.Now,
 	}
 	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed})
 	reconcile := handlers.ReconcileLane{Unclear: handlers.ReconcileMailbox{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census, Apart: policy.ReconcileAfter, Now: time.Now,
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census, Activate: activate,
+		Apart: policy.ReconcileAfter, Now: time.Now,
 	}, Decided: handlers.DecideMailbox{
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Activate: activate, Now: time.Now,
+	}}
+	lane := handlers.RegisterLane{Register: register, Activate: handlers.ActivateMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Now: time.Now,
 	}}
 	var lanes []bus.Lane
@@ -53,12 +60,16 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		h.Metrics.listingsOf(a.Name)
 		slotWindow, slotFleet := slotWindows(a.CallsPerMinute)
 		lanes = append(lanes,
-			bus.Lane{Lane: events.Register, Leg: a.Name, Window: slotWindow, Fleet: slotFleet, Policy: workPolicy(policy), Handler: register, Outage: warmy.ProbeEvery},
+			bus.Lane{Lane: events.Register, Leg: a.Name, Window: slotWindow, Fleet: slotFleet, Policy: workPolicy(policy), Handler: lane, Outage: warmy.ProbeEvery},
 			bus.Lane{
 				Lane: events.Reconcile, Leg: a.Name, Window: settledAtOnce, Fleet: settledAtOnce, Single: true,
 				Policy: workPolicy(policy), Handler: reconcile, Outage: warmy.ProbeEvery,
 			},
 		)
+	}
+	look, err := hinted(h.Config, b, keys, registrar)
+	if err != nil {
+		return fmt.Errorf("warmy-worker: %w", err)
 	}
 	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Accounts: accountNames(h.Config)}), false)
 	legs := b.Legs()
@@ -75,6 +86,12 @@ func WarmyWorker(ctx context.Context, h Host) error {
 			return b.RestoreRegistrations(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics})
 		},
 		func(ctx context.Context) error { return h.lookUpPlans(ctx, b.Plans(), registrar) },
+		func(ctx context.Context) error {
+			if look == nil {
+				return nil
+			}
+			return b.Heed(ctx, look)
+		},
 		func(ctx context.Context) error { return h.follow(ctx, "warmy-worker", files) })
 }
 
@@ -92,6 +109,42 @@ func (h Host) listed(account string, l warmy.ListingSeen) {
 	case l.Outcome == warmy.Complete:
 		h.Log.Info("warmy_listed", told...)
 	}
+}
+
+// looker speaks the handlers' words to the client.
+type looker struct{ warmy *warmy.Breaker }
+
+func (l looker) Look(ctx context.Context, account, warmyID string) (address, state string, err error) {
+	d, err := l.warmy.Get(ctx, account, warmyID)
+	return d.Address, d.State, err
+}
+
+// hinted is what a hint is given to; nil if no account takes webhooks.
+func hinted(
+	cfg config.Config, b *bus.Bus, keys workerKeys, registrar *warmy.Breaker,
+) (func(context.Context, events.Hint) ([]events.Event, error), error) {
+	if !slices.ContainsFunc(cfg.Accounts, func(a config.Account) bool { return a.WebhookSecret.Given() }) {
+		return nil, nil
+	}
+	ids, err := seal.OpenIDs(cfg.Keys.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return handlers.HeedHint{
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: looker{registrar}, IDs: ids,
+		Apps: appNames(cfg), Now: time.Now,
+	}.Handle, nil
+}
+
+// activated are the accounts whose new mailboxes are to be started.
+func activated(cfg config.Config) []string {
+	var names []string
+	for _, a := range cfg.Accounts {
+		if a.Activate {
+			names = append(names, a.Name)
+		}
+	}
+	return names
 }
 
 // slotWindows bounds the registrations under way of one slot of campaigns. One slot alone must be able to use the whole

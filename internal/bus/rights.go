@@ -29,7 +29,7 @@ func Rights(process string) []string {
 	switch process {
 	case ProcessEdge:
 		rights = slices.Concat(
-			writes("kindling.code.>", "$KV.claims.>", "$KV.tenants.>"),
+			writes("kindling.code.>", events.HintFilter, "$KV.claims.>", "$KV.tenants.>"),
 			reads(bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations, bucketTenants))
 	case ProcessTokenWorker:
 		rights = slices.Concat(
@@ -50,6 +50,8 @@ func Rights(process string) []string {
 			reads(bucketMailboxes, bucketGrants, bucketRegistrations),
 			asks("STREAM.MSG.GET."+streamDead),
 			rescues(streamRegister, streamWarmyTimers),
+			asks("CONSUMER.CREATE."+streamHints+"."+hintConsumer, "CONSUMER.INFO."+streamHints+"."+hintConsumer, "CONSUMER.MSG.NEXT."+streamHints+"."+hintConsumer),
+			writes("$JS.ACK."+streamHints+"."+hintConsumer+".>"),
 			worksLegs(events.Register, events.Reconcile),
 			consumes(streamRegister, "kindling.register.>"),
 			consumes(streamWarmyTimers, "kindling.due.register.>", "kindling.due.reconcile.>"))

@@ -34,6 +34,8 @@ var subjects = map[string]string{
 	"kindling.due.code.main.m.e": "", "kindling.due.refresh.main.m.e": "", "kindling.due.register.main.m.e": "", "kindling.due.reconcile.main.m.e": "",
 	"kindling.dead.code.permanent.m": "t", "kindling.dead.refresh.permanent.m": "t", "kindling.dead.register.permanent.m": "w",
 	"kindling.dead.reconcile.permanent.m": "w", "kindling.dead.other.permanent.m": "",
+	"kindling.hint.main.7": "e", "$JS.ACK.HINTS.hints.1.1.1.1.0": "w", "$JS.ACK.HINTS.x.1.1.1.1.0": "",
+	"$JS.API.CONSUMER.CREATE.HINTS.hints": "w", "$JS.API.CONSUMER.INFO.HINTS.hints": "w", "$JS.API.CONSUMER.MSG.NEXT.HINTS.hints": "w",
 	"kindling.audit.operator": "ca", "kindling.audit.server": "", "kindling.other": "", "other": "",
 
 	"$KV.campaigns.c": "c", "$KV.mailboxes.m": "c", "$KV.claims.m": "e", "$KV.grants.m": "t", "$KV.registrations.m": "w", "$KV.tenants.main.m": "e", "$KV.other.m": "",

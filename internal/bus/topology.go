@@ -21,6 +21,7 @@ const (
 	streamWarmyTimers = "TIMERS_WARMY" // later work of warmy-worker, which alone publishes here
 	streamDead        = "DEAD"         // dead letters, browsable
 	streamAudit       = "AUDIT"
+	streamHints       = "HINTS"      // what webhooks of Warmy say: see hints.go
 	streamAdvisories  = "ADVISORIES" // what the server says of messages that fell silent: see advisories.go
 )
 
@@ -78,7 +79,7 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 			MaxBytes: gib, MaxMsgSize: maxMessage, Duplicates: dedupeWindow, MaxAge: 400 * 24 * time.Hour, DenyDelete: true, DenyPurge: true,
 		},
 	}
-	all = append(all, advisories())
+	all = append(all, advisories(), hints())
 	for _, name := range []string{bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations} {
 		all = append(all, bucket(name, 4*gib)) // a million mailboxes at 2 KB each, twice
 	}

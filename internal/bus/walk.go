@@ -36,7 +36,7 @@ func grantOpen(value []byte) bool {
 
 func registrationOpen(value []byte) bool {
 	var r mailbox.Registration
-	return json.Unmarshal(value, &r) == nil && r.Phase != mailbox.Registered
+	return json.Unmarshal(value, &r) == nil && r.Work().Phase != mailbox.Registered
 }
 
 // firstSince finds the first message that is not older than t.

@@ -97,6 +97,8 @@ type Config struct {
 	Registrations handlers.Reader[mailbox.Registration]
 	AdminConsents handlers.Records[mailbox.AdminConsent] // under mailbox.TenantKey
 	Publisher     Publisher
+	Webhooks      map[string]secret.Text // by Warmy account, what is secret in the address of its webhooks; none: no such route answers
+	Hints         HintPublisher          // with Webhooks
 	Codes         Codes
 	Cookies       Cookies
 
@@ -212,6 +214,9 @@ func (e *edge) checkParts() error {
 		if missing {
 			problems = append(problems, fmt.Errorf("%s: missing", name))
 		}
+	}
+	if problem := e.checkWebhooks(); problem != "" {
+		problems = append(problems, errors.New(problem))
 	}
 	if e.AttemptLife < time.Minute || e.AttemptLife > AttemptLife {
 		problems = append(problems, fmt.Errorf("attempt life: must be between a minute and %s", AttemptLife))

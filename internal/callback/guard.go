@@ -44,6 +44,7 @@ func (e *edge) routes() http.Handler {
 	mux.HandleFunc("/admin-consent/{token}/start", e.serve("admin_start", e.only("POST", e.limited(sameOrigin(origin, e.adminStart)))))
 	mux.HandleFunc("/admin-done/{token}", e.serve("admin_done", e.only("GET, HEAD", e.adminDone)))
 	mux.HandleFunc("/done/{token}", e.serve("done", e.only("GET, HEAD", e.done)))
+	mux.HandleFunc("/warmy/{secret}", e.serve("warmy", e.only("POST", e.limited(e.hint))))
 	mux.HandleFunc("/static/{file}", e.static)
 	mux.HandleFunc("/", e.serve("other", notFound))
 	return e.guard(mux)
@@ -155,6 +156,10 @@ func (e *edge) write(w http.ResponseWriter, r *http.Request, route string, a rep
 	if a.location != "" {
 		header.Set("Location", a.location)
 		w.WriteHeader(http.StatusSeeOther)
+		return
+	}
+	if a.page == nil {
+		w.WriteHeader(a.status)
 		return
 	}
 	a.page.Reference = reference

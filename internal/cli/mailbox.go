@@ -15,8 +15,9 @@ import (
 )
 
 func (s *shell) mailboxCommands() *cobra.Command {
-	return s.group(&cobra.Command{Use: "mailbox", Aliases: []string{"mailboxes"}, Short: "Look at mailboxes, issue new links, accept aliases"},
-		s.mailboxListCommand(), s.mailboxShowCommand(), s.explainCommand(), s.reinviteCommand(), s.acceptAliasCommand(), s.adoptCommand(), s.declareAbsentCommand())
+	return s.group(&cobra.Command{Use: "mailbox", Aliases: []string{"mailboxes"}, Short: "Look at mailboxes, issue new links, reconnect them at Warmy, accept aliases"},
+		s.mailboxListCommand(), s.mailboxShowCommand(), s.explainCommand(), s.reinviteCommand(), s.reconnectCommand(), s.acceptAliasCommand(),
+		s.adoptCommand(), s.declareAbsentCommand())
 }
 
 // pageSize is how many rows are asked for at once.

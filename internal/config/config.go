@@ -105,6 +105,8 @@ type Account struct {
 	Password        Secret `koanf:"-"`
 	HolderUID       string `koanf:"holder_uid"`
 	CallsPerMinute  int    `koanf:"calls_per_minute"` // for the whole fleet; at most 60 unless AllowCustomHost
+	Activate        bool   `koanf:"activate"`         // starts the warm-up of what was registered
+	WebhookSecret   Secret `koanf:"-"`                // in the address of its webhooks; not given: none are taken
 	AllowCustomHost bool   `koanf:"allow_custom_host"`
 }
 

@@ -41,7 +41,7 @@ func TestTheExampleFileShowsEveryKeyAndTheRealDefaults(t *testing.T) {
 	}
 	for _, e := range plain.Show(true) {
 		key := e.Key[strings.LastIndex(e.Key, ".")+1:]
-		secret := key == "client_secret" || key == "api_key" || key == "access_token" || key == "password"
+		secret := key == "client_secret" || key == "api_key" || key == "access_token" || key == "password" || key == "webhook_secret"
 		if !secret && !regexp.MustCompile(`(?m)^\s*(# |- )?`+key+`:`).Match(text) {
 			t.Errorf("%s is not in the example", e.Key)
 		}

@@ -272,6 +272,7 @@ func (l *loader) decode(typed map[string]any) (Config, error) {
 		account.BaseURL = strings.TrimSuffix(account.BaseURL, "/")
 		account.APIKey = l.secret(key+".api_key", one(k.String(key+".api_key_file")))
 		account.AccessToken = l.secret(key+".access_token", one(k.String(key+".access_token_file")))
+		account.WebhookSecret = l.secret(key+".webhook_secret", one(k.String(key+".webhook_secret_file")))
 		account.Password = l.secret(key+".password", one(k.String(key+".password_file")))
 		cfg.Accounts = append(cfg.Accounts, account)
 	}

@@ -112,6 +112,9 @@ func schema() []section {
 			{key: "holder_uid", fallback: "a66a9a755fe16f24fcb99dc8b5f25a50", rule: word, required: true, quiet: true},
 			// Warmy allows 60; the rest is for the operator's own look into the workspace.
 			{key: "calls_per_minute", kind: integer, fallback: "55", low: 1, high: simulatorLimit},
+			{key: "activate", kind: toggle},
+			{key: "webhook_secret", kind: hidden},
+			{key: "webhook_secret_file"},
 			{key: "allow_custom_host", kind: toggle},
 		}},
 		{key: "defaults", fields: []field{

@@ -120,6 +120,11 @@ func (c *Console) postReinvites(r *request) error {
 
 // previewReinvite chooses the mailboxes that a new link can help; those in good hands are left out.
 func (c *Console) previewReinvite(s MailboxSelection) (Preview, error) {
+	return c.previewMailboxes(s, needsLink)
+}
+
+// previewMailboxes chooses those of a selection for which may answers yes; the others are left out, by their state.
+func (c *Console) previewMailboxes(s MailboxSelection, may func(roster.Item) bool) (Preview, error) {
 	if err := s.check(); err != nil {
 		return Preview{}, err
 	}
@@ -143,7 +148,7 @@ func (c *Console) previewReinvite(s MailboxSelection) (Preview, error) {
 		case !ok:
 			p.Refused++
 			p.Remedy = "list the mailboxes to see their ids"
-		case !needsLink(item):
+		case !may(item):
 			p.LeftOut[string(item.Status.State)]++
 		default:
 			p.Count++

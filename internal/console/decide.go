@@ -10,12 +10,6 @@ import (
 	"kindling/internal/mailbox"
 )
 
-// Publisher stores events for the workers.
-type Publisher interface {
-	// Publish returns when the events are durable. It may be repeated.
-	Publish(ctx context.Context, evs ...events.Event) error
-}
-
 // Decision is the body of POST /mailboxes/{id}/adopt and, without the id, of POST /mailboxes/{id}/declare-absent.
 type Decision struct {
 	WarmyID string `json:"warmy_id,omitempty"`
@@ -115,7 +109,7 @@ func mayDecide(f mailbox.Facts) error {
 	switch {
 	case !f.Invitation.ErasedAt.IsZero():
 		return problem(http.StatusConflict, "erased", "the mailbox was erased", "import it again if its owner agrees")
-	case f.Registration.Phase == mailbox.Registered:
+	case f.Registration.Work().Phase == mailbox.Registered:
 		return problem(http.StatusConflict, "registered", "the mailbox is connected", "none: there is nothing to decide")
 	case !f.Registration.Unresolved():
 		return problem(http.StatusConflict, "not_unclear", "no POST of this mailbox is of unknown outcome", "none: there is nothing to decide")
@@ -125,7 +119,7 @@ func mayDecide(f mailbox.Facts) error {
 
 // decided is the event that carries a decision. Two of one instant are one.
 func decided(f mailbox.Facts, body Decision, at time.Time) events.Event {
-	inv, reg := f.Invitation, f.Registration
+	inv, reg := f.Invitation, f.Registration.Work()
 	e := events.New(events.RegistrationDecided, "decided|"+inv.ID+"|"+reg.Attempt+"|"+body.WarmyID+"|"+at.UTC().Format(time.RFC3339Nano), at)
 	e.Mailbox, e.App, e.Account, e.Campaign = inv.ID, inv.App, inv.Account, inv.Campaign
 	e.Attempt, e.Proof = reg.Attempt, reg.Proof

@@ -54,7 +54,7 @@ func TestAnUnclearPostIsDecidedByAnOperator(t *testing.T) {
 				if done.Mailbox != id || done.Address != "ada@a.example" || done.WarmyID != c.want.WarmyID || done.Posts != 2 {
 					t.Errorf("%+v", done)
 				}
-				sent := w.Published.Events()
+				sent := w.Published.All()
 				if len(sent) != 1 || sent[0].Kind != events.RegistrationDecided || sent[0].Mailbox != id || sent[0].Attempt != "att" || sent[0].Proof == nil ||
 					sent[0].Account != "main" || sent[0].Decision == nil || *sent[0].Decision != c.want {
 					t.Fatalf("published %+v", sent)
@@ -103,7 +103,7 @@ func TestOnlyAnUnclearPostIsDecidedAndOnlyForAReason(t *testing.T) {
 			if p := a.problem(t); p.Status != c.status || c.code != "" && p.Code != c.code || p.Remedy == "" {
 				t.Errorf("%+v", p)
 			}
-			if sent := w.Published.Events(); len(sent) != 0 {
+			if sent := w.Published.All(); len(sent) != 0 {
 				t.Errorf("published %+v", sent)
 			}
 		})
@@ -114,17 +114,17 @@ func TestADecisionThatCannotBeRecordedOrStoredIsNone(t *testing.T) {
 	t.Parallel()
 	w := consoletest.New(t)
 	id := unsettled(t, w, nil)
-	w.Published.Switch(false)
+	w.Published.Down(true)
 	a := call(t, w, console.Worker, "POST", "/api/v1/mailboxes/"+id+"/adopt", `{"warmy_id":"1","reason":"x"}`)
 	entries := w.Audit.Entries()
 	if p := a.problem(t); p.Status != http.StatusServiceUnavailable || entries[len(entries)-1].Outcome != "failed" {
 		t.Errorf("%+v, %+v", p, entries[len(entries)-1])
 	}
-	w.Published.Switch(true)
+	w.Published.Down(false)
 	if a := call(t, w, console.Viewer, "POST", "/api/v1/mailboxes/"+id+"/adopt", `{"warmy_id":"1","reason":"x"}`); a.status != http.StatusForbidden {
 		t.Errorf("a viewer decides: %d", a.status)
 	}
-	if sent := w.Published.Events(); len(sent) != 0 {
+	if sent := w.Published.All(); len(sent) != 0 {
 		t.Errorf("published %+v", sent)
 	}
 }
@@ -141,7 +141,7 @@ func TestThePageOffersToDecide(t *testing.T) {
 	}
 	form := url.Values{"warmy_id": {"4711"}, "reason": {"seen there"}, "force": {"yes"}}
 	a := call(t, w, console.Worker, "POST", "/mailboxes/"+id+"/adopt", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
-	sent := w.Published.Events()
+	sent := w.Published.All()
 	if a.status != http.StatusOK || !strings.Contains(a.body, "4711 is taken for it") || len(sent) != 1 || !sent[0].Decision.Forced {
 		t.Errorf("%d, %+v\n%s", a.status, sent, a.body)
 	}

@@ -179,10 +179,39 @@ func registrationMoments(r mailbox.Registration) []Moment {
 			detail += ", found in its listing"
 		}
 		add("registered at Warmy", detail, false)
+		moments = append(moments, againMoments(r)...)
 	case mailbox.RegistrationDead:
 		add("given up", "in the "+r.Stage+" lane", true)
 	}
 	return append(moments, findingMoment(r.Finding, byWarmyWorker)...)
+}
+
+// againMoments tell what became of telling Warmy anew what to use.
+func againMoments(r mailbox.Registration) []Moment {
+	if r.Again == nil {
+		return nil
+	}
+	work := r.Work()
+	m := Moment{At: work.Since, By: byWarmyWorker}
+	switch work.Phase {
+	case mailbox.RegistrationNone:
+		m.What = "to be reconnected at Warmy"
+	case mailbox.Posting:
+		m.What, m.Detail = "reconnecting at Warmy", fmt.Sprintf("post %d", work.Posts)
+	case mailbox.Uncertain:
+		m.What, m.Bad = "unclear whether Warmy took the reconnection", true
+	case mailbox.Registered:
+		m.What = "reconnected at Warmy"
+	case mailbox.RegistrationDead:
+		m.What, m.Detail, m.Bad = "reconnecting given up", "in the "+work.Stage+" lane", true
+	}
+	if r.Again.Former != "" {
+		m.Detail = "Warmy's id was " + r.Again.Former + " before"
+	}
+	if r.Two() {
+		m.Detail, m.Bad = "Warmy also answered with the id "+r.Again.OtherID, true
+	}
+	return append([]Moment{m}, findingMoment(work.Finding, byWarmyWorker)...)
 }
 
 func findingMoment(f *mailbox.Finding, by string) []Moment {

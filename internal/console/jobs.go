@@ -14,9 +14,10 @@ import (
 
 // The kinds of job.
 const (
-	jobReplay   = "replay"
-	jobDiscard  = "discard"
-	jobReinvite = "reinvite"
+	jobReplay    = "replay"
+	jobDiscard   = "discard"
+	jobReinvite  = "reinvite"
+	jobReconnect = "reconnect"
 )
 
 // The states of a job.
@@ -34,7 +35,7 @@ const (
 // is still there and can be chosen again.
 type Job struct {
 	ID         string    `json:"id"`
-	Kind       string    `json:"kind"` // replay, discard or reinvite
+	Kind       string    `json:"kind"` // replay, discard, reinvite or reconnect
 	State      string    `json:"state"`
 	Selection  string    `json:"selection"`
 	By         string    `json:"by"`
@@ -42,7 +43,7 @@ type Job struct {
 	Total      int       `json:"total"`
 	Done       int       `json:"done"`
 	Skipped    int       `json:"skipped"`   // were gone or could not be done
-	Recovered  int       `json:"recovered"` // of the replayed mailboxes: dead no longer, and nothing is under way
+	Recovered  int       `json:"recovered"` // of the replayed mailboxes: dead no longer, and nothing is under way; of others: reconnected
 	DiedAgain  int       `json:"died_again"`
 	Canary     int       `json:"canary,omitempty"`
 	MaxFailure float64   `json:"max_failure"` // percent
@@ -70,6 +71,9 @@ type JobList struct {
 func (j Job) Ended() bool {
 	return j.State == JobDone || j.State == JobStopped || j.State == JobCancelled
 }
+
+// watches tells whether what becomes of the job's mailboxes can stop it.
+func (j Job) watches() bool { return j.Kind == jobReplay || j.Kind == jobReconnect }
 
 // left counts the items that were neither done nor skipped.
 func (j Job) left() int { return j.Total - j.Done - j.Skipped }
@@ -120,7 +124,7 @@ func (c *Console) startJob(r *request, j Job) (Job, error) {
 // deedOf words a job for the audit trail.
 func deedOf(j *Job) deed {
 	noun := "dead."
-	if j.Kind == jobReinvite {
+	if j.Kind == jobReinvite || j.Kind == jobReconnect {
 		noun = "mailbox."
 	}
 	return deed{action: noun + j.Kind, target: j.Selection, count: j.Total, reason: j.Reason}

@@ -146,13 +146,13 @@ func (c *Console) actPreviewReinvite(r *request) error {
 
 func mailboxSelection(form url.Values) (MailboxSelection, string, error) {
 	given := url.Values{}
-	for _, key := range []string{"campaign", "state", "reason"} {
+	for _, key := range []string{"id", "campaign", "app", "state", "reason"} {
 		if v := form.Get(key); v != "" {
 			given.Set(key, v)
 		}
 	}
 	q := query(given)
-	sel := MailboxSelection{Campaigns: q.list("campaign"), Reasons: q.list("reason"), All: len(given) == 0}
+	sel := MailboxSelection{IDs: q.list("id"), Campaigns: q.list("campaign"), Apps: q.list("app"), Reasons: q.list("reason"), All: len(given) == 0}
 	var err error
 	sel.States, err = q.states("state")
 	return sel, given.Encode(), err

@@ -35,6 +35,8 @@ func (c *Console) pageRoutes() []route {
 		act("/mailboxes/find", Viewer, c.actFind),
 		act("/mailboxes/reinvite", Worker, c.actPreviewReinvite),
 		act("/mailboxes/reinvite/confirm", Worker, c.actReinvites),
+		act("/mailboxes/reconnect", Worker, c.actPreviewReconnect),
+		act("/mailboxes/reconnect/confirm", Worker, c.actReconnect),
 		get("/mailboxes/{id}", c.pageMailbox),
 		act("/mailboxes/{id}/reinvite", Worker, c.actReinvite),
 		act("/mailboxes/{id}/accept-alias", Worker, c.actAcceptAlias),

@@ -70,6 +70,12 @@ type DeadLetters interface {
 	Discard(ctx context.Context, seq uint64) error
 }
 
+// Events takes what an operator asks the workers for.
+type Events interface {
+	// Publish returns when the events are durable. Publishing them again is harmless.
+	Publish(ctx context.Context, evs ...events.Event) error
+}
+
 // Legs are the dependencies on which work can be held.
 type Legs interface {
 	List(ctx context.Context) ([]leg.Leg, error)
@@ -105,9 +111,9 @@ type Config struct {
 	Campaigns   Campaigns
 	Facts       Facts
 	DeadLetters DeadLetters
+	Events      Events
 	Legs        Legs
 	Audit       Audit
-	Events      Publisher // for the decisions about unclear POSTs
 	Links       Links
 	AdminLinks  AdminLinks
 
@@ -154,7 +160,7 @@ func (c Config) missing() error {
 	var errs []error
 	for name, absent := range map[string]bool{
 		"Invitations": c.Invitations == nil, "Campaigns": c.Campaigns == nil, "Facts": c.Facts == nil,
-		"DeadLetters": c.DeadLetters == nil, "Legs": c.Legs == nil, "Events": c.Events == nil, "Audit": c.Audit == nil, "Links": c.Links == nil, "AdminLinks": c.AdminLinks == nil,
+		"DeadLetters": c.DeadLetters == nil, "Events": c.Events == nil, "Legs": c.Legs == nil, "Audit": c.Audit == nil, "Links": c.Links == nil, "AdminLinks": c.AdminLinks == nil,
 		"Claims": c.Claims == nil, "Grants": c.Grants == nil, "Registrations": c.Registrations == nil,
 		"PublicURL": c.PublicURL == "", "OperatorsFile": c.OperatorsFile == "", "Log": c.Log == nil,
 	} {

@@ -59,7 +59,7 @@ func (c *Console) run(ctx context.Context, j *Job) {
 }
 
 func tooManyNote(j *Job) string {
-	note := fmt.Sprintf("more than %g %% of the replayed mailboxes died again; look at their dead letters", j.MaxFailure)
+	note := fmt.Sprintf("more than %g %% of the mailboxes died again; look at their dead letters", j.MaxFailure)
 	if j.left() > 0 {
 		note += " before you resume it"
 	}
@@ -122,6 +122,8 @@ func (c *Console) step(ctx context.Context, j *Job, i int) error {
 		err = c.cfg.DeadLetters.Discard(ctx, j.items[i])
 	case jobReinvite:
 		_, err = c.reinvite(ctx, j.mailboxes[i], false)
+	case jobReconnect:
+		err = c.reconnect(ctx, j, j.mailboxes[i])
 	}
 	gone := false
 	if err != nil {
@@ -142,9 +144,9 @@ func (c *Console) step(ctx context.Context, j *Job, i int) error {
 	return nil
 }
 
-// look judges a replay behind its canary, and from time to time.
+// look judges a job behind its canary, and from time to time.
 func (c *Console) look(ctx context.Context, j *Job, done int) error {
-	if j.Kind != jobReplay {
+	if !j.watches() {
 		return nil
 	}
 	if j.Canary > 0 && !j.canaried && done >= j.Canary && done < j.Total {

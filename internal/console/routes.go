@@ -49,6 +49,7 @@ func (c *Console) apiRoutes() []route {
 		api("GET", "/mailboxes", Viewer, c.getMailboxes),
 		api("POST", "/mailboxes/find", Viewer, c.findMailboxes),
 		api("POST", "/mailboxes/reinvite", Worker, c.postReinvites),
+		api("POST", "/mailboxes/reconnect", Worker, c.postReconnect),
 		api("GET", "/mailboxes/{id}", Viewer, c.getMailbox),
 		api("GET", "/mailboxes/{id}/explain", Viewer, c.getExplanation),
 		api("POST", "/mailboxes/{id}/reinvite", Worker, c.postReinvite),

@@ -12,14 +12,17 @@ import (
 type replayed struct {
 	done bool
 	died time.Time // since when it was dead; zero: it was not
+	told time.Time // of a reconnection: the last step of the one before
 }
 
 func (c *Console) beforeReplay(j *Job, i int) replayed {
 	r := replayed{done: true}
-	if j.Kind != jobReplay {
+	if !j.watches() {
 		return r
 	}
-	if item, ok := c.roster.Mailbox(j.mailboxes[i]); ok && item.Status.State == mailbox.StateDead {
+	item, _ := c.roster.Mailbox(j.mailboxes[i])
+	r.told = item.Status.Told
+	if item.Status.State == mailbox.StateDead {
 		r.died = item.Status.Since
 	}
 	return r
@@ -56,7 +59,7 @@ const patience = 10
 // settle waits until what became of every replayed mailbox is known: while mailboxes settle, and CanaryWait longer.
 // A job that is cancelled or stopped meanwhile has done its work: it says how many are undecided, and ends.
 func (c *Console) settle(ctx context.Context, j *Job) error {
-	if j.Kind != jobReplay {
+	if !j.watches() {
 		return nil
 	}
 	c.jobs.change(j, func(j *Job) { j.State = JobSettling })
@@ -84,7 +87,7 @@ func (c *Console) settle(ctx context.Context, j *Job) error {
 	}
 	if pending > 0 {
 		c.jobs.change(j, func(j *Job) {
-			j.Note = fmt.Sprintf("what becomes of %d replayed mailboxes is not known yet; they go on by themselves", pending)
+			j.Note = fmt.Sprintf("what becomes of %d mailboxes is not known yet; they go on by themselves", pending)
 		})
 	}
 	return tooMany(j)
@@ -92,25 +95,64 @@ func (c *Console) settle(ctx context.Context, j *Job) error {
 
 // judge counts what became of the replayed mailboxes and returns of how many that is not known yet.
 func (c *Console) judge(j *Job) (pending int) {
-	if j.Kind != jobReplay {
+	if !j.watches() {
 		return 0
+	}
+	fate := replayed.fate
+	if j.Kind == jobReconnect {
+		fate = replayed.fateAgain
 	}
 	recovered, died := 0, 0
 	for i, before := range j.replayed {
 		item, ok := c.roster.Mailbox(j.mailboxes[i])
-		dead := item.Status.State == mailbox.StateDead
-		switch {
-		case !before.done || !ok:
-		case dead && !item.Status.Since.Equal(before.died):
+		if !before.done || !ok {
+			continue
+		}
+		switch fate(before, item.Status) {
+		case fateDied:
 			died++
-		case dead || underWay(item.Status.State):
+		case fateOpen:
 			pending++
-		default:
+		case fateGood:
 			recovered++
 		}
 	}
 	c.jobs.change(j, func(j *Job) { j.Recovered, j.DiedAgain, j.watched = recovered, died, recovered+died+pending })
 	return pending
+}
+
+// fate is what became of a mailbox.
+type fate int
+
+const (
+	fateOpen fate = iota // not known yet
+	fateGood
+	fateDied
+)
+
+func (before replayed) fate(now mailbox.Status) fate {
+	dead := now.State == mailbox.StateDead
+	switch {
+	case dead && !now.Since.Equal(before.died):
+		return fateDied
+	case dead || underWay(now.State):
+		return fateOpen
+	}
+	return fateGood
+}
+
+// fateAgain is that of a mailbox that was to be reconnected. One whose tokens turned out to be gone died, too: only its
+// owner can help.
+func (before replayed) fateAgain(now mailbox.Status) fate {
+	switch {
+	case now.State != mailbox.StateRegistered:
+		return fateDied
+	case now.Reason == mailbox.Reconnecting || now.Told.Equal(before.told):
+		return fateOpen
+	case now.Reason == mailbox.ReconnectFailed:
+		return fateDied
+	}
+	return fateGood
 }
 
 // tooMany compares with all that were replayed: those that are undecided may still recover, and dying is often quicker.

@@ -14,7 +14,7 @@ type Words struct {
 // explainStatus words a status. What the failing process found out speaks first.
 func explainStatus(s mailbox.Status) Words {
 	w := wordsOf(s)
-	if s.Finding != nil && s.State != mailbox.StateRegistered {
+	if s.Finding != nil && (s.State != mailbox.StateRegistered || s.Reason == mailbox.ReconnectFailed || s.Reason == mailbox.ReconnectUnsure) {
 		if s.Finding.Cause != "" {
 			w.Reason = s.Finding.Cause
 		}
@@ -46,7 +46,7 @@ func wordsOf(s mailbox.Status) Words {
 	case mailbox.StateRegistering:
 		return Words{Next: byItself + ": warmy-worker is posting it"}
 	case mailbox.StateRegistered:
-		return Words{Next: "nothing is left to do"}
+		return registeredWords(s.Reason)
 	case mailbox.StateNeedsConsent:
 		w := needsConsent(s.Reason)
 		if s.Stage != "" {
@@ -66,6 +66,20 @@ func wordsOf(s mailbox.Status) Words {
 		return Words{"it was erased on request", "none", "nothing is left to do"}
 	}
 	return Words{}
+}
+
+func registeredWords(reason string) Words {
+	switch reason {
+	case mailbox.Reconnecting:
+		return Words{Next: "goes on by itself: warmy-worker tells Warmy what to use from now on"}
+	case mailbox.ReconnectDue:
+		return Words{"the owner consented anew, and Warmy was not told", "reconnect it (kindling mailbox reconnect)", "waits for an operator"}
+	case mailbox.ReconnectUnsure:
+		return Words{"Warmy has it, and did not say whether it took the new tokens", "look at it in Warmy, then reconnect it if need be", "waits for an operator"}
+	case mailbox.ReconnectFailed:
+		return Words{"Warmy was not told what to use from now on", "see its dead letter, or reconnect it", "waits for an operator"}
+	}
+	return Words{Next: "nothing is left to do"}
 }
 
 func needsConsent(reason string) Words {

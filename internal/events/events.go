@@ -31,6 +31,8 @@ const (
 	RegistrationUnclear   Kind = "registration.unclear"   // a POST may have taken effect; the listing decides
 	RegistrationDecided   Kind = "registration.decided"   // an operator says what became of a POST of unknown outcome
 	GrantIdle             Kind = "grant.idle"             // a grant was not used for so long that it must be refreshed to live on
+	ActivationRequested   Kind = "activation.requested"   // Warmy has a new mailbox; its warm-up is to be started
+	ReconnectRequested    Kind = "reconnect.requested"    // an operator wants Warmy to be told anew what to use for a mailbox
 )
 
 // Lane is one kind of work. It is also the stage at which a dead letter died.
@@ -54,7 +56,7 @@ func (k Kind) Lane() Lane {
 		return Code
 	case RefreshRequested, GrantIdle:
 		return Refresh
-	case RegistrationRequested:
+	case RegistrationRequested, ReconnectRequested, ActivationRequested:
 		return Register
 	case RegistrationUnclear, RegistrationDecided:
 		return Reconcile
@@ -65,7 +67,8 @@ func (k Kind) Lane() Lane {
 // version is the wire version that events of kind k are written in, and the highest that this build reads of them. A
 // build that does not know a kind would bury its events; one that meets a higher version leaves them for a newer worker.
 func (k Kind) version() int {
-	if k == GrantIdle || k == RegistrationDecided {
+	switch k {
+	case GrantIdle, RegistrationDecided, ReconnectRequested, ActivationRequested:
 		return laterVersion
 	}
 	return Version
@@ -92,6 +95,7 @@ type Event struct {
 	Renewed   time.Time `json:"renewed,omitzero"`    // when an operator gave it a new life; zero: never
 	Decision  *Decision `json:"decision,omitempty"`  // with RegistrationDecided
 	Restored  bool      `json:"restored,omitempty"`  // made anew from the facts, which may be older than what Warmy knows
+	Refused   time.Time `json:"refused,omitzero"`    // Warmy could not use the tokens saved then: refresh them, however long they live
 }
 
 // Proof is the stable identity of an account at Microsoft, as verified by token-worker: tid and oid claims,
@@ -124,6 +128,7 @@ func (e Event) Follow(kind Kind, at time.Time) Event {
 	next.At = at.UTC().Truncate(time.Millisecond)
 	next.Deadline, next.NotBefore, next.Sealed, next.Decision = time.Time{}, time.Time{}, nil, nil
 	next.Tries, next.Failed, next.Outages, next.Renewed = nil, 0, 0, time.Time{}
+	next.Refused = time.Time{}
 	return next
 }
 

@@ -27,7 +27,14 @@ func samples() map[string]events.Event {
 	retried.Tries = []events.Try{{At: at.Add(2 * time.Second), Class: "transient", Code: "warmy_not_sent", Cause: "no connection"}}
 	idle := events.New(events.GrantIdle, "idle|mbxmbxmbxmbxmbxmbxmbxmbx|att1", at.Add(25*24*time.Hour)).Later(at.Add(25 * 24 * time.Hour))
 	idle.Mailbox, idle.App, idle.Account, idle.Attempt = code.Mailbox, code.App, code.Account, code.Attempt
+	reconnect := events.New(events.ReconnectRequested, "reconnect|job1|mbxmbxmbxmbxmbxmbxmbxmbx", at)
+	reconnect.Mailbox, reconnect.App, reconnect.Account, reconnect.Campaign = code.Mailbox, code.App, code.Account, code.Campaign
+	refused := register.Follow(events.RefreshRequested, at.Add(5*time.Second))
+	refused.Refused = at
 	return map[string]events.Event{
+		"reconnect.requested":            reconnect,
+		"refresh.requested-refused":      refused,
+		"activation.requested":           register.Follow(events.ActivationRequested, at.Add(6*time.Second)),
 		"grant.idle":                     idle,
 		"code.received":                  code,
 		"registration.requested":         register,

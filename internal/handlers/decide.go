@@ -16,6 +16,7 @@ type DecideMailbox struct {
 	Invitations   Reader[mailbox.Invitation]
 	Registrations Records[mailbox.Registration]
 	Warmy         Registrar
+	Activate      []string // the accounts whose new mailboxes are to be started
 	Now           func() time.Time
 }
 
@@ -35,7 +36,7 @@ func (h DecideMailbox) Handle(ctx context.Context, e events.Event) ([]events.Eve
 		return []events.Event{e.Follow(events.RegistrationRequested, h.Now())}, nil
 	case !reg.Unresolved():
 		return nil, nil // it was settled meanwhile
-	case reg.Attempt != e.Attempt || reg.Posts != e.Decision.Posts:
+	case reg.Work().Attempt != e.Attempt || reg.Work().Posts != e.Decision.Posts:
 		return nil, outdated()
 	}
 	if !e.Decision.Forced {
@@ -44,8 +45,11 @@ func (h DecideMailbox) Handle(ctx context.Context, e events.Event) ([]events.Eve
 		}
 	}
 	if !absent {
-		_, err := h.Registrations.Save(ctx, e.Mailbox, reg.Created(e.Decision.WarmyID, true, h.Now()), revision)
-		return nil, saved("decided registration", err)
+		reg = reg.Created(e.Decision.WarmyID, true, h.Now())
+		if _, err := h.Registrations.Save(ctx, e.Mailbox, reg, revision); err != nil {
+			return nil, saved("decided registration", err)
+		}
+		return activation(h.Activate).due(e, reg, h.Now()), nil
 	}
 	if _, err := h.Registrations.Save(ctx, e.Mailbox, reg.DeclaredAbsent(h.Now()), revision); err != nil {
 		return nil, saved("decided absence", err)

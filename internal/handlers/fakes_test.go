@@ -158,9 +158,14 @@ type warmy struct {
 	absences []time.Time
 
 	refuse error // what Create answers instead, without effect
+	still  error // what Activate answers
 	last   handlers.NewMailbox
-	lag    time.Duration // until the listing shows what was created
-	bornAt time.Time
+
+	started []string
+	update  bool          // a POST of what is there changes it; else it makes another one
+	twice   bool          // the listing shows two ids
+	lag     time.Duration // until the listing shows what was created
+	bornAt  time.Time
 }
 
 func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbox) (id string, err error) {
@@ -186,7 +191,9 @@ func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbo
 		if y.refuse != nil {
 			return y.refuse
 		}
-		y.ids = append(y.ids, fmt.Sprintf("w%d", len(y.ids)+1))
+		if !y.update || len(y.ids) == 0 {
+			y.ids = append(y.ids, fmt.Sprintf("w%d", len(y.ids)+1))
+		}
 		y.bornAt = y.world.now
 		id = y.ids[len(y.ids)-1]
 		return nil
@@ -204,7 +211,10 @@ func (y *warmy) Find(_ context.Context, account, whose string) (id string, found
 			y.world.breach("looked for %q at %q", whose, account)
 		}
 		if len(y.ids) > 0 && !y.world.now.Before(y.bornAt.Add(y.lag)) {
-			id, found = y.ids[0], true
+			id, found, y.maybe = y.ids[0], true, false
+			if y.twice && len(y.ids) > 1 {
+				return classed(fault.Permanent, "warmy_listed_twice")
+			}
 			return nil
 		}
 		y.absences = append(y.absences, y.world.now)
@@ -224,6 +234,16 @@ func (y *warmy) Look(ctx context.Context, account, whose string, since time.Time
 	}
 	id, found, err := y.Find(ctx, account, whose)
 	return handlers.Listing{ID: id, Found: found, Began: y.world.now}, err
+}
+
+func (y *warmy) Activate(_ context.Context, account, id string) error {
+	return y.world.step("activate", func() error {
+		if account != "agency" || id != y.world.registrations.get().WarmyID {
+			y.world.breach("started %q of %q", id, account)
+		}
+		y.started = append(y.started, id)
+		return y.still
+	}, passing("warmy_unreachable"), passing("warmy_timeout"))
 }
 
 // plainSeal seals by writing the context in front.

@@ -57,6 +57,9 @@ const CodeMismatch = "identity_mismatch"
 // CodeAlias is CodeMismatch of an account whose alias is the invited address: it may well be the right one.
 const CodeAlias = "identity_alias"
 
+// CodeUnusable is the code of the fault that Create returns when Warmy could not use the mailbox's tokens.
+const CodeUnusable = "warmy_400_credentials"
+
 // MismatchError is what Prove returns when another account than the invited address's own consented.
 type MismatchError struct {
 	Fault   *fault.Fault    // of CodeMismatch or CodeAlias
@@ -90,6 +93,12 @@ type Lister interface {
 	// Look tells whether the listing of account shows the whole address. It answers from one that began at since or later,
 	// and never from one that is not to be trusted.
 	Look(ctx context.Context, account, address string, since time.Time) (Listing, error)
+}
+
+// Starter starts warm-ups at Warmy. Every error is a classified fault.
+type Starter interface {
+	// Activate starts the warm-up of a mailbox. Repeating it is harmless.
+	Activate(ctx context.Context, account, warmyID string) error
 }
 
 // NewMailbox is what Warmy is told about a mailbox.

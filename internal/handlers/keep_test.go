@@ -112,12 +112,12 @@ func TestARegisteredMailboxWhoseGrantDiedNeedsItsOwnerUntilHeConsentsAgain(t *te
 	if got := w.status(); o.err != nil || len(o.follow) != 0 || got.State != mailbox.StateNeedsConsent || got.Reason != mailbox.Revoked || got.WarmyID != "w1" {
 		t.Fatalf("%+v, %+v", o, got)
 	}
-	w.microsoft.dead = nil
+	w.microsoft.dead, w.warmy.update = nil, true
 	again := codeOf(int(w.now.Sub(at) / time.Minute))
 	if !w.run(t.Context(), again) {
 		t.Fatal("it does not end")
 	}
-	if got := w.status(); got.State != mailbox.StateRegistered || got.WarmyID != "w1" || w.warmy.posts != 1 {
+	if got := w.status(); got.State != mailbox.StateRegistered || got.Reason != "" || got.WarmyID != "w1" || w.warmy.posts != 2 {
 		t.Errorf("%+v after %d POSTs", got, w.warmy.posts)
 	}
 	if _, due, err := w.timers().Timer(t.Context(), mb); !due || err != nil {

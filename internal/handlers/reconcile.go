@@ -16,6 +16,7 @@ type ReconcileMailbox struct {
 	Invitations   Reader[mailbox.Invitation]
 	Registrations Records[mailbox.Registration]
 	Listing       Lister
+	Activate      []string      // the accounts whose new mailboxes are to be started
 	Apart         time.Duration // the least time between two listings that count
 	Now           func() time.Time
 }
@@ -31,8 +32,11 @@ func (h ReconcileMailbox) Handle(ctx context.Context, e events.Event) ([]events.
 		return nil, fmt.Errorf("load registration: %w", err)
 	}
 	since := h.since(e, reg)
-	if reg = reg.Reopen(h.Now()); reg.Phase != mailbox.Uncertain {
-		return h.settled(e, reg), nil
+	if !e.Renewed.IsZero() {
+		reg = reg.Recheck(h.Now())
+	}
+	if reg = reg.Reopen(h.Now()); reg.Work().Phase != mailbox.Uncertain {
+		return h.settled(e, reg)
 	}
 	if h.Now().Before(since) {
 		return []events.Event{e.Later(since)}, nil // what a listing shows before proves nothing
@@ -44,6 +48,7 @@ func (h ReconcileMailbox) Handle(ctx context.Context, e events.Event) ([]events.
 // or when the POST has had its time. That is told by the facts as long as they can tell it, because all who are unclear
 // for as long can share one listing, and each delivery has a time of its own.
 func (h ReconcileMailbox) since(e events.Event, reg mailbox.Registration) time.Time {
+	reg = reg.Work()
 	if reg.Phase == mailbox.Uncertain && reg.Absences > 0 {
 		return reg.AbsentAt.Add(h.Apart)
 	}
@@ -58,12 +63,15 @@ func (h ReconcileMailbox) since(e events.Event, reg mailbox.Registration) time.T
 }
 
 // settled returns what may still be missing after the listing has spoken: the worker can have stopped between its
-// last save and the event that follows.
-func (h ReconcileMailbox) settled(e events.Event, reg mailbox.Registration) []events.Event {
-	if reg.ProvenAbsent() {
-		return []events.Event{e.Follow(events.RegistrationRequested, h.Now())}
+// last save and what follows from it.
+func (h ReconcileMailbox) settled(e events.Event, reg mailbox.Registration) ([]events.Event, error) {
+	switch {
+	case reg.ProvenAbsent():
+		return []events.Event{e.Follow(events.RegistrationRequested, h.Now())}, nil
+	case reg.Two() && reg.Work().Phase == mailbox.Registered:
+		return nil, mailbox.SecondID()
 	}
-	return nil
+	return activation(h.Activate).due(e, reg, h.Now()), nil
 }
 
 func (h ReconcileMailbox) list(
@@ -74,8 +82,11 @@ func (h ReconcileMailbox) list(
 		return nil, fmt.Errorf("look at Warmy's listing: %w", err)
 	}
 	if seen.Found {
-		_, err := h.Registrations.Save(ctx, e.Mailbox, reg.Created(seen.ID, true, h.Now()), revision)
-		return nil, saved("adopted registration", err)
+		reg = reg.Created(seen.ID, true, h.Now())
+		if _, err := h.Registrations.Save(ctx, e.Mailbox, reg, revision); err != nil {
+			return nil, saved("adopted registration", err)
+		}
+		return h.settled(e, reg)
 	}
 	return h.absent(ctx, e, reg, revision, seen.Began)
 }
@@ -91,12 +102,12 @@ func (h ReconcileMailbox) absent(
 	}
 	switch verdict {
 	case mailbox.Proceed:
-		return h.settled(e, next), nil
+		return h.settled(e, next)
 	case mailbox.Refuse:
 		return nil, neverAppears()
 	case mailbox.Wait, mailbox.Done, mailbox.Resume:
 	}
-	return []events.Event{e.Later(next.AbsentAt.Add(h.Apart))}, nil
+	return []events.Event{e.Later(next.Work().AbsentAt.Add(h.Apart))}, nil
 }
 
 func neverAppears() error {

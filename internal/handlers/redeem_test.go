@@ -427,6 +427,7 @@ func TestASecondConsentReplacesTheTokens(t *testing.T) {
 		t.Fatalf("%+v", w.status())
 	}
 	first := w.grants.get().Tokens
+	w.warmy.update = true
 	if !w.run(t.Context(), codeOf(1)) || w.status().State != mailbox.StateRegistered {
 		t.Fatalf("%+v", w.status())
 	}

@@ -39,7 +39,8 @@ func (h RefreshGrant) Handle(ctx context.Context, e events.Event) ([]events.Even
 	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt {
 		return nil, nil // revoked or renewed meanwhile
 	}
-	if !grant.Tokens.Fresh(h.Now(), h.Margin) {
+	refused := !e.Refused.IsZero() && !grant.Tokens.SavedAt.After(e.Refused)
+	if refused || !grant.Tokens.Fresh(h.Now(), h.Margin) {
 		renew := renewal{h.Grants, h.Microsoft, h.Count, h.Now}
 		grant, revision, err = renew.refresh(ctx, e.Mailbox, e.App, grant, revision)
 		if errors.Is(err, errWithheld) {

@@ -13,7 +13,8 @@ import (
 	"kindling/internal/mailbox"
 )
 
-// RegisterMailbox handles RegistrationRequested: it posts the mailbox to Warmy once.
+// RegisterMailbox handles RegistrationRequested and ReconnectRequested: it posts the mailbox to Warmy once. What Warmy has
+// already is posted again for a newer consent, and when an operator asks for it (docs/adr/0025).
 //
 // Warmy's POST is not known to be idempotent. So the intent is saved first; an outcome that is not known for certain
 // is Unclear and goes to the listing, never to a second POST.
@@ -25,6 +26,7 @@ type RegisterMailbox struct {
 	Warmy          Registrar
 	Margin         time.Duration // the least life the access token must have, or a refresh comes first
 	ReconcileAfter time.Duration // how long Warmy gets before its listing is asked about an unclear POST
+	Activate       []string      // the accounts whose new mailboxes are to be started
 	Owner          string        // this process, for its leases
 	Now            func() time.Time
 }
@@ -46,17 +48,23 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 	if stored == 0 {
 		return nil, grantNotVisible()
 	}
-	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt || e.Proof == nil {
-		return nil, nil // revoked, renewed or never proven: another event speaks for this mailbox
-	}
 	reg, revision, err := h.Registrations.Load(ctx, e.Mailbox)
 	if err != nil {
 		return nil, fmt.Errorf("load registration: %w", err)
 	}
+	if e.Kind == events.ReconnectRequested {
+		e = asked(e, grant, reg)
+	}
+	switch {
+	case grant.Tokens == nil, grant.Tokens.Attempt != e.Attempt:
+		return nil, nil // revoked or renewed: another event speaks for this mailbox
+	case e.Proof == nil && reg.Phase != mailbox.Registered:
+		return nil, nil // never proven: another event speaks for this mailbox
+	}
 	claimed, verdict := reg.Claim(e, h.Owner, h.Now())
 	switch verdict {
 	case mailbox.Done:
-		return nil, nil
+		return activation(h.Activate).due(e, reg, h.Now()), nil
 	case mailbox.Wait:
 		return nil, waitFor(reg.Lease, h.Now())
 	case mailbox.Resume:
@@ -66,12 +74,17 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 		return h.reconcile(e, h.ReconcileAfter), saved("unclear registration", err)
 	case mailbox.Proceed:
 	}
-	if !h.fresh(grant.Tokens) {
-		return []events.Event{e.Follow(events.RefreshRequested, h.Now())}, nil
+	switch {
+	case claimed.Work().Refused == e.ID:
+		return h.renew(e, grant.Tokens), nil // it was cut off before it had said so
+	case e.Kind == events.ReconnectRequested && !grant.Tokens.SavedAt.After(e.Refused):
+		return h.prepare(ctx, e, reg, revision, grant.Tokens.SavedAt) // Warmy cannot use them: are they good at all?
+	case e.Proof == nil, !h.fresh(grant.Tokens):
+		return h.prepare(ctx, e, reg, revision, time.Time{})
 	}
-	if e.Restored {
-		if adopted, err := h.adopt(ctx, e, inv, claimed, revision); adopted || err != nil {
-			return nil, err
+	if e.Restored && reg.Phase != mailbox.Registered {
+		if adopted, err := h.adopt(ctx, e, inv, claimed, revision); adopted.Phase == mailbox.Registered || err != nil {
+			return activation(h.Activate).due(e, adopted, h.Now()), err
 		}
 	}
 	return h.post(ctx, e, inv, *grant.Tokens, claimed, revision)
@@ -81,16 +94,56 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 // facts know less than Warmy.
 func (h RegisterMailbox) adopt(
 	ctx context.Context, e events.Event, inv mailbox.Invitation, reg mailbox.Registration, revision uint64,
-) (bool, error) {
+) (mailbox.Registration, error) {
 	id, found, err := h.Warmy.Find(ctx, e.Account, inv.Address)
 	if err != nil {
-		return false, fmt.Errorf("find at Warmy: %w", err)
+		return reg, fmt.Errorf("find at Warmy: %w", err)
 	}
 	if !found {
-		return false, nil
+		return reg, nil
 	}
-	_, err = h.Registrations.Save(ctx, e.Mailbox, reg.Created(id, true, h.Now()), revision)
-	return true, saved("adopted registration", err)
+	reg = reg.Created(id, true, h.Now())
+	_, err = h.Registrations.Save(ctx, e.Mailbox, reg, revision)
+	return reg, saved("adopted registration", err)
+}
+
+// asked completes an operator's request with what the facts say: the console knows neither tokens nor their proof. An
+// event without an attempt speaks for no mailbox.
+func asked(e events.Event, grant mailbox.Grant, reg mailbox.Registration) events.Event {
+	e.Attempt, e.Proof = "", nil
+	if grant.Tokens == nil || reg.Phase != mailbox.Registered {
+		return e
+	}
+	e.Attempt = grant.Tokens.Attempt
+	for _, r := range []mailbox.Registration{reg, reg.Work()} {
+		if r.Attempt == e.Attempt && r.Proof != nil {
+			e.Proof = r.Proof
+		}
+	}
+	return e
+}
+
+// prepare asks for tokens that live long enough, and are proven. What is registered remembers that it is to be posted
+// again: the event that comes back may look like one that was answered long ago. Tokens saved at refused are refreshed,
+// however long they live.
+func (h RegisterMailbox) prepare(
+	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64, refused time.Time,
+) ([]events.Event, error) {
+	if wanted, ok := reg.Wants(e, h.Now()); ok {
+		if _, err := h.Registrations.Save(ctx, e.Mailbox, wanted, revision); err != nil {
+			return nil, saved("wanted registration", err)
+		}
+	}
+	next := e.Follow(events.RefreshRequested, h.Now())
+	next.Refused = refused
+	return []events.Event{next}, nil
+}
+
+// renew asks for a refresh of tokens that Warmy cannot use, however long they live.
+func (h RegisterMailbox) renew(e events.Event, t *mailbox.Tokens) []events.Event {
+	next := e.Follow(events.RefreshRequested, h.Now())
+	next.Refused = t.SavedAt
+	return []events.Event{next}
 }
 
 func (h RegisterMailbox) fresh(t *mailbox.Tokens) bool {
@@ -119,11 +172,16 @@ func (h RegisterMailbox) post(
 	})
 	switch {
 	case err == nil:
-		return nil, h.created(ctx, e, reg, revision, id)
+		return h.created(ctx, e, reg, revision, id)
 	case !intended:
 		return nil, fmt.Errorf("post: %w", err)
 	}
-	return h.fail(ctx, e, reg, revision, outcome(err))
+	f := outcome(err)
+	if unusable, ok := reg.Unusable(e.ID); ok && f.Code == CodeUnusable {
+		_, err := h.Registrations.Save(ctx, e.Mailbox, unusable.NotPosted(f, h.Now()), revision)
+		return h.renew(e, &t), saved("refused registration", err)
+	}
+	return h.fail(ctx, e, reg, revision, f)
 }
 
 // fromName is what Warmy, which demands a name, shows as the sender's: the imported one, or what stands before the @.
@@ -146,20 +204,29 @@ func outcome(err error) *fault.Fault {
 
 // created saves Warmy's id. If the intent was given up meanwhile, because this worker was slow, the id is still the
 // truth about it.
-func (h RegisterMailbox) created(ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64, id string) error {
-	_, err := h.Registrations.Save(ctx, e.Mailbox, reg.Created(id, false, h.Now()), revision)
-	if !errors.Is(err, ErrConflict) {
-		return saved("registration", err)
+func (h RegisterMailbox) created(
+	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64, id string,
+) ([]events.Event, error) {
+	next := reg.Created(id, false, h.Now())
+	_, err := h.Registrations.Save(ctx, e.Mailbox, next, revision)
+	if errors.Is(err, ErrConflict) {
+		reg, revision, err = h.Registrations.Load(ctx, e.Mailbox)
+		if err != nil {
+			return nil, fmt.Errorf("reload registration: %w", err)
+		}
+		if work := reg.Work(); work.Attempt != e.Attempt || work.Phase == mailbox.Registered && (reg.Again == nil || reg.WarmyID == id) {
+			return nil, nil // somebody else settled it
+		}
+		next = reg.Created(id, false, h.Now())
+		_, err = h.Registrations.Save(ctx, e.Mailbox, next, revision)
 	}
-	current, revision, err := h.Registrations.Load(ctx, e.Mailbox)
+	if err == nil && next.Work().Phase == mailbox.Uncertain {
+		return h.reconcile(e, h.ReconcileAfter), nil // another id than it had: the listing tells whether Warmy has it twice
+	}
 	if err != nil {
-		return fmt.Errorf("reload registration: %w", err)
+		return nil, saved("registration", err)
 	}
-	if current.Phase == mailbox.Registered || current.Attempt != e.Attempt {
-		return nil // somebody else settled it
-	}
-	_, err = h.Registrations.Save(ctx, e.Mailbox, current.Created(id, false, h.Now()), revision)
-	return saved("registration", err)
+	return activation(h.Activate).due(e, next, h.Now()), nil
 }
 
 func (h RegisterMailbox) fail(
@@ -189,6 +256,13 @@ func (h RegisterMailbox) Bury(ctx context.Context, e events.Event, f *fault.Faul
 	grant, _, err := h.Grants.Load(ctx, e.Mailbox)
 	if err != nil {
 		return fmt.Errorf("load grant: %w", err)
+	}
+	if e.Kind == events.ReconnectRequested {
+		reg, _, err := h.Registrations.Load(ctx, e.Mailbox)
+		if err != nil {
+			return fmt.Errorf("load registration: %w", err)
+		}
+		e = asked(e, grant, reg)
 	}
 	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt {
 		return nil

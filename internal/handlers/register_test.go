@@ -203,16 +203,3 @@ func TestALateBurialDoesNotTouchANewerConsent(t *testing.T) {
 		t.Errorf("%v, %+v", err, w.registrations.get())
 	}
 }
-
-func TestANewConsentDoesNotPostARegisteredMailboxAgain(t *testing.T) {
-	t.Parallel()
-	w := newWorld()
-	if !w.run(t.Context(), codeOf(0)) || w.status().State != mailbox.StateRegistered {
-		t.Fatalf("%+v", w.status())
-	}
-	w.now = at.Add(time.Minute)
-	if !w.run(t.Context(), codeOf(1)) || w.warmy.posts != 1 || w.status().State != mailbox.StateRegistered {
-		t.Errorf("after the second consent: %d POSTs, %+v", w.warmy.posts, w.status())
-	}
-	w.check(t)
-}

@@ -142,7 +142,7 @@ func (h RestoreRegistrations) Mend(ctx context.Context, id mailbox.ID) (Loss, er
 }
 
 func (h RestoreRegistrations) look(ctx context.Context, id mailbox.ID) (loss Loss, reg mailbox.Registration, revision uint64, err error) {
-	if reg, revision, err = h.Registrations.Load(ctx, id); err != nil || reg.Phase == mailbox.Registered {
+	if reg, revision, err = h.Registrations.Load(ctx, id); err != nil || reg.Work().Phase == mailbox.Registered {
 		return Loss{}, reg, 0, loaded("registration", err)
 	}
 	f := mailbox.Facts{Registration: reg}

@@ -66,6 +66,7 @@ type world struct {
 	breaches  []string // of the invariants
 	policy    mailbox.KeepAlive
 	pace      handlers.Turns
+	activated []string       // accounts whose new mailboxes are started
 	switched  time.Time      // when the policy changed last
 	outcomes  map[string]int // of refreshes
 }
@@ -164,14 +165,18 @@ func (w *world) count(outcome string) { w.outcomes[outcome]++ }
 func (w *world) register() handlers.RegisterMailbox {
 	return handlers.RegisterMailbox{
 		Invitations: w.invitations, Grants: w.grants, Registrations: w.registrations, Apps: oneApp{}, Warmy: &w.warmy,
-		Margin: margin, ReconcileAfter: settle, Owner: w.owner(), Now: w.clock,
+		Margin: margin, ReconcileAfter: settle, Activate: w.activated, Owner: w.owner(), Now: w.clock,
 	}
 }
 
 func (w *world) reconcile() handlers.ReconcileMailbox {
 	return handlers.ReconcileMailbox{
-		Invitations: w.invitations, Registrations: w.registrations, Listing: &w.warmy, Apart: settle, Now: w.clock,
+		Invitations: w.invitations, Registrations: w.registrations, Listing: &w.warmy, Activate: w.activated, Apart: settle, Now: w.clock,
 	}
+}
+
+func (w *world) activate() handlers.ActivateMailbox {
+	return handlers.ActivateMailbox{Invitations: w.invitations, Registrations: w.registrations, Warmy: &w.warmy, Now: w.clock}
 }
 
 func (w *world) owner() string { return fmt.Sprintf("worker%d", w.processes) }
@@ -188,11 +193,11 @@ func (w *world) handlerOf(e events.Event) handler {
 		return w.redeem()
 	case events.RefreshRequested, events.GrantIdle:
 		return handlers.RefreshLane{Requested: w.refresh(), Idle: w.keep()}
-	case events.RegistrationRequested:
-		return w.register()
+	case events.RegistrationRequested, events.ReconnectRequested, events.ActivationRequested:
+		return handlers.RegisterLane{Register: w.register(), Activate: w.activate()}
 	case events.RegistrationUnclear, events.RegistrationDecided:
 		return handlers.ReconcileLane{Unclear: w.reconcile(), Decided: handlers.DecideMailbox{
-			Invitations: w.invitations, Registrations: w.registrations, Warmy: &w.warmy, Now: w.clock,
+			Invitations: w.invitations, Registrations: w.registrations, Warmy: &w.warmy, Activate: w.activated, Now: w.clock,
 		}}
 	}
 	panic("unknown kind " + e.Kind)

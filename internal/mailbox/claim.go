@@ -23,8 +23,8 @@ type Attempt struct {
 	AnsweredAt time.Time `json:"answered_at,omitzero"`
 }
 
-// Reasons why a mailbox needs its owner (or the tenant's admin) again. LinkExpired refines StateInvited, the others
-// StateNeedsConsent.
+// Reasons why a mailbox needs its owner (or the tenant's admin) again. LinkExpired refines StateInvited, those
+// of a reconnection StateRegistered, the others StateNeedsConsent.
 const (
 	Declined      = "declined"
 	CodeExpired   = "code_expired"
@@ -35,11 +35,19 @@ const (
 	SignInFailed  = "sign_in_failed"
 
 	AccountAccepted = "account_accepted" // an operator accepts the account that consented: it has to consent once more
+
+	Reconnecting    = "reconnecting"     // Warmy is being told what to use from now on
+	ReconnectDue    = "reconnect_due"    // the grant was renewed, and Warmy was not told
+	ReconnectUnsure = "reconnect_unsure" // Warmy has the mailbox, and did not say whether it took what it was told
+	ReconnectFailed = "reconnect_failed" // it was given up, or Warmy may have the mailbox twice
 )
 
 // Reasons lists every reason, in the order in which reports show them.
 func Reasons() []string {
-	return []string{Declined, CodeExpired, ConsentLost, Revoked, AdminRequired, LinkExpired, SignInFailed, AccountAccepted}
+	return []string{
+		Declined, CodeExpired, ConsentLost, Revoked, AdminRequired, LinkExpired, SignInFailed, AccountAccepted,
+		Reconnecting, ReconnectDue, ReconnectUnsure, ReconnectFailed,
+	}
 }
 
 // MaxLiveAttempts bounds how many attempts of one mailbox may be under way: enough for an owner with several tabs

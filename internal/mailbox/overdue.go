@@ -103,11 +103,11 @@ func (p GrantPhase) known() bool {
 
 // RegistrationDue is what warmy-worker must find, or put right.
 func (f Facts) RegistrationDue(now time.Time) Due {
-	g, r := f.Grant, f.Registration
+	g, r := f.Grant, f.Registration.Work()
 	due := Due{Remedy: Reissue, Attempt: r.Attempt, Proof: r.Proof, Since: newest(r.Since, r.AbsentAt)}
 	granted := g.Tokens.from(r.Attempt)
 	switch {
-	case f.over():
+	case f.ended(), r.Phase == Registered:
 		return Due{}
 	case r.Phase == Uncertain:
 		due.Kind = events.RegistrationUnclear
@@ -115,6 +115,8 @@ func (f Facts) RegistrationDue(now time.Time) Due {
 		due.Kind, due.Since = events.RegistrationUnclear, newest(r.Since, r.Lease)
 	case r.Phase == RegistrationNone && granted && r.Proof != nil && !g.deadWithTokens() && !g.Withheld():
 		due.Kind, due.Since = events.RegistrationRequested, newest(due.Since, g.Since, g.Tokens.SavedAt)
+	case r.Phase == RegistrationNone && granted && f.Registration.Phase == Registered && !g.deadWithTokens() && !g.Withheld():
+		due.Kind, due.Since = events.RefreshRequested, newest(due.Since, g.Since, g.Tokens.SavedAt) // it is to be posted again, and must be proven first
 	case r.Phase == RegistrationDead && (granted || r.Unsettled):
 		return r.letterDue(due)
 	default:
@@ -135,7 +137,7 @@ func (r Registration) letterDue(due Due) Due {
 
 // Abandoned makes an intent Uncertain whose owner is gone, and tells whether it was one: the POST may have reached Warmy.
 func (r Registration) Abandoned(now time.Time) (Registration, bool) {
-	if r.Phase != Posting || now.Before(r.Lease) {
+	if w := r.Work(); w.Phase != Posting || now.Before(w.Lease) {
 		return r, false
 	}
 	return r.Unclear(interrupted(), now), true

@@ -210,8 +210,15 @@ func (h *history) buryCode(r *rapid.T) {
 func (h *history) claimPost(r *rapid.T) {
 	n := rapid.IntRange(1, consents).Draw(r, "n")
 	e := registerOf(n)
-	before := h.facts.Registration
-	next, verdict := before.Claim(e, h.worker(r), h.now)
+	if seq := rapid.Uint64Range(0, 6).Draw(r, "reconnect"); seq > 3 {
+		e = reconnectOf(n, seq)
+	}
+	if rapid.IntRange(0, 4).Draw(r, "not ready") == 0 {
+		h.facts.Registration, _ = h.facts.Registration.Wants(e, h.now)
+	}
+	before := h.facts.Registration.Work()
+	full := h.facts.Registration
+	next, verdict := full.Claim(e, h.worker(r), h.now)
 	switch verdict {
 	case mailbox.Proceed:
 		switch {
@@ -219,14 +226,14 @@ func (h *history) claimPost(r *rapid.T) {
 			r.Fatalf("a POST though an earlier one may have taken effect: %+v", before)
 		case before.Phase == mailbox.Uncertain || before.Phase == mailbox.Posting:
 			r.Fatalf("a POST from phase %s", before.Phase)
-		case before.Phase == mailbox.Registered:
-			r.Fatal("a registered mailbox is posted again")
+		case before.Phase == mailbox.Registered && e.Kind != events.ReconnectRequested && e.Attempt == full.Attempt:
+			r.Fatal("a registered mailbox is posted again with what Warmy was told")
 		}
 		h.facts.Registration, h.maybe, h.absent = next, true, nil
 	case mailbox.Refuse:
 		h.facts.Registration = next
 	case mailbox.Done, mailbox.Wait, mailbox.Resume:
-		if next != before {
+		if next != full {
 			r.Fatalf("verdict %v changed the registration", verdict)
 		}
 	}
@@ -234,7 +241,7 @@ func (h *history) claimPost(r *rapid.T) {
 
 func (h *history) concludePost(r *rapid.T) {
 	reg := h.facts.Registration
-	if reg.Phase != mailbox.Posting {
+	if reg.Work().Phase != mailbox.Posting {
 		return
 	}
 	switch rapid.IntRange(0, 2).Draw(r, "outcome") {
@@ -243,17 +250,31 @@ func (h *history) concludePost(r *rapid.T) {
 	case 1:
 		h.facts.Registration = reg.Unclear(anyFault(r), h.now)
 	case 2:
-		h.facts.Registration, h.maybe = reg.Created("4711", false, h.now), false
+		id := rapid.SampledFrom([]string{"4711", "4711", "4712"}).Draw(r, "id")
+		h.facts.Registration, h.maybe = reg.Created(id, false, h.now), false
+		if known := reg.WarmyID; known != "" && known != id && !reg.Again.Gone {
+			if h.facts.Registration.WarmyID != known || !h.facts.Registration.Two() {
+				r.Fatalf("a second id took the place of the known one: %+v", h.facts.Registration)
+			}
+			h.maybe = true // the listing has to say which one counts
+		}
 	}
 }
 
 func (h *history) list(r *rapid.T) {
 	reg := h.facts.Registration.Reopen(h.now)
-	if reg.Phase != mailbox.Uncertain {
+	if rapid.Bool().Draw(r, "looked") {
+		reg = reg.Recheck(h.now)
+	}
+	if reg.Work().Phase != mailbox.Uncertain {
 		return
 	}
 	if rapid.IntRange(0, 3).Draw(r, "listed") == 0 {
-		h.facts.Registration, h.maybe = reg.Created("4711", true, h.now), false
+		id := rapid.SampledFrom([]string{"4711", "4712"}).Draw(r, "listed id")
+		h.facts.Registration, h.maybe = reg.Created(id, true, h.now), false
+		if got := h.facts.Registration; got.WarmyID != id || got.Work().Phase != mailbox.Registered || got.Work().Finding == nil && got.Again != nil {
+			r.Fatalf("the listing's only id is %s: %+v", id, got)
+		}
 		return
 	}
 	next, verdict := reg.Absent(h.now, apart)
@@ -304,6 +325,9 @@ func (h *history) check(r *rapid.T, tokensBefore bool, mayLoseTokens bool) {
 	h.checkRegistered(r, status)
 	if h.last.Phase == mailbox.Registered && f.Registration.Phase != mailbox.Registered {
 		r.Fatalf("registered, then %s", f.Registration.Phase)
+	}
+	if h.last.WarmyID != "" && f.Registration.WarmyID == "" {
+		r.Fatal("Warmy's id is forgotten")
 	}
 	h.last = f.Registration
 }

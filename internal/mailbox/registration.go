@@ -36,6 +36,12 @@ type Registration struct {
 	// Unsettled goes with RegistrationDead: a POST may have taken effect, and no listing has settled it.
 	Unsettled bool     `json:"unsettled,omitempty"`
 	Finding   *Finding `json:"finding,omitempty"`
+	// Refused is the event whose POST of Attempt's tokens Warmy called unusable first: they are refreshed once for that.
+	Refused string `json:"refused,omitempty"`
+	// Again goes with Registered: the POST of what Warmy has already, with what it is to use from then on. nil: never asked for.
+	Again *Again `json:"again,omitempty"`
+	// Activated is when the warm-up of WarmyID was started; zero: it was not, or not by us.
+	Activated time.Time `json:"activated,omitzero"`
 }
 
 // PostLease is how long a worker may hold an intent to post: the call's deadline, the save, and a margin.
@@ -45,12 +51,12 @@ const PostLease = time.Minute
 const MaxReposts = 2
 
 // Claim asks whether the mailbox may be posted by owner, now. An intent whose owner is gone is Uncertain, never a
-// second try: the POST may have reached Warmy.
+// second try: the POST may have reached Warmy. What is registered is posted again only for a newer consent, or when an
+// operator asks for it.
 func (r Registration) Claim(e events.Event, owner string, now time.Time) (Registration, Verdict) {
 	switch {
 	case r.Phase == Registered:
-		// Also for a newer consent: whether a second POST updates or duplicates is not documented by Warmy.
-		return r, Done
+		return r.claimAgain(e, owner, now)
 	case r.Phase == Uncertain:
 		return r, Resume
 	case r.Phase == Posting && now.Before(r.Lease):
@@ -61,10 +67,10 @@ func (r Registration) Claim(e events.Event, owner string, now time.Time) (Regist
 		return r.Reopen(now), Refuse
 	}
 	if r.Attempt != e.Attempt {
-		r.Posts = 0 // what an earlier consent's POSTs did is settled
+		r.Posts, r.Refused = 0, "" // what an earlier consent's POSTs did is settled
 	}
 	next := Registration{
-		Phase: Posting, Attempt: e.Attempt, Proof: e.Proof, Posts: r.Posts + 1, WarmyID: r.WarmyID,
+		Phase: Posting, Attempt: e.Attempt, Proof: e.Proof, Posts: r.Posts + 1, WarmyID: r.WarmyID, Refused: r.Refused,
 		Owner: owner, Lease: now.Add(PostLease).UTC(), Since: now.UTC(),
 	}
 	return next, Proceed
@@ -72,12 +78,18 @@ func (r Registration) Claim(e events.Event, owner string, now time.Time) (Regist
 
 // Leased starts the lease of a claimed registration anew, because only now the POST is about to be sent.
 func (r Registration) Leased(now time.Time) Registration {
+	if next, again := r.again(func(w Registration) Registration { return w.Leased(now) }); again {
+		return next
+	}
 	r.Lease, r.Since = now.Add(PostLease).UTC(), now.UTC()
 	return r
 }
 
 // NotPosted takes the intent back: the POST certainly had no effect.
 func (r Registration) NotPosted(f *fault.Fault, now time.Time) Registration {
+	if next, again := r.again(func(w Registration) Registration { return w.NotPosted(f, now) }); again {
+		return next
+	}
 	r.Phase, r.Owner, r.Lease, r.Since = RegistrationNone, "", time.Time{}, now.UTC()
 	r.Posts = max(0, r.Posts-1)
 	r.Finding = Found(f, now)
@@ -86,6 +98,9 @@ func (r Registration) NotPosted(f *fault.Fault, now time.Time) Registration {
 
 // Unclear records that the POST may have taken effect.
 func (r Registration) Unclear(f *fault.Fault, now time.Time) Registration {
+	if next, again := r.again(func(w Registration) Registration { return w.Unclear(f, now) }); again {
+		return next
+	}
 	r.Phase, r.Owner, r.Lease, r.Since = Uncertain, "", time.Time{}, now.UTC()
 	r.Absences, r.AbsentAt, r.Finding = 0, time.Time{}, Found(f, now)
 	return r
@@ -93,9 +108,38 @@ func (r Registration) Unclear(f *fault.Fault, now time.Time) Registration {
 
 // Created records that Warmy has the mailbox under id; adopted when a listing showed it.
 func (r Registration) Created(id string, adopted bool, now time.Time) Registration {
+	if r.Again != nil && r.Phase == Registered {
+		return r.createdAgain(id, adopted, now)
+	}
 	r.Phase, r.WarmyID, r.Adopted, r.Since = Registered, id, adopted, now.UTC()
 	r.Owner, r.Lease, r.Finding, r.Absences, r.AbsentAt = "", time.Time{}, nil, 0, time.Time{}
-	r.Stage, r.Unsettled = "", false
+	r.Stage, r.Unsettled, r.Refused = "", false, ""
+	return r
+}
+
+// Unusable records that Warmy could not use the tokens that the event was to register, and that they are to be refreshed
+// for it. ok is false when that was done for them before.
+func (r Registration) Unusable(event string) (next Registration, ok bool) {
+	if r.Work().Refused != "" {
+		return r, false
+	}
+	next, again := r.again(func(w Registration) Registration { w.Refused = event; return w })
+	if !again {
+		next.Refused = event
+	}
+	return next, true
+}
+
+// Inactive tells whether Warmy has made the mailbox anew and its warm-up was not started since. A mailbox that was only told
+// anew what to use is left as its operator wants it.
+func (r Registration) Inactive() bool {
+	made := r.Again == nil || r.Again.Former != "" && r.Again.Work.Phase == Registered
+	return r.Phase == Registered && made && r.WarmyID != "" && r.Activated.IsZero()
+}
+
+// Activate records that the warm-up of the mailbox was started.
+func (r Registration) Activate(now time.Time) Registration {
+	r.Activated = now.UTC()
 	return r
 }
 
@@ -103,11 +147,17 @@ func (r Registration) Created(id string, adopted bool, now time.Time) Registrati
 func (r Registration) open() bool { return r.Phase == RegistrationDead && r.Unsettled }
 
 // Unresolved tells whether a POST may have taken effect that nothing has settled yet.
-func (r Registration) Unresolved() bool { return r.Phase == Uncertain || r.open() }
+func (r Registration) Unresolved() bool {
+	w := r.Work()
+	return w.Phase == Uncertain || w.open()
+}
 
 // DeclaredAbsent records an operator's word that the last POST had no effect: it may be posted again, and how often it was
 // counts on.
 func (r Registration) DeclaredAbsent(now time.Time) Registration {
+	if next, again := r.again(func(w Registration) Registration { return w.DeclaredAbsent(now) }); again {
+		return next
+	}
 	r.Phase, r.Since, r.AbsentAt, r.Absences = RegistrationNone, now.UTC(), now.UTC(), 0
 	r.Stage, r.Unsettled, r.Finding = "", false, nil
 	return r
@@ -116,6 +166,9 @@ func (r Registration) DeclaredAbsent(now time.Time) Registration {
 // Reopen makes a registration Uncertain again whose work was given up before a listing had settled its POST; any
 // other is returned unchanged. It allows one more POST after two clean absences, however many there were.
 func (r Registration) Reopen(now time.Time) Registration {
+	if next, again := r.again(func(w Registration) Registration { return w.Reopen(now) }); again {
+		return next
+	}
 	if !r.open() {
 		return r
 	}
@@ -126,6 +179,7 @@ func (r Registration) Reopen(now time.Time) Registration {
 
 // ProvenAbsent tells whether two clean absences have allowed a new POST, and nobody has begun it yet.
 func (r Registration) ProvenAbsent() bool {
+	r = r.Work()
 	return r.Phase == RegistrationNone && !r.AbsentAt.IsZero()
 }
 
@@ -133,6 +187,9 @@ func (r Registration) ProvenAbsent() bool {
 // first, proves that the POST had no effect: Proceed then allows a new one. Wait asks for another listing; Refuse
 // means that posting again was tried often enough.
 func (r Registration) Absent(began time.Time, apart time.Duration) (Registration, Verdict) {
+	if r.Again != nil && r.Phase == Registered {
+		return r.absentAgain(began, apart)
+	}
 	if r.Absences > 0 && began.Before(r.AbsentAt.Add(apart)) {
 		return r, Wait
 	}
@@ -151,6 +208,9 @@ func (r Registration) Absent(began time.Time, apart time.Duration) (Registration
 // Bury records that the work on e was given up. It returns the registration unchanged if that is no news of it: what
 // is registered stays registered, and a late event of the reconcile lane says nothing about a POST under way.
 func (r Registration) Bury(e events.Event, f *fault.Fault, now time.Time) Registration {
+	if next, again := r.again(func(w Registration) Registration { return w.Bury(e, f, now) }); again {
+		return next
+	}
 	uncertain := r.Phase == Uncertain || r.open()
 	switch {
 	case r.Phase == Registered:

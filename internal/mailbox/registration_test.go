@@ -1,6 +1,7 @@
 package mailbox_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -13,6 +14,14 @@ import (
 func registerOf(n int) events.Event {
 	e := codeOf(n).Follow(events.RegistrationRequested, at)
 	e.Proof = &events.Proof{TenantID: "tid", ObjectID: "oid"}
+	return e
+}
+
+// reconnectOf is an operator's request, with what the facts say of the nth attempt.
+func reconnectOf(n int, seq uint64) events.Event {
+	e := events.New(events.ReconnectRequested, fmt.Sprintf("job%d", seq), at)
+	from := registerOf(n)
+	e.Mailbox, e.App, e.Account, e.Attempt, e.Proof = from.Mailbox, from.App, from.Account, from.Attempt, from.Proof
 	return e
 }
 
@@ -66,7 +75,7 @@ func TestAMailboxIsPostedOnlyWhenNoPostMayHaveTakenEffect(t *testing.T) {
 		"absent once":                              {absentOnce, 1, time.Hour, mailbox.Resume, mailbox.Uncertain},
 		"absent twice":                             {absentTwice(t, unclear, mailbox.Proceed), 1, 0, mailbox.Proceed, mailbox.Posting},
 		"registered":                               {registered, 1, time.Hour, mailbox.Done, mailbox.Registered},
-		"registered, a newer consent":              {registered, 2, time.Hour, mailbox.Done, mailbox.Registered},
+		"registered, a newer consent":              {registered, 2, time.Hour, mailbox.Proceed, mailbox.Registered},
 		"certainly without effect":                 {refused, 1, 0, mailbox.Proceed, mailbox.Posting},
 		"refused and buried, replayed":             {refused.Bury(registerOf(1), f, at), 1, 0, mailbox.Proceed, mailbox.Posting},
 		"buried in the middle of a POST":           {one.Bury(registerOf(1), f, at), 1, 0, mailbox.Refuse, mailbox.Uncertain},
@@ -80,6 +89,12 @@ func TestAMailboxIsPostedOnlyWhenNoPostMayHaveTakenEffect(t *testing.T) {
 			next, verdict := test.reg.Claim(registerOf(test.n), "w2", now)
 			if verdict != test.want || next.Phase != test.phase {
 				t.Fatalf("verdict %v, phase %q; want %v, %q", verdict, next.Phase, test.want, test.phase)
+			}
+			if next.Phase == mailbox.Registered && verdict == mailbox.Proceed {
+				if next.WarmyID != "4711" || next.Attempt != "att01" {
+					t.Errorf("what was registered is forgotten: %+v", next)
+				}
+				next, test.reg = next.Work(), next.Work()
 			}
 			switch verdict {
 			case mailbox.Proceed:

@@ -39,11 +39,12 @@ type Facts struct {
 // Status is what an operator sees of one mailbox.
 type Status struct {
 	State   State
-	Reason  string // refines needs_consent and invited: one of the reasons of this package
+	Reason  string // refines needs_consent, invited and registered: one of the reasons of this package
 	Stage   string // with dead: the lane it died in; with needs_consent: the lane whose tokens are kept until somebody acts
 	Since   time.Time
-	WarmyID string   // with any state, once Warmy has the mailbox
-	Finding *Finding // what went wrong last, if anything is known
+	Told    time.Time // with registered: the last step of telling Warmy anew what to use; zero: never begun
+	WarmyID string    // with any state, once Warmy has the mailbox
+	Finding *Finding  // what went wrong last, if anything is known
 }
 
 // View derives the status from the facts at now. Late news loses against what is worth more:
@@ -70,7 +71,7 @@ func (f Facts) view(now time.Time) Status {
 	latest, answered := f.Claim.Latest()
 	switch {
 	case f.Registration.Phase == Registered && !f.tokensGone():
-		return Status{State: StateRegistered, Since: f.Registration.Since}
+		return f.viewRegistered()
 	case f.Grant.Tokens != nil:
 		return f.viewSaved()
 	case f.grantSpeaks(latest, answered):

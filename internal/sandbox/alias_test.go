@@ -36,7 +36,8 @@ type aliasWorld struct {
 }
 
 // startAlias invites two mailboxes: sales@, which is an alias of the account not.sales@, and lone@, which is nobody's alias.
-func startAlias(t *testing.T) *aliasWorld {
+// more are lines of the Warmy account's settings.
+func startAlias(t *testing.T, more ...string) *aliasWorld {
 	t.Helper()
 	w := &aliasWorld{t: t, data: t.TempDir()}
 	settings := Settings{Data: app.Data(w.data), CallsPerMinute: 60_000, ReconcileAfter: time.Second, RetryBase: 500 * time.Millisecond, HoldFor: time.Second}
@@ -58,6 +59,7 @@ func startAlias(t *testing.T) *aliasWorld {
 	if err := errors.Join(settings.Data.Prepare(), settings.Write()); err != nil {
 		t.Fatal(err)
 	}
+	w.add(settings, more)
 	w.run(settings)
 	token, err := os.ReadFile(settings.Data.TokenFile())
 	if err != nil {
@@ -71,6 +73,22 @@ func startAlias(t *testing.T) *aliasWorld {
 	}
 	w.campaign = report.Campaign
 	return w
+}
+
+// add gives the Warmy account more settings.
+func (w *aliasWorld) add(settings Settings, lines []string) {
+	w.t.Helper()
+	text, err := os.ReadFile(settings.File())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	const last = "    calls_per_minute:"
+	for _, line := range lines {
+		text = bytes.Replace(text, []byte(last), []byte("    "+line+"\n"+last), 1)
+	}
+	if err := os.WriteFile(settings.File(), text, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *aliasWorld) run(settings Settings) {

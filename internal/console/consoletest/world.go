@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,9 +39,9 @@ type World struct {
 	AdminConsents *Bucket[mailbox.AdminConsent]
 	Plans         *Plans
 	Dead          *Dead
+	Published     *Published
 	Legs          *Legs
 	Audit         *Audit
-	Published     *Published
 	Links         Links
 	Console       *console.Console
 	Server        *httptest.Server
@@ -101,7 +102,7 @@ func newWorld(operators string) *World {
 	return &World{
 		Invitations: NewBucket[mailbox.Invitation](), Campaigns: NewBucket[mailbox.Campaign](), Claims: NewBucket[mailbox.Claim](),
 		Grants: NewBucket[mailbox.Grant](), Registrations: NewBucket[mailbox.Registration](), AdminConsents: NewBucket[mailbox.AdminConsent](),
-		Plans: &Plans{}, Dead: &Dead{}, Legs: &Legs{}, Audit: &Audit{}, Published: &Published{}, OperatorsFile: operators, Tokens: map[string]string{},
+		Plans: &Plans{}, Dead: &Dead{}, Published: &Published{}, Legs: &Legs{}, Audit: &Audit{}, OperatorsFile: operators, Tokens: map[string]string{},
 		clock:   &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
 		Expires: time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC),
 	}
@@ -109,51 +110,14 @@ func newWorld(operators string) *World {
 
 func (w *World) config() console.Config {
 	return console.Config{
-		Invitations: Creator{w.Invitations}, Campaigns: w.Campaigns, Facts: follower{w}, DeadLetters: w.Dead, Legs: w.Legs,
-		Audit: w.Audit, Events: w.Published, Links: w.Links, AdminLinks: w.Links, Claims: w.Claims, Grants: w.Grants, Registrations: w.Registrations,
+		Invitations: Creator{w.Invitations}, Campaigns: w.Campaigns, Facts: follower{w}, DeadLetters: w.Dead, Events: w.Published, Legs: w.Legs,
+		Audit: w.Audit, Links: w.Links, AdminLinks: w.Links, Claims: w.Claims, Grants: w.Grants, Registrations: w.Registrations,
 		Plans: w.Plans, Apps: []string{"main", "second"}, Accounts: []string{"main", "other"},
 		Expiries:  []console.Expiry{{App: "main", Position: 1, At: w.Expires.AddDate(1, 0, 0)}, {App: "main", Position: 2, At: w.Expires}},
 		Defaults:  campaign.Defaults{App: "main", Account: "main", TariffPlanTypeID: 41, SpeedMode: "fast"},
 		PublicURL: "https://connect.example", OperatorsFile: w.OperatorsFile, Log: slog.New(slog.DiscardHandler),
 		Now: w.clock.now, CanaryWait: 200 * time.Millisecond,
 	}
-}
-
-// Published are the events that the console has passed on.
-type Published struct {
-	mu     sync.Mutex
-	events []events.Event
-	down   bool
-}
-
-// Publish keeps the events.
-func (p *Published) Publish(_ context.Context, evs ...events.Event) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down {
-		return ErrDown
-	}
-	for _, e := range evs {
-		if _, err := events.Encode(e); err != nil {
-			return err
-		}
-	}
-	p.events = append(p.events, evs...)
-	return nil
-}
-
-// Events returns what was published.
-func (p *Published) Events() []events.Event {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]events.Event(nil), p.events...)
-}
-
-// Switch takes the store away, or gives it back.
-func (p *Published) Switch(on bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.down = !on
 }
 
 // Eventually waits until the condition holds, at most some seconds.
@@ -170,6 +134,43 @@ func (w *World) Eventually(tb testing.TB, what string, holds func() bool) {
 		case <-tick.C:
 		}
 	}
+}
+
+// Published are the events that the console asked for.
+type Published struct {
+	mu   sync.Mutex
+	all  []events.Event
+	down bool
+}
+
+// Publish keeps the events.
+func (p *Published) Publish(_ context.Context, evs ...events.Event) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		return ErrDown
+	}
+	for _, e := range evs {
+		if _, err := events.Encode(e); err != nil {
+			return err
+		}
+	}
+	p.all = append(p.all, evs...)
+	return nil
+}
+
+// Down switches it off or on.
+func (p *Published) Down(down bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = down
+}
+
+// All returns the events so far.
+func (p *Published) All() []events.Event {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.all)
 }
 
 type clock struct {

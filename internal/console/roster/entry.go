@@ -24,7 +24,7 @@ type entry struct {
 	accepted                    int64 // an operator's word about another account
 	answered                    int64 // the latest answer to an attempt
 	grantSince, codeAt, savedAt int64
-	registrationSince           int64
+	registrationSince, told     int64 // told: the last step of a POST made again
 
 	attempt, grantAttempt, tokenAttempt, registrationAttempt uint32
 
@@ -36,10 +36,12 @@ type entry struct {
 	attemptRefusal, grantReason        uint16
 	grantPhase, grantStage             uint16
 	registrationPhase, registrationEnd uint16
+	againPhase                         uint16 // with told; the finding is then of that POST
 	reason                             uint16 // with state: what the counts hold
 	state                              uint8
 	tokens                             bool // are stored, since savedAt
 	counted                            bool
+	two                                bool // Warmy may have it twice
 	id                                 [idSize]byte
 }
 
@@ -99,6 +101,12 @@ func (r *Roster) putRegistration(e *entry, reg mailbox.Registration) {
 	e.registrationPhase, e.registrationEnd = r.short(string(reg.Phase)), r.short(reg.Stage)
 	e.registrationAttempt, e.registrationSince = mark(reg.Attempt), toMilli(reg.Since)
 	e.registrationFinding = r.findings.id(reg.Finding)
+	e.told, e.againPhase, e.two = 0, 0, false
+	if reg.Phase == mailbox.Registered && reg.Again != nil {
+		work := reg.Work()
+		e.told, e.againPhase, e.two = max(1, toMilli(work.Since)), r.short(string(work.Phase)), reg.Two()
+		e.registrationFinding = r.findings.id(work.Finding)
+	}
 }
 
 // facts gives back as much of the facts as mailbox.View looks at.
@@ -119,6 +127,10 @@ func (r *Roster) facts(e *entry) mailbox.Facts {
 			Since: fromMilli(e.registrationSince), Finding: r.findings.at(e.registrationFinding),
 		},
 	}
+	if e.told != 0 {
+		f.Registration.Again = r.again(e)
+		f.Registration.Finding = nil
+	}
 	if e.accepted != 0 {
 		f.Invitation.Accepted = &mailbox.Acceptance{At: fromMilli(e.accepted)}
 	}
@@ -131,6 +143,16 @@ func (r *Roster) facts(e *entry) mailbox.Facts {
 		f.Grant.Tokens = &mailbox.Tokens{Attempt: markText(e.tokenAttempt), SavedAt: fromMilli(e.savedAt)}
 	}
 	return f
+}
+
+func (r *Roster) again(e *entry) *mailbox.Again {
+	a := mailbox.Again{Work: mailbox.Registration{
+		Phase: mailbox.RegistrationPhase(r.narrow.text(uint32(e.againPhase))), Since: fromMilli(e.told), Finding: r.findings.at(e.registrationFinding),
+	}}
+	if e.two {
+		a.OtherID = "another"
+	}
+	return &a
 }
 
 // mark is what is kept of an attempt's id: enough to tell whether two facts speak of the same one. A wrong match

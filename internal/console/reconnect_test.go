@@ -1,0 +1,162 @@
+package console_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"kindling/internal/console"
+	"kindling/internal/console/consoletest"
+	"kindling/internal/events"
+	"kindling/internal/mailbox"
+)
+
+// registered imports n mailboxes that Warmy has, and one that it has not.
+func registered(t *testing.T, w *consoletest.World, n int) (ids []mailbox.ID) {
+	t.Helper()
+	csv := "email\nwaiting@a.example\n"
+	for i := range n {
+		csv += fmt.Sprintf("owner%d@a.example\n", i)
+	}
+	importCSV(t, w, "Spring", csv)
+	for i := range n {
+		id := w.Links.Mailbox("main", fmt.Sprintf("owner%d@a.example", i))
+		w.Grants.Put(id, mailbox.Grant{Phase: mailbox.GrantSaved, Attempt: "a1", Tokens: &mailbox.Tokens{Attempt: "a1", SavedAt: w.Now()}})
+		w.Registrations.Put(id, connectedAs(w, nil))
+		ids = append(ids, id)
+	}
+	w.Eventually(t, "all are registered", func() bool {
+		var list console.MailboxList
+		call(t, w, console.Viewer, "GET", "/api/v1/mailboxes?state=registered", "").decode(t, &list)
+		return len(list.Mailboxes) == n
+	})
+	return ids
+}
+
+func connectedAs(w *consoletest.World, again *mailbox.Again) mailbox.Registration {
+	return mailbox.Registration{Phase: mailbox.Registered, Attempt: "a1", WarmyID: "7", Since: w.Now(), Again: again}
+}
+
+func told(w *consoletest.World, phase mailbox.RegistrationPhase) *mailbox.Again {
+	return &mailbox.Again{Work: mailbox.Registration{Phase: phase, Attempt: "a1", Since: w.Now().Add(time.Second)}}
+}
+
+func reconnect(t *testing.T, w *consoletest.World, role, body string) answer {
+	t.Helper()
+	return call(t, w, role, "POST", "/api/v1/mailboxes/reconnect", body)
+}
+
+func TestAReconnectionAsksOnceForEachRegisteredMailbox(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	ids := registered(t, w, 3)
+	var p console.Preview
+	reconnect(t, w, console.Worker, `{"selection":{"apps":["main"]},"dry_run":true}`).decode(t, &p)
+	if p.Count != 3 || p.LeftOut["invited"] != 1 || len(w.Published.All()) != 0 {
+		t.Fatalf("%+v", p)
+	}
+	var j console.Job
+	reconnect(t, w, console.Worker, `{"selection":{"apps":["main"]},"confirm":3,"rate":1000,"reason":"rotated"}`).decode(t, &j)
+	w.Eventually(t, "all are asked for", func() bool { return len(w.Published.All()) == 3 })
+	asked := map[string]bool{}
+	for _, e := range w.Published.All() {
+		if _, err := events.Encode(e); err != nil || e.Kind != events.ReconnectRequested || e.App != "main" || e.Account != "main" || e.Attempt != "" || e.Proof != nil {
+			t.Errorf("%+v: %v", e, err)
+		}
+		asked[e.Mailbox] = true
+	}
+	for _, id := range ids {
+		if !asked[id] {
+			t.Errorf("nothing was asked for %s", id)
+		}
+		w.Registrations.Put(id, connectedAs(w, told(w, mailbox.Registered)))
+	}
+	if j = waitForJob(t, w, j.ID); j.State != console.JobDone || j.Recovered != 3 || j.DiedAgain != 0 {
+		t.Errorf("%+v", j)
+	}
+}
+
+func TestACanaryThatCannotBeReconnectedStopsTheRest(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	registered(t, w, 10)
+	var j console.Job
+	reconnect(t, w, console.Worker, `{"selection":{"all":true},"confirm":10,"rate":1000,"canary":2}`).decode(t, &j)
+	w.Eventually(t, "the canary is asked for", func() bool { return len(w.Published.All()) == 2 })
+	for _, e := range w.Published.All() {
+		w.Registrations.Put(e.Mailbox, connectedAs(w, told(w, mailbox.RegistrationDead)))
+	}
+	if j = waitForJob(t, w, j.ID); j.State != console.JobStopped || j.Done != 2 || j.DiedAgain != 2 || len(w.Published.All()) != 2 {
+		t.Errorf("%+v", j)
+	}
+	var list console.MailboxList
+	call(t, w, console.Viewer, "GET", "/api/v1/mailboxes?state=registered&reason=reconnect_failed", "").decode(t, &list)
+	if len(list.Mailboxes) != 2 || list.Mailboxes[0].Remedy == "" || list.Mailboxes[0].WarmyID != "7" {
+		t.Errorf("%+v", list)
+	}
+}
+
+func TestAReconnectionThatCannotBeStoredGoesOnWhereItStopped(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	ids := registered(t, w, 2)
+	w.Published.Down(true)
+	var j console.Job
+	reconnect(t, w, console.Worker, `{"selection":{"ids":["`+ids[0]+`","`+ids[1]+`"]},"confirm":2,"rate":1000}`).decode(t, &j)
+	if j = waitForJob(t, w, j.ID); j.State != console.JobStopped || j.Done != 0 {
+		t.Fatalf("%+v", j)
+	}
+	w.Published.Down(false)
+	if a := call(t, w, console.Worker, "POST", "/api/v1/replays/"+j.ID+"/resume", ""); a.status != http.StatusAccepted {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	if j = waitForJob(t, w, j.ID); j.Done != 2 || len(w.Published.All()) != 2 {
+		t.Errorf("%+v", j)
+	}
+}
+
+func TestBadReconnectionsAreRefused(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	registered(t, w, 1)
+	for body, want := range map[string]string{
+		`{"selection":{}}`:                                         "bad_selection",
+		`{"selection":{"all":true,"apps":["main"]}}`:               "bad_selection",
+		`{"selection":{"apps":["nosuch"]}}`:                        "unknown_app",
+		`{"selection":{"states":["invited"]},"confirm":1}`:         "nothing_chosen",
+		`{"selection":{"all":true}}`:                               "confirm_needed",
+		`{"selection":{"all":true},"confirm":2}`:                   "count_changed",
+		`{"selection":{"all":true},"confirm":1,"rate":-1}`:         "bad_bulk",
+		`{"selection":{"all":true},"confirm":1,"max_failure":101}`: "bad_bulk",
+		`{"selection":{"all":true},"confirm":1,"canary":-1}`:       "bad_bulk",
+		`{"selection":{"all":true},"force":true}`:                  "bad_json",
+	} {
+		if p := reconnect(t, w, console.Worker, body).problem(t); p.Code != want {
+			t.Errorf("%s: %s, want %s", body, p.Code, want)
+		}
+	}
+	if a := reconnect(t, w, console.Viewer, `{"selection":{"all":true},"confirm":1}`); a.status != http.StatusForbidden {
+		t.Errorf("a viewer got %d", a.status)
+	}
+	if len(w.Published.All()) != 0 {
+		t.Errorf("asked for %+v", w.Published.All())
+	}
+}
+
+func TestThePageReconnectsOneMailbox(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	ids := registered(t, w, 2)
+	b := newBrowser(t, w, console.Worker)
+	if page := b.open(t, "/mailboxes/"+ids[0]); !strings.Contains(page.body, "Reconnect at Warmy") {
+		t.Error("no button")
+	}
+	if page := b.send(t, "/mailboxes/reconnect", url.Values{"id": {ids[0]}}); !strings.Contains(page.body, "Reconnect 1 mailboxes") {
+		t.Errorf("%s", page.body)
+	}
+	b.send(t, "/mailboxes/reconnect/confirm", url.Values{"filter": {"id=" + ids[0]}, "confirm": {"1"}, "rate": {"1000"}})
+	w.Eventually(t, "it is asked for", func() bool { return len(w.Published.All()) == 1 })
+}

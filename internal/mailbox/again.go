@@ -1,0 +1,194 @@
+package mailbox
+
+import (
+	"time"
+
+	"kindling/internal/events"
+	"kindling/internal/fault"
+)
+
+// Again is a POST of a mailbox that Warmy has already: Warmy takes new tokens, and a new client secret, by no other way
+// (docs/adr/0025). Whether that POST changes the mailbox or makes a second one is not documented, so it is a machine of its
+// own, with the rules of the first, and the registration keeps what it knows whatever comes of it.
+type Again struct {
+	Work    Registration `json:"work"`                // Registered: done; RegistrationNone: asked for
+	Request string       `json:"request,omitempty"`   // the operator's event that asked last
+	Gone    bool         `json:"gone,omitempty"`      // two listings did not show it: the next POST makes it anew
+	OtherID string       `json:"other_id,omitempty"`  // a second id that Warmy has answered with, not settled yet
+	Former  string       `json:"former_id,omitempty"` // Warmy's id before another one took its place
+}
+
+// Work returns the registration whose POST is, or was last, under way: the one made again, if any.
+func (r Registration) Work() Registration {
+	if r.Phase == Registered && r.Again != nil {
+		return r.Again.Work
+	}
+	return r
+}
+
+// again changes the POST made again, if there is one.
+func (r Registration) again(change func(Registration) Registration) (next Registration, ok bool) {
+	if r.Phase != Registered || r.Again == nil {
+		return r, false
+	}
+	a := *r.Again
+	a.Work = change(a.Work)
+	return r.with(a), true
+}
+
+func (r Registration) with(a Again) Registration {
+	if r.Again == nil || *r.Again != a {
+		r.Again = &a
+	}
+	return r
+}
+
+// claimAgain is Claim of what is registered.
+func (r Registration) claimAgain(e events.Event, owner string, now time.Time) (Registration, Verdict) {
+	a, due := r.dueAgain(e)
+	if !due {
+		return r, Done
+	}
+	work, verdict := a.Work.Claim(e, owner, now)
+	if verdict != Proceed && verdict != Refuse {
+		return r, verdict
+	}
+	a.Work = work
+	return r.with(a), verdict
+}
+
+// dueAgain tells whether e asks for a POST that was not made yet. A redelivery asks for none, nor does the replay of a
+// request that was made before the last POST.
+func (r Registration) dueAgain(e events.Event) (Again, bool) {
+	var a Again
+	if r.Again != nil {
+		a = *r.Again
+	}
+	asked := e.Kind == events.ReconnectRequested
+	late := !e.Renewed.IsZero() && !a.Work.Since.Before(e.At)
+	switch {
+	case r.Again != nil && a.Work.Phase != Registered:
+		if asked && a.Request != e.ID && (a.Work.Phase == RegistrationNone || a.Work.Phase == RegistrationDead) {
+			a.Request, a.Work.Refused = e.ID, "" // an operator may have put right what stood in the way
+		}
+		return a, true
+	case asked && (a.Request == e.ID || late), !asked && e.Attempt == r.Attempt:
+		return a, false
+	}
+	a.Work, a.Gone = Registration{}, false
+	if asked {
+		a.Request = e.ID
+	}
+	return a, true
+}
+
+// Wants records that e asks for a POST of what is registered, before its tokens are made ready; ok is false when it does
+// not.
+func (r Registration) Wants(e events.Event, now time.Time) (next Registration, ok bool) {
+	a, due := r.dueAgain(e)
+	if r.Phase != Registered || !due || a.Work.Phase == Posting || a.Work.Phase == Uncertain || a.Work.open() {
+		return r, false
+	}
+	wanted := Registration{Attempt: e.Attempt, Proof: e.Proof, Since: now.UTC()}
+	if a.Work.Attempt == e.Attempt {
+		wanted.Posts, wanted.Refused = a.Work.Posts, a.Work.Refused
+	}
+	a.Work = wanted
+	return r.with(a), true
+}
+
+// createdAgain records Warmy's answer, or its listing, about a mailbox that it had before. A second id never takes the
+// place of the known one unless a complete listing shows it alone.
+func (r Registration) createdAgain(id string, adopted bool, now time.Time) Registration {
+	a := *r.Again
+	switch {
+	case !adopted && id != r.WarmyID && !a.Gone:
+		a.OtherID, a.Work = id, a.Work.Unclear(secondID(), now)
+		return r.with(a)
+	case id != r.WarmyID:
+		a.Former, a.OtherID = r.WarmyID, ""
+		r.WarmyID, r.Activated = id, time.Time{}
+	}
+	a.Work = a.Work.Created(id, adopted, now)
+	switch {
+	case a.OtherID != "":
+		a.Work.Finding = Found(secondID(), now)
+	case adopted:
+		a.Work.Finding = Found(unproven(), now)
+	}
+	if a.Work.Attempt != "" {
+		r.Attempt, r.Proof = a.Work.Attempt, a.Work.Proof
+	}
+	return r.with(a)
+}
+
+// absentAgain is Absent of a mailbox that Warmy had before.
+func (r Registration) absentAgain(now time.Time, apart time.Duration) (Registration, Verdict) {
+	a := *r.Again
+	work, verdict := a.Work.Absent(now, apart)
+	a.Work, a.Gone = work, a.Gone || verdict == Proceed
+	return r.with(a), verdict
+}
+
+// Two tells whether Warmy has answered with a second id and nothing has settled which one counts.
+func (r Registration) Two() bool {
+	return r.Phase == Registered && r.Again != nil && r.Again.OtherID != ""
+}
+
+// Recheck lets the listing settle which of two ids counts, after an operator has looked: he may have removed one of them.
+func (r Registration) Recheck(now time.Time) Registration {
+	if !r.Two() {
+		return r
+	}
+	a := *r.Again
+	a.OtherID, a.Work = "", a.Work.Unclear(secondID(), now)
+	return r.with(a)
+}
+
+// SecondID is the fault of a mailbox that Warmy may have twice.
+func SecondID() *fault.Fault {
+	f := secondID()
+	f.Class, f.Forecast = fault.Permanent, fault.ByConfig
+	return f
+}
+
+func secondID() *fault.Fault {
+	return &fault.Fault{
+		Class: fault.Unclear, Code: "warmy_second_id", Forecast: fault.ByTime,
+		Cause:  "Warmy answered with another id than the one that the mailbox had",
+		Remedy: "look the address up in Warmy; if it is there twice, remove the older one, then replay",
+	}
+}
+
+func unproven() *fault.Fault {
+	return &fault.Fault{
+		Class: fault.Unclear, Code: "warmy_reconnect_unproven", Forecast: fault.ByPerson,
+		Cause:  "Warmy has the mailbox, but did not say whether it took the new tokens",
+		Remedy: "look at the mailbox in Warmy; if it asks to be reconnected, reconnect it once more",
+	}
+}
+
+// viewRegistered is the status of a mailbox that Warmy has: whatever becomes of a POST made again, Warmy has it.
+func (f Facts) viewRegistered() Status {
+	r := f.Registration
+	s := Status{State: StateRegistered, Since: r.Since}
+	work := r.Work()
+	if r.Again != nil {
+		s.Told = work.Since
+	}
+	switch {
+	case r.Again == nil:
+	case work.Phase == RegistrationDead, work.Phase == Registered && r.Two():
+		s.Reason, s.Finding = ReconnectFailed, work.Finding
+		return s
+	case work.Phase != Registered:
+		s.Reason, s.Finding = Reconnecting, work.Finding
+		return s
+	}
+	if t := f.Grant.Tokens; t != nil && r.Attempt != "" && t.Attempt != r.Attempt {
+		s.Reason = ReconnectDue
+	} else if r.Again != nil && work.Finding != nil {
+		s.Reason, s.Finding = ReconnectUnsure, work.Finding
+	}
+	return s
+}
