@@ -2,10 +2,12 @@ package app
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -48,32 +50,41 @@ func names(all []follower) []string {
 
 func TestAChangedAPIKeySignsTheNextCallToWarmy(t *testing.T) {
 	t.Parallel()
-	var signed atomic.Value
+	var signed, said atomic.Value
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		signed.Store(r.Header.Get("Authorization"))
+		body, _ := io.ReadAll(r.Body)
+		said.Store(string(body))
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	t.Cleanup(server.Close)
 	dir := t.TempDir()
-	key, token := write(t, filepath.Join(dir, "key"), "old"), write(t, filepath.Join(dir, "token"), "session")
+	key, password := write(t, filepath.Join(dir, "key"), "old"), write(t, filepath.Join(dir, "password"), "old")
 	h := workerOf(t, fmt.Sprintf(`
 accounts:
   - {name: main, base_url: %q, api_key_file: %q, allow_custom_host: true}
-  - {name: guide, base_url: %q, auth: session, uid: u, client: c, access_token_file: %q, allow_custom_host: true}
-`, server.URL, key, server.URL, token))
+  - {name: guide, base_url: %q, auth: session, email: op@x.example, password_file: %q, allow_custom_host: true}
+`, server.URL, key, server.URL, password))
 	accounts, err := warmyAccounts(h.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	client := warmy.New(warmy.Config{Accounts: accounts})
 	files := h.keyRotations(client, accounts, nil)
-	if diff := cmp.Diff([]string{"warmy/main"}, names(files)); diff != "" {
-		t.Errorf("a session's token is followed, or a key is not: %s", diff)
+	if diff := cmp.Diff([]string{"warmy/main", "warmy/guide"}, names(files)); diff != "" {
+		t.Errorf("files are not followed: %s", diff)
+	}
+	if _, err := client.Plans(t.Context(), "guide"); err == nil || !strings.Contains(fmt.Sprint(said.Load()), `"password":"old"`) {
+		t.Errorf("signed in with %v, %v", said.Load(), err)
 	}
 	write(t, key, "new\n")
+	write(t, password, "fresh\n")
 	h.twice(t, files)
 	if _, _, err := client.Find(t.Context(), "main", "jane@contoso.example"); err == nil || signed.Load() != "Bearer new" {
 		t.Errorf("signed with %v, %v", signed.Load(), err)
+	}
+	if _, err := client.Plans(t.Context(), "guide"); err == nil || !strings.Contains(fmt.Sprint(said.Load()), `"password":"fresh"`) {
+		t.Errorf("signed in with %v, %v", said.Load(), err)
 	}
 }
 

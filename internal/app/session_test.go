@@ -103,7 +103,7 @@ func (f *fleet) signIn() http.Header {
 		f.t.Fatal(err)
 	}
 	req.Header.Set("holder-uid", "holder")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -113,9 +113,9 @@ func TestPlansAreLookedUpByOneProcessAndWhenTheyAreOld(t *testing.T) {
 	answer := []campaign.Plan{{ID: 41, Name: "Business"}, {ID: 1, Name: string(bytes.Repeat([]byte("x"), 81))}}
 	var failure error
 	refresh := func() error {
-		return p.Refresh(t.Context(), "main", 10*time.Minute, func(context.Context, string) ([]campaign.Plan, error) {
+		return p.Refresh(t.Context(), "main", 10*time.Minute, func(ctx context.Context, _ string) ([]campaign.Plan, error) {
 			calls++
-			_ = p.Refresh(t.Context(), "main", 10*time.Minute, func(context.Context, string) ([]campaign.Plan, error) {
+			_ = p.Refresh(ctx, "main", 10*time.Minute, func(context.Context, string) ([]campaign.Plan, error) {
 				t.Error("two at once")
 				return nil, nil
 			})

@@ -89,12 +89,12 @@ func TestSignInsGrowRareAndBeginAnewWithAnotherPassword(t *testing.T) {
 	f := newFake(t, say(401, ""))
 	now := clock()
 	c := warmy.New(warmy.Config{Accounts: []warmy.Account{signsIn(f.URL)}, Now: func() time.Time { return now }})
-	tries := 0
 	for range 24 * 60 { // a day, with a probe each minute
 		_ = c.Ping(t.Context(), "main")
 		now = now.Add(time.Minute)
 	}
-	if tries = len(f.got()); tries < 24 || tries > 34 {
+	tries := len(f.got())
+	if tries < 24 || tries > 34 {
 		t.Errorf("%d sign-ins in a day", tries)
 	}
 	if err := c.ReplaceLogin("main", secret.Text{}, secret.New("fresh")); err != nil {
