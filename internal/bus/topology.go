@@ -21,7 +21,7 @@ const (
 	streamWarmyTimers = "TIMERS_WARMY" // later work of warmy-worker, which alone publishes here
 	streamDead        = "DEAD"         // dead letters, browsable
 	streamAudit       = "AUDIT"
-	streamHints       = "HINTS" // what webhooks of Warmy say: see hints.go
+	streamHints       = "HINTS"      // what webhooks of Warmy say: see hints.go
 	streamAdvisories  = "ADVISORIES" // what the server says of messages that fell silent: see advisories.go
 )
 
