@@ -15,10 +15,8 @@ func TestASnapshotOfAHundredThousandMailboxesIsSmall(t *testing.T) { //nolint:pa
 	}
 	shot := v.snapshot()
 	v.survey.byID = nil
-	with := heap()
-	n := len(shot.ids)
+	with, n := heap(), len(shot.ids)
 	runtime.KeepAlive(shot)
-	shot = nil
 	if used := with - heap(); n != 100_000 || used > most {
 		t.Errorf("%d mailboxes take %d bytes", n, used)
 	} else {
