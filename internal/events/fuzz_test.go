@@ -60,7 +60,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		known := e.Version == events.Version || e.Version == 2 && e.Kind == events.GrantIdle
+		known := e.Version == events.Version || e.Version == 2 && (e.Kind == events.GrantIdle || e.Kind == events.RegistrationDecided)
 		if !known || e.Kind.Lane() == "" || !events.IsToken(e.Mailbox) || !events.IsToken(e.ID) || !e.Agrees(e.Subject()) {
 			t.Fatalf("%q decodes as an event that is none: %+v", data, e)
 		}
