@@ -10,7 +10,7 @@ IMAGES    ?= bin/images
 TAG       ?= dev
 CA_BUNDLE ?= /etc/ssl/certs/ca-certificates.crt
 
-.PHONY: help demo up build images test race lint fmt imports deadcode e2e cluster grants fuzz bench check
+.PHONY: help demo up build images test race lint fmt imports deadcode e2e cluster grants posts fuzz bench check
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ grants: export GRANTS_CODES ?= 10000
 grants: export GRANTS_KILLS ?= 20
 grants: ## GRANTS_CODES codes in three messages each, three token-workers, GRANTS_KILLS of them killed
 	$(GO) test -v -tags e2e -count=1 -timeout 1h -run '^TestCodesThatAreDelivered' ./internal/e2e/
+
+posts: export POSTS ?= 10000
+posts: export POSTS_KILLS ?= 20
+posts: export POSTS_AFTER ?= 60
+posts: ## POSTS mailboxes, every fifth POST of unknown outcome, three warmy-workers, POSTS_KILLS of them killed
+	$(GO) test -v -tags e2e -count=1 -timeout 1h -run '^TestPostsOfUnknown' ./internal/e2e/
 
 fuzz: ## every fuzz target for FUZZ (default 20s)
 	@set -e; for pkg in $$($(GO) list ./...); do \

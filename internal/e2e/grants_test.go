@@ -90,9 +90,15 @@ func (r *redeems) open(t *testing.T) {
 	if r.js, err = jetstream.New(nc); err != nil {
 		t.Fatal(err)
 	}
+	r.follow(t, r.seen)
+}
+
+// follow tells sink of all facts until the test ends.
+func (r *redeems) follow(t *testing.T, sink bus.Sink) {
+	t.Helper()
 	following, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
-	go func() { done <- r.bus.Facts(r.people).Follow(following, r.seen) }()
+	go func() { done <- r.bus.Facts(r.people).Follow(following, sink) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {

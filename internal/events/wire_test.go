@@ -31,7 +31,10 @@ func samples() map[string]events.Event {
 	reconnect.Mailbox, reconnect.App, reconnect.Account, reconnect.Campaign = code.Mailbox, code.App, code.Account, code.Campaign
 	refused := register.Follow(events.RefreshRequested, at.Add(5*time.Second))
 	refused.Refused = at
+	decided := register.Follow(events.RegistrationDecided, at.Add(5*time.Second))
+	decided.Decision = &events.Decision{WarmyID: "4711", Posts: 2, Forced: true}
 	return map[string]events.Event{
+		"registration.decided":           decided,
 		"reconnect.requested":            reconnect,
 		"refresh.requested-refused":      refused,
 		"activation.requested":           register.Follow(events.ActivationRequested, at.Add(6*time.Second)),
@@ -162,6 +165,28 @@ func TestAnOlderBuildLeavesAnIdleGrantForANewerOne(t *testing.T) {
 	}
 	if _, err := events.Decode([]byte(strings.Replace(string(data), `"v":2`, `"v":3`, 1))); !errors.Is(err, events.ErrNewer) {
 		t.Errorf("got %v, want ErrNewer", err)
+	}
+}
+
+func TestADecisionIsOneAndStandsWhereItBelongs(t *testing.T) {
+	t.Parallel()
+	data, err := events.Encode(samples()["registration.decided"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid := string(data)
+	for name, input := range map[string]string{
+		"missing":         strings.Replace(valid, `"decision":`, `"decided":`, 1),
+		"another kind's":  strings.NewReplacer("registration.decided", "registration.unclear", `"v":2`, `"v":1`).Replace(valid),
+		"no id of theirs": strings.Replace(valid, "4711", "../4711", 1),
+		"negative":        strings.Replace(valid, `"posts":2`, `"posts":-2`, 1),
+	} {
+		if _, err := events.Decode([]byte(input)); err == nil || !strings.Contains(err.Error(), "field decision") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if follow := samples()["registration.decided"].Follow(events.RegistrationRequested, at); follow.Decision != nil {
+		t.Error("what follows carries the decision on")
 	}
 }
 

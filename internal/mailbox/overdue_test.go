@@ -64,7 +64,7 @@ func goesOn(f mailbox.Facts, due mailbox.Due, now time.Time) bool {
 	case events.RegistrationUnclear:
 		reg, _ := f.Registration.Abandoned(now)
 		return reg.Reopen(now).Phase == mailbox.Uncertain
-	case events.CodeReceived, events.GrantIdle, events.ReconnectRequested, events.ActivationRequested:
+	case events.CodeReceived, events.GrantIdle, events.ReconnectRequested, events.ActivationRequested, events.RegistrationDecided:
 	}
 	return false // a code is never issued again; an idle grant has a timer, which the walk looks for in its own way
 }
