@@ -36,7 +36,8 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	policy := policyOf(h.Config)
 	apps := microsoft.New(microsoft.Config{Apps: keys.apps})
 	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets)})
-	registrar := warmy.NewBreaker(client)
+	probeEvery := min(policy.HoldFor, warmy.ProbeEvery)
+	registrar := warmy.NewBreaker(client, probeEvery)
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
 		Apps: apps, Warmy: registrar, Margin: policy.RefreshMargin,
@@ -50,8 +51,8 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		window, fleet := windows(a.CallsPerMinute)
 		slotWindow, slotFleet := slotWindows(a.CallsPerMinute)
 		lanes = append(lanes,
-			bus.Lane{Lane: events.Register, Leg: a.Name, Window: slotWindow, Fleet: slotFleet, Policy: workPolicy(policy), Handler: register, Outage: warmy.ProbeEvery},
-			bus.Lane{Lane: events.Reconcile, Leg: a.Name, Window: window, Fleet: fleet, Policy: workPolicy(policy), Handler: reconcile, Outage: warmy.ProbeEvery},
+			bus.Lane{Lane: events.Register, Leg: a.Name, Window: slotWindow, Fleet: slotFleet, Policy: workPolicy(policy), Handler: register, Outage: probeEvery},
+			bus.Lane{Lane: events.Reconcile, Leg: a.Name, Window: window, Fleet: fleet, Policy: workPolicy(policy), Handler: reconcile, Outage: probeEvery},
 		)
 	}
 	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Accounts: accountNames(h.Config)}), false)
