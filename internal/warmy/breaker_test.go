@@ -80,7 +80,7 @@ func TestAProbeThatHangsEndsBeforeTheNextOneIsDue(t *testing.T) {
 }
 
 // hanging is a Warmy that takes connections and never answers.
-type hanging struct{ upstream }
+type hanging struct{}
 
 func (hanging) Ping(ctx context.Context, _ string) error {
 	<-ctx.Done()
