@@ -38,7 +38,8 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	policy := policyOf(h.Config)
 	apps := microsoft.New(microsoft.Config{Apps: keys.apps})
 	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets), Sessions: b.Sessions(keys.grants)})
-	registrar := warmy.NewBreaker(client)
+	probeEvery := min(policy.HoldFor, warmy.ProbeEvery)
+	registrar := warmy.NewBreaker(client, probeEvery)
 	activate := activated(h.Config)
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
@@ -60,10 +61,10 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		h.Metrics.listingsOf(a.Name)
 		slotWindow, slotFleet := slotWindows(a.CallsPerMinute)
 		lanes = append(lanes,
-			bus.Lane{Lane: events.Register, Leg: a.Name, Window: slotWindow, Fleet: slotFleet, Policy: workPolicy(policy), Handler: lane, Outage: warmy.ProbeEvery},
+			bus.Lane{Lane: events.Register, Leg: a.Name, Window: slotWindow, Fleet: slotFleet, Policy: workPolicy(policy), Handler: lane, Outage: probeEvery},
 			bus.Lane{
 				Lane: events.Reconcile, Leg: a.Name, Window: settledAtOnce, Fleet: settledAtOnce, Single: true,
-				Policy: workPolicy(policy), Handler: reconcile, Outage: warmy.ProbeEvery,
+				Policy: workPolicy(policy), Handler: reconcile, Outage: probeEvery,
 			},
 		)
 	}

@@ -50,8 +50,11 @@ const wrongClock = 10 * time.Minute
 // fleets are the cases of one budget.
 func fleets(perMinute int, run time.Duration) []paceCase {
 	return []paceCase{
-		{perMinute: perMinute, workers: 1, run: run}, {perMinute: perMinute, workers: 2, run: run}, {perMinute: perMinute, workers: 4, run: run},
-		{perMinute: perMinute, workers: 4, kill: true, run: run}, {perMinute: perMinute, workers: 4, clock: wrongClock, run: run},
+		{perMinute: perMinute, workers: 1, run: run},
+		{perMinute: perMinute, workers: 2, run: run},
+		{perMinute: perMinute, workers: 4, run: run},
+		{perMinute: perMinute, workers: 4, kill: true, run: run},
+		{perMinute: perMinute, workers: 4, clock: wrongClock, run: run},
 		{perMinute: perMinute, workers: 4, clock: -wrongClock, run: run},
 	}
 }

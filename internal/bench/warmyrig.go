@@ -191,9 +191,9 @@ func (r *warmyRig) seed(ctx context.Context, campaign string, n int) ([]events.E
 			ID: id, Campaign: campaign, App: "main", Account: "main", Address: address, FromName: "Bench", TariffPlanTypeID: 41, SpeedMode: "fast",
 			LinkGeneration: 1, LinkHash: mailbox.Hash(r.ids.Link(id, 1)), InvitedAt: now, LinkExpiresAt: now.Add(time.Hour),
 		}
-		e := events.New(events.RegistrationRequested, "bench-"+string(id), now)
+		e := events.New(events.RegistrationRequested, "bench-"+id, now)
 		e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt = id, "main", "main", campaign, "bench"
-		e.Proof = &events.Proof{TenantID: "bench", ObjectID: string(id)}
+		e.Proof = &events.Proof{TenantID: "bench", ObjectID: id}
 		evs[i] = e
 	}
 	store := r.bus.InvitationStore(r.people)

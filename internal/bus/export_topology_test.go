@@ -1,6 +1,8 @@
 package bus
 
 import (
+	"context"
+
 	"github.com/nats-io/nats.go/jetstream"
 
 	"kindling/internal/events"
@@ -32,4 +34,19 @@ var CheckVersion = checkVersion
 // DriftsOf compares a stream with what it should be, as a plan does.
 func DriftsOf(want jetstream.StreamConfig, have *jetstream.StreamInfo) []Drift {
 	return keepFull(compareStream(want, have.Config), want, have)
+}
+
+// MakeConsumerAs makes a consumer as another version does.
+func MakeConsumerAs(ctx context.Context, b *Bus, stream string, cfg jetstream.ConsumerConfig) error {
+	_, err := b.js.CreateConsumer(ctx, stream, cfg)
+	return err
+}
+
+// IsPaused tells whether the server delivers nothing of a consumer.
+func IsPaused(ctx context.Context, b *Bus, stream, consumer string) (bool, error) {
+	c, err := b.js.Consumer(ctx, stream, consumer)
+	if err != nil {
+		return false, err
+	}
+	return c.CachedInfo().Paused, nil
 }

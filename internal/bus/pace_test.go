@@ -89,7 +89,7 @@ func TestAnOutageThatPOSTsMeetHoldsTheLegAndLetsNoneThatWaitForTheirTurnOut(t *t
 		var down atomic.Bool
 		var posts, failed, probes, burned atomic.Int32
 		h := fakeHandler{buried: make(chan *fault.Fault, 400), handle: func(ctx context.Context, e events.Event) ([]events.Event, error) {
-			burned.Add(int32(e.Failed)) //nolint:gosec // a few
+			burned.Add(int32(e.Failed))
 			if err := pacer.Wait(ctx, "main"); err != nil {
 				return nil, err
 			}

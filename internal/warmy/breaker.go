@@ -1,6 +1,7 @@
 package warmy
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -30,10 +31,15 @@ const ProbeEvery = 4 * time.Second
 // Breaker finds out with a GET whether Warmy is back, never with a customer's POST. It keeps no state: whether an account
 // is left alone is the leg's to know, for all workers (docs/adr/0011). What a worker lets through to probe a held leg
 // pings first; what else it lets through is called at once.
-type Breaker struct{ upstream Upstream }
+type Breaker struct {
+	upstream Upstream
+	every    time.Duration
+}
 
-// NewBreaker guards upstream.
-func NewBreaker(upstream Upstream) *Breaker { return &Breaker{upstream} }
+// NewBreaker guards upstream. After a probe that failed the next one comes after every; 0: ProbeEvery.
+func NewBreaker(upstream Upstream, every time.Duration) *Breaker {
+	return &Breaker{upstream, cmp.Or(every, ProbeEvery)}
+}
 
 // Create is Registrar's, guarded.
 func (b *Breaker) Create(ctx context.Context, account string, m handlers.NewMailbox) (string, error) {
@@ -87,14 +93,14 @@ func (b *Breaker) probe(ctx context.Context, account string) error {
 	case err == nil || ctx.Err() != nil:
 		return err
 	case outage(err) || asking.Err() != nil:
-		return open(err)
+		return b.open(err)
 	}
 	return err
 }
 
-func open(cause error) error {
+func (b *Breaker) open(cause error) error {
 	return &fault.Fault{
-		Class: fault.LegDown, Code: "breaker_open", Forecast: fault.ByTime, After: ProbeEvery, Err: cause,
+		Class: fault.LegDown, Code: "breaker_open", Forecast: fault.ByTime, After: b.every, Err: cause,
 		Cause:  "Warmy answers with failures of its own; no call is made for a while",
 		Remedy: "none: Warmy is asked again by itself, and all that waits goes on when it answers",
 	}

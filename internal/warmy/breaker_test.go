@@ -68,7 +68,7 @@ func TestAGetAndNoPostFindsOutWhetherWarmyIsBack(t *testing.T) {
 		"warmy_401": {fault.LegDown, "warmy_401", fault.LegDown}, "warmy_429": {fault.RetryAfter, "warmy_429", fault.RetryAfter},
 	} {
 		u := &upstream{err: failing(want.class, code, want.as == "breaker_open")}
-		b := warmy.NewBreaker(u)
+		b := warmy.NewBreaker(u, 0)
 		_, err := b.Create(leg.Probe(t.Context()), "main", mailboxOf())
 		wants(t, err, want.held, want.as)
 		_, _, err = b.Find(leg.Probe(t.Context()), "main", address)
@@ -78,7 +78,7 @@ func TestAGetAndNoPostFindsOutWhetherWarmyIsBack(t *testing.T) {
 		}
 	}
 	u := &upstream{}
-	b := warmy.NewBreaker(u)
+	b := warmy.NewBreaker(u, 0)
 	if id, err := b.Create(leg.Probe(t.Context()), "main", mailboxOf()); err != nil || id != "1" || u.probes != 1 {
 		t.Errorf("Create() = %q, %v after %d probes", id, err, u.probes)
 	}
@@ -91,7 +91,7 @@ func TestAProbeThatHangsEndsBeforeTheNextOneIsDue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		_, err := warmy.NewBreaker(&hanging{}).Create(leg.Probe(t.Context()), "main", mailboxOf())
+		_, err := warmy.NewBreaker(&hanging{}, 0).Create(leg.Probe(t.Context()), "main", mailboxOf())
 		wants(t, err, fault.LegDown, "breaker_open")
 		if took := time.Since(began); took > warmy.ProbeEvery {
 			t.Errorf("the probe took %v", took)
@@ -100,7 +100,7 @@ func TestAProbeThatHangsEndsBeforeTheNextOneIsDue(t *testing.T) {
 }
 
 // hanging is a Warmy that takes connections and never answers.
-type hanging struct{ upstream }
+type hanging struct{}
 
 func (hanging) Ping(ctx context.Context, _ string) error {
 	<-ctx.Done()
