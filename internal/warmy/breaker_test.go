@@ -100,7 +100,7 @@ func TestAProbeThatHangsEndsBeforeTheNextOneIsDue(t *testing.T) {
 }
 
 // hanging is a Warmy that takes connections and never answers.
-type hanging struct{}
+type hanging struct{ upstream }
 
 func (hanging) Ping(ctx context.Context, _ string) error {
 	<-ctx.Done()
