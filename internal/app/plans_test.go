@@ -26,9 +26,8 @@ func (o *offers) Plans(_ context.Context, account string) ([]campaign.Plan, erro
 	return []campaign.Plan{{ID: 41, Name: account}}, nil
 }
 
-func TestPlansAreLookedUpEveryTenMinutesAndTheirFailureIsToldOnce(t *testing.T) {
-	t.Parallel()
-	bustest.Bubble(t, func(t *testing.T) {
+func TestPlansAreLookedUpEveryTenMinutesAndTheirFailureIsToldOnce(t *testing.T) { //nolint:paralleltest // a bubble runs beside others by itself
+	bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
 		server := bustest.Server(t)
 		first, second := bustest.Connect(t, server), bustest.Connect(t, server)
 		log := &words{}

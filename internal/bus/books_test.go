@@ -50,7 +50,7 @@ type books struct {
 	attempts int
 	spent    map[string]bool     // attempts whose code was taken
 	sends    map[string]int      // by attempt
-	ids      map[string][]string // at Warmy, by address
+	taken    map[string][]string // the consents whose POST Warmy took, by address
 	ends     map[string]mailbox.State
 	breaches []string
 }
@@ -58,7 +58,7 @@ type books struct {
 func newBooks(b *bus.Bus) *books {
 	return &books{
 		bus: b, claims: b.Claims(), grants: b.Grants(maskBox{}), posted: b.Registrations(),
-		next: make(map[string]trouble), codes: make(map[string]events.Event), spent: make(map[string]bool), sends: make(map[string]int), ids: make(map[string][]string), ends: make(map[string]mailbox.State),
+		next: make(map[string]trouble), codes: make(map[string]events.Event), spent: make(map[string]bool), sends: make(map[string]int), taken: make(map[string][]string), ends: make(map[string]mailbox.State),
 	}
 }
 
@@ -165,14 +165,14 @@ func (k *books) audit(t *testing.T, early bool) {
 		s := mailbox.View(mailbox.Facts{Invitation: mailbox.Invitation{ID: id}, Claim: claim, Grant: grant, Registration: reg}, time.Now())
 		k.ends[id] = s.State
 		switch {
-		case s.State == mailbox.StateRegistered && len(k.ids[id+"@example.com"]) == 1:
+		case s.State == mailbox.StateRegistered && len(k.taken[id+"@example.com"]) > 0 && (reconnected(s) || letters[id] != ""):
 		case s.State == mailbox.StateMismatch:
 		case s.State == mailbox.StateNeedsConsent && grant.Phase == mailbox.GrantNeedsConsent && grant.Attempt == latest.Attempt:
 		case s.State == mailbox.StateDead && letters[id] != "":
 		case early && s.State == mailbox.StateGranted && letters[id] != "" && grant.Phase == mailbox.GrantNeedsConsent && grant.Attempt != grant.Tokens.Attempt:
 		default:
-			k.breach("%s ended in silence as %+v; grant %s of %s, registration %s, letters %q, %d at Warmy",
-				id, s, grant.Phase, grant.Attempt, reg.Phase, letters[id], len(k.ids[id+"@example.com"]))
+			k.breach("%s ended in silence as %+v; grant %s of %s, registration %s, letters %q, %d POSTs at Warmy",
+				id, s, grant.Phase, grant.Attempt, reg.Phase, letters[id], len(k.taken[id+"@example.com"]))
 		}
 	}
 	for attempt, n := range k.sends {
@@ -180,6 +180,11 @@ func (k *books) audit(t *testing.T, early bool) {
 			k.breach("the code of %s was sent %d times", attempt, n)
 		}
 	}
+}
+
+// reconnected tells whether Warmy was told of the mailbox's latest tokens.
+func reconnected(s mailbox.Status) bool {
+	return s.Reason != mailbox.Reconnecting && s.Reason != mailbox.ReconnectDue
 }
 
 // thirdParties is Microsoft and Warmy as one process reaches them.
@@ -279,16 +284,19 @@ func (o thirdParties) Create(ctx context.Context, _ string, m handlers.NewMailbo
 		return "", err
 	}
 	err = o.call(ctx, "create", fault.Unclear, func(ctx context.Context) error {
-		if r, _, err := o.posted.Load(ctx, m.Address[:24]); err != nil || r.Phase == mailbox.Registered {
-			o.breach("%s was posted after it was registered (%v)", m.Address, err)
+		r, _, err := o.posted.Load(ctx, m.Address[:24])
+		if err != nil || r.Work().Phase != mailbox.Posting {
+			o.breach("%s was posted without an intent (%v)", m.Address, err)
 		}
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		id = fmt.Sprintf("w%d", len(o.ids[m.Address])+1)
-		o.ids[m.Address] = append(o.ids[m.Address], id)
-		if len(o.ids[m.Address]) > 1 {
-			o.breaches = append(o.breaches, m.Address+" exists twice at Warmy")
+		for _, consent := range o.taken[m.Address] {
+			if consent == r.Work().Attempt {
+				o.breaches = append(o.breaches, m.Address+" was posted twice for one consent")
+			}
 		}
+		o.taken[m.Address] = append(o.taken[m.Address], r.Work().Attempt)
+		id = "w1" // this Warmy takes another POST as news of the mailbox that it has
 		return nil
 	})
 	return id, err
@@ -307,8 +315,8 @@ func (o thirdParties) Find(ctx context.Context, _, address string) (id string, f
 	err = o.call(ctx, "find", fault.Transient, func(context.Context) error {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		if found = len(o.ids[address]) > 0; found {
-			id = o.ids[address][0]
+		if found = len(o.taken[address]) > 0; found {
+			id = "w1"
 		}
 		return nil
 	})

@@ -28,7 +28,7 @@ import (
 //
 // Nothing is silent: every mailbox whose code was accepted ends registered, in need of its owner with a recorded reason,
 // as a mismatch, or dead with its dead letter. Nothing happens twice: no code is sent after its tokens were saved, no
-// mailbox is posted after it was registered or while it may exist.
+// mailbox is posted without an intent, or with effect twice for one consent.
 func TestNothingIsSilentAndNothingHappensTwice(t *testing.T) { //nolint:paralleltest // a bubble runs beside others by itself
 	bustest.Alone(t, func(t *testing.T) { //nolint:thelper // the test itself
 		histories(t, 24/scale)

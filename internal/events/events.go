@@ -67,8 +67,7 @@ func (k Kind) Lane() Lane {
 // version is the wire version that events of kind k are written in, and the highest that this build reads of them. A
 // build that does not know a kind would bury its events; one that meets a higher version leaves them for a newer worker.
 func (k Kind) version() int {
-	switch k {
-	case GrantIdle, RegistrationDecided, ReconnectRequested, ActivationRequested:
+	if k == GrantIdle || k == RegistrationDecided || k == ReconnectRequested || k == ActivationRequested {
 		return laterVersion
 	}
 	return Version

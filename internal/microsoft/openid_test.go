@@ -72,7 +72,7 @@ func (s standIn) consent(t *testing.T, o *owner) mailbox.Consent {
 	link := s.app.AuthorizeURL(microsoft.AuthorizeParams{
 		State: secret.New("state"), Nonce: c.Nonce, Verifier: c.Verifier, LoginHint: address, Prompt: "select_account", ResponseMode: "form_post",
 	})
-	resp, err := browser.Get(strings.Replace(link, "offline_access+", "", 1)) //nolint:noctx // this provider gives refresh tokens unasked, and refuses to be asked
+	resp, err := browser.Get(strings.Replace(link, "offline_access+", "", 1)) // this provider gives refresh tokens unasked, and refuses to be asked
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func catalogue() []held {
 		// Not sent.
 		{by: "TestWhatWasNeverSentIsTransient", entries: "DNS; refused; TLS"},
 		{by: "TestAHandshakeThatHangsSentNothing", entries: "TLS that hangs"},
-		{by: "TestOnlyFailuresOfWarmyItselfOpenTheBreaker", entries: "breaker open"},
+		{by: "TestAProbeThatHangsEndsBeforeTheNextOneIsDue", entries: "breaker open"},
 		{by: "TestNothingIsSentWithoutTheBudgetsLeave", entries: "limiter deadline"},
 		{by: "TestAShutdownBeforeThePostSendsNothingAndDuringItIsUnclear", entries: "shutdown before write"},
 		{by: "TestWaitingForASessionEndsWithTheContext", entries: "session deadline"},
@@ -44,7 +44,7 @@ func catalogue() []held {
 		{by: "TestTooManyRequestsWaitsAsAsked", entries: "429 + seconds; 429 + date; 429 bare; 429 negative; 429 huge"},
 		{
 			by: "TestTooManyRequestsWaitsAsAsked", entries: "429 storm",
-			why: "the rate is not halved: each throttled event waits as long as Warmy says, a minute if it does not, and calls_per_minute bounds the rest",
+			why: "here one is told to the pace; that the whole fleet waits, and then goes at half its rate, is TestA429StopsEveryProcessForAsLongAsItSays of internal/bus",
 		},
 		// The listing is not trusted.
 		{by: "TestAnOddListingIsNotTrusted", entries: "page 2 = page 1; total changes midway; item without e-mail; id seen on another mailbox (in one listing)"},
@@ -52,10 +52,7 @@ func catalogue() []held {
 		{by: "TestAFailedListingIsNeverUnclear", entries: "500; time-out"},
 		{by: "TestAnAddressListedTwiceIsForTheOperator", entries: "same e-mail twice"},
 		{by: "TestAnAbsentMailboxIsPostedAgainAfterTheSecondListing", entries: "lag behind create"},
-		{
-			entries: "count falls > 20 %; empty after 500 rows; id seen on another mailbox (since the last listing)",
-			why:     "they compare two listings of the whole account: who asks for one address filters, and compares nothing with the past",
-		},
+		{by: "TestASuspiciousListingAnswersNobody", entries: "count falls > 20 %; empty after 500 rows; id seen on another mailbox (since the last listing)"},
 		{by: "TestAnAddressIsFoundWholly", entries: "other letter case; outer spaces; state disconnected"},
 		{by: "TestWhatIsNoAnswerAboutTheMailboxIsNotBelieved", entries: "every bad answer about one mailbox"},
 		{by: "TestACallAboutOneMailboxFailsByItsOwnWords", entries: "every bad status about one mailbox; not allowed transmission with 500"},
