@@ -97,16 +97,20 @@ func BeginWithoutEnd(ctx context.Context, b *Bus, e events.Event, n int) error {
 	}
 }
 
-// ShortMemory makes a stream forget message ids after 100 ms, the least that the server allows.
+// ShortMemory makes a stream forget message ids after 100 ms, the least that the server allows. It takes two steps: the
+// server looks for what it may forget before it has taken over the new time, and then not again before the old one is over.
 func ShortMemory(ctx context.Context, b *Bus, name string) error {
 	stream, err := b.js.Stream(ctx, name)
 	if err != nil {
 		return err
 	}
 	cfg := stream.CachedInfo().Config
-	cfg.Duplicates = 100 * time.Millisecond
-	_, err = b.js.UpdateStream(ctx, cfg)
-	return err
+	for _, cfg.Duplicates = range []time.Duration{200 * time.Millisecond, 100 * time.Millisecond} {
+		if _, err = b.js.UpdateStream(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Forgotten publishes a message of this id and tells whether the stream took it for a new one.

@@ -56,24 +56,32 @@ func TestNothingIsSilentAndNothingHappensTwice(t *testing.T) { //nolint:parallel
 }
 
 // TestEveryTroubleOfEveryCallComesToAnEnd plays the shortest histories, each trouble in each call, one after the other.
-func TestEveryTroubleOfEveryCallComesToAnEnd(t *testing.T) { //nolint:paralleltest // as above
-	bustest.Alone(t, func(t *testing.T) { //nolint:thelper // the test itself
-		for _, call := range calls() {
-			for _, how := range troubles() {
-				script := []step{{What: "fault", Call: call, Fault: how}, {What: "consent", Pause: 5 * time.Minute}}
-				if call == "find" { // which comes only after a POST of unknown outcome
-					script = append([]step{{What: "fault", Call: "create", Fault: lost}}, script...)
+func TestEveryTroubleOfEveryCallComesToAnEnd(t *testing.T) {
+	t.Parallel()
+	for _, call := range calls() { //nolint:paralleltest // as above
+		t.Run(call, func(t *testing.T) {
+			bustest.Alone(t, func(t *testing.T) { //nolint:thelper // the test itself
+				for _, how := range troubles() {
+					playTrouble(t, call, how)
 				}
-				bustest.OneBubble(t, func(t *testing.T) { //nolint:thelper // as above
-					p := newPlay(t)
-					for _, breach := range p.run(script) {
-						t.Errorf("%s: %s: %s", call, how, breach)
-					}
-					if end := p.ends[mailboxOf(0)]; !slices.Contains(endings(call, how), end) {
-						t.Errorf("%s: %s: ended %s, want %s", call, how, end, endings(call, how))
-					}
-				})
-			}
+			})
+		})
+	}
+}
+
+func playTrouble(t *testing.T, call string, how trouble) {
+	t.Helper()
+	script := []step{{What: "fault", Call: call, Fault: how}, {What: "consent", Pause: 5 * time.Minute}}
+	if call == "find" { // which comes only after a POST of unknown outcome
+		script = append([]step{{What: "fault", Call: "create", Fault: lost}}, script...)
+	}
+	bustest.OneBubble(t, func(t *testing.T) { //nolint:thelper // the test itself
+		p := newPlay(t)
+		for _, breach := range p.run(script) {
+			t.Errorf("%s: %s", how, breach)
+		}
+		if end := p.ends[mailboxOf(0)]; !slices.Contains(endings(call, how), end) {
+			t.Errorf("%s: ended %s, want %s", how, end, endings(call, how))
 		}
 	})
 }

@@ -36,7 +36,7 @@ func TestAHintThatNobodyWritesIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, wire := range map[string]string{
 		"nothing": "", "no object": "[]", "no account": `{"v":1,"warmy_id":"1","event":"e","at":"2026-03-02T09:30:00Z"}`,
-		"a path for an id": `{"v":1,"account":"main","warmy_id":"../1","event":"e","at":"2026-03-02T09:30:00Z"}`,
+		"a path for an id":         `{"v":1,"account":"main","warmy_id":"../1","event":"e","at":"2026-03-02T09:30:00Z"}`,
 		"a subject for an account": `{"v":1,"account":"main.>","warmy_id":"1","event":"e","at":"2026-03-02T09:30:00Z"}`,
 		"version 0":                `{"v":0,"account":"main","warmy_id":"1","event":"e","at":"2026-03-02T09:30:00Z"}`,
 		"trailing garbage":         `{"v":1,"account":"main","warmy_id":"1","event":"e","at":"2026-03-02T09:30:00Z"}x`,

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server/ats"
 )
@@ -39,8 +40,8 @@ func OneBubble(t *testing.T, f func(t *testing.T)) {
 // Alone runs a test in a process of its own, in parallel with others: this test alone, run again. NATS keeps used timers
 // in pools for the whole program, and a bubble's timer must not be used outside it.
 //
-// A bubble in which time stands still, because a goroutine waits for a lock whose holder sleeps, ends after its own bound
-// and shows where each goroutine stood.
+// A bubble in which time stands still, because a goroutine waits for a lock whose holder sleeps, ends before the package's
+// time does, and shows where each goroutine stood.
 func Alone(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	if os.Getenv(insideBubble) == t.Name() {
@@ -52,7 +53,7 @@ func Alone(t *testing.T, f func(t *testing.T)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := exec.CommandContext(t.Context(), program, "-test.run", exactly(t.Name()), "-test.v", "-test.timeout="+longestBubble) //nolint:gosec // this very program
+	run := exec.CommandContext(t.Context(), program, "-test.run", exactly(t.Name()), "-test.v", "-test.timeout="+timeLeft(t).String()) //nolint:gosec // this very program
 	run.Args = append(run.Args, slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool { return !strings.HasPrefix(arg, "-rapid.") })...)
 	run.Env = append(os.Environ(), insideBubble+"="+t.Name())
 	said, err := run.CombinedOutput()
@@ -66,8 +67,16 @@ func Alone(t *testing.T, f func(t *testing.T)) {
 	}
 }
 
-// longestBubble is many times what any bubble takes, and half of what a package gets.
-const longestBubble = "5m"
+// timeLeft is how long a test may still run: somewhat less than all tests together may.
+func timeLeft(t *testing.T) time.Duration {
+	t.Helper()
+	deadline, ok := t.Deadline()
+	if !ok {
+		return 0
+	}
+	const toTell = 20 * time.Second // what was found
+	return max(time.Until(deadline)-toTell, time.Second).Round(time.Second)
+}
 
 // insideBubble names, in the environment, the test that runs in its bubble.
 const insideBubble = "KINDLING_TEST_BUBBLE"
