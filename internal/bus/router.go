@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -200,7 +201,7 @@ func (w *worker) subscribe(ctx context.Context, router *message.Router) ([]*Subs
 	for _, src := range sources(w.lane.Lane) {
 		cfg := consumerOf(w.lane.Lane, src, w.lane.Leg, fleet)
 		ensure := func(ctx context.Context) error { return w.bus.ensureConsumer(ctx, src.stream, cfg) }
-		if err := ensure(ctx); err != nil {
+		if err := outlast(ctx, ensure); err != nil {
 			return nil, err
 		}
 		sub := &Subscriber{Bus: w.bus, Window: w.lane.Window, Drain: w.cfg.Drain, Ensure: ensure, Settled: true, turn: w.turn()}
@@ -255,4 +256,32 @@ func (b *Bus) fitConsumer(ctx context.Context, stream string, want, have jetstre
 	have.MaxAckPending = want.MaxAckPending
 	_, err := b.js.UpdateConsumer(ctx, stream, have)
 	return err
+}
+
+const (
+	// startPatience is how long a process that starts outlasts a store that does not answer, such as one that elects a leader.
+	startPatience = time.Minute
+	startPause    = 500 * time.Millisecond
+)
+
+// outlast asks again while the store does not answer. A lane has many consumers, and one unanswered question about one of
+// them must not end the process.
+func outlast(ctx context.Context, ask func(ctx context.Context) error) error {
+	within, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	for {
+		err := ask(ctx)
+		if err == nil || errors.Is(err, ErrDenied) || !unanswered(err) && !electing(err) {
+			return err
+		}
+		if rest(within, startPause); within.Err() != nil {
+			return err
+		}
+	}
+}
+
+// electing tells whether the store answered that it cannot at the moment.
+func electing(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.Code == http.StatusServiceUnavailable
 }

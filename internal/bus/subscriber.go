@@ -149,7 +149,11 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	if !ok {
 		return nil, fmt.Errorf("subscribe to %q: a topic is <stream>/<consumer>", topic)
 	}
-	cons, err := s.Bus.js.Consumer(ctx, stream, consumer)
+	var cons jetstream.Consumer
+	err := outlast(ctx, func(ctx context.Context) (err error) {
+		cons, err = s.Bus.js.Consumer(ctx, stream, consumer)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("find consumer %s: %w", topic, err)
 	}
