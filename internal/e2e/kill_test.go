@@ -36,6 +36,7 @@ var microsoftSecret = regexp.MustCompile(`(1\.AXkA|1\.ARkB|EwBA)[A-Z2-7]{26}`)
 // with SIGKILL every second. In the end every mailbox must be in exactly one state, no code may have been sent again
 // once its tokens were saved, and no mailbox may exist twice at Warmy.
 func TestMailboxesSurviveKillsOfEveryProcess(t *testing.T) {
+	t.Parallel() // it waits for the leases of the dead for much of its time
 	f := startFleet(t, 6000)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
