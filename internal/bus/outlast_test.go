@@ -20,6 +20,7 @@ func TestAStartOutlastsAStoreThatDoesNotAnswerAndNothingElse(t *testing.T) {
 		"silence":          {context.DeadlineExceeded, 4},
 		"nobody there":     {nats.ErrNoResponders, 4},
 		"no leader":        {&jetstream.APIError{Code: 503, ErrorCode: 10008}, 4},
+		"on the way":       {nats.ErrDisconnected, 4},
 		"another setting":  {&jetstream.APIError{Code: 400, ErrorCode: 10012}, 1},
 		"denied":           {&DeniedError{}, 1},
 		"whatever else":    {errors.New("x"), 1},

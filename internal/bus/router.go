@@ -12,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
@@ -280,8 +281,11 @@ func outlast(ctx context.Context, ask func(ctx context.Context) error) error {
 	}
 }
 
-// electing tells whether the store answered that it cannot at the moment.
+// electing tells whether the store answered that it cannot at the moment, or the connection is on its way to another server.
 func electing(err error) bool {
+	if errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrConnectionReconnecting) {
+		return true
+	}
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && api.Code == http.StatusServiceUnavailable
 }
