@@ -56,8 +56,7 @@ func TestNothingIsSilentAndNothingHappensTwice(t *testing.T) { //nolint:parallel
 }
 
 // TestEveryTroubleOfEveryCallComesToAnEnd plays the shortest histories, each trouble in each call, one after the other.
-func TestEveryTroubleOfEveryCallComesToAnEnd(t *testing.T) {
-	t.Parallel()
+func TestEveryTroubleOfEveryCallComesToAnEnd(t *testing.T) { //nolint:paralleltest // as above
 	for _, call := range calls() { //nolint:paralleltest // as above
 		t.Run(call, func(t *testing.T) {
 			bustest.Alone(t, func(t *testing.T) { //nolint:thelper // the test itself
