@@ -346,3 +346,14 @@ func (b *Bus) budgetOf(ctx context.Context, account string) (float64, error) {
 	}
 	return decodeTimeline(data, b.clock.now(), time.Minute).Rate, nil
 }
+
+// PaceEnd returns until when an account's call budget is given out: what lies ahead, or less than a call's share of a
+// minute behind, says that the budget is in full use; what lies long behind that it is idle. It is zero when nobody has ever
+// used it.
+func (b *Bus) PaceEnd(ctx context.Context, account string) (time.Time, error) {
+	data, _, err := kv{b, bucketControl}.get(ctx, accountPace+account)
+	if err != nil || data == nil {
+		return time.Time{}, err
+	}
+	return decodeTimeline(data, b.clock.now(), time.Minute).Next, nil
+}
