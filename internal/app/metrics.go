@@ -26,6 +26,7 @@ type Metrics struct {
 	expiries   *expiries
 	refreshes  *prometheus.CounterVec
 	listings   *prometheus.CounterVec
+	hints      *prometheus.CounterVec
 }
 
 // NewMetrics registers the figures.
@@ -67,12 +68,15 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		listings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kindling_warmy_listings_total", Help: "Listings of Warmy that settle unclear registrations, by account and outcome.",
 		}, []string{"account", "outcome"}),
+		hints: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kindling_warmy_hints_total", Help: "Webhooks of Warmy that were heeded, by account and what a look at the mailbox said.",
+		}, []string{"account", "outcome"}),
 	}
 	for _, outcome := range handlers.RefreshOutcomes() {
 		m.refreshes.WithLabelValues(outcome) // so that a rate has a beginning
 	}
 	registry.MustRegister(m.microsoft.answers, m.microsoft.seconds, m.microsoft.unknown)
-	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued, m.refused, m.expiries, m.refreshes, m.listings)
+	registry.MustRegister(m.deliveries, m.seconds, m.edge, m.codeLife, m.drifts, m.denied, m.disk, m.gauges, m.rescued, m.refused, m.expiries, m.refreshes, m.listings, m.hints)
 	return m
 }
 

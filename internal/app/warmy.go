@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"kindling/internal/bus"
@@ -11,7 +10,6 @@ import (
 	"kindling/internal/events"
 	"kindling/internal/handlers"
 	"kindling/internal/microsoft"
-	"kindling/internal/seal"
 	"kindling/internal/warmy"
 )
 
@@ -68,7 +66,7 @@ func WarmyWorker(ctx context.Context, h Host) error {
 			},
 		)
 	}
-	look, err := hinted(h.Config, b, keys, registrar)
+	look, err := h.hinted(b, keys, registrar)
 	if err != nil {
 		return fmt.Errorf("warmy-worker: %w", err)
 	}
@@ -110,31 +108,6 @@ func (h Host) listed(account string, l warmy.ListingSeen) {
 	case l.Outcome == warmy.Complete:
 		h.Log.Info("warmy_listed", told...)
 	}
-}
-
-// looker speaks the handlers' words to the client.
-type looker struct{ warmy *warmy.Breaker }
-
-func (l looker) Look(ctx context.Context, account, warmyID string) (address, state string, err error) {
-	d, err := l.warmy.Get(ctx, account, warmyID)
-	return d.Address, d.State, err
-}
-
-// hinted is what a hint is given to; nil if no account takes webhooks.
-func hinted(
-	cfg config.Config, b *bus.Bus, keys workerKeys, registrar *warmy.Breaker,
-) (func(context.Context, events.Hint) ([]events.Event, error), error) {
-	if !slices.ContainsFunc(cfg.Accounts, func(a config.Account) bool { return a.WebhookSecret.Given() }) {
-		return nil, nil
-	}
-	ids, err := seal.OpenIDs(cfg.Keys.Dir)
-	if err != nil {
-		return nil, err
-	}
-	return handlers.HeedHint{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: looker{registrar}, IDs: ids,
-		Apps: appNames(cfg), Now: time.Now,
-	}.Handle, nil
 }
 
 // activated are the accounts whose new mailboxes are to be started.

@@ -11,8 +11,8 @@ import (
 	"kindling/internal/service"
 )
 
-// workWarmed is a warmy-worker until ctx or the input ends. Its clock may be wrong.
-func workWarmed(ctx context.Context, env service.Env, cfg config.Config, clock time.Duration) error {
+// workWarmed is a warmy-worker until ctx or the input ends. Its clock may be wrong, or be set while it works.
+func workWarmed(ctx context.Context, env service.Env, cfg config.Config, clock wrongTime) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
@@ -20,7 +20,13 @@ func workWarmed(ctx context.Context, env service.Env, cfg config.Config, clock t
 		_, _ = io.Copy(io.Discard, env.Stdin)
 	}()
 	host := app.NewHost(cfg, slog.New(slog.DiscardHandler))
-	host.NATS.Clock = func() time.Time { return time.Now().Add(clock) }
+	began := time.Now()
+	host.NATS.Clock = func() time.Time {
+		if time.Since(began) < clock.after {
+			return time.Now()
+		}
+		return time.Now().Add(clock.by)
+	}
 	if _, err := io.WriteString(env.Stdout, "{}\n"); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type paceCase struct {
 	workers   int
 	kill      bool          // a worker is killed and started again
 	clock     time.Duration // by which one worker's clock is ahead
+	set       bool          // to that, while it works
 	run       time.Duration
 }
 
@@ -38,10 +39,22 @@ func (c paceCase) name() string {
 	switch {
 	case c.kill:
 		name += ", one killed and started again"
+	case c.set:
+		name += fmt.Sprintf(", the clock of one set %v ahead while it works", c.clock)
 	case c.clock != 0:
 		name += fmt.Sprintf(", the clock of one %v ahead", c.clock)
 	}
 	return fmt.Sprintf("warmy, %d calls a minute, %s, %v", c.perMinute, name, c.run)
+}
+
+// wrongTime is by how much a worker's clock is ahead, and since when after its start.
+type wrongTime struct{ by, after time.Duration }
+
+func (c paceCase) wrong() wrongTime {
+	if c.set {
+		return wrongTime{c.clock, 2*startTime + c.run/4}
+	}
+	return wrongTime{by: c.clock}
 }
 
 // wrongClock is far more than any clock that is kept at all is off.
@@ -56,6 +69,8 @@ func fleets(perMinute int, run time.Duration) []paceCase {
 		{perMinute: perMinute, workers: 4, kill: true, run: run},
 		{perMinute: perMinute, workers: 4, clock: wrongClock, run: run},
 		{perMinute: perMinute, workers: 4, clock: -wrongClock, run: run},
+		{perMinute: perMinute, workers: 4, clock: wrongClock, set: true, run: run},
+		{perMinute: perMinute, workers: 4, clock: -wrongClock, set: true, run: run},
 	}
 }
 
@@ -141,7 +156,7 @@ func (c paceCase) measure(ctx context.Context) (figures []figure, err error) {
 	if err := r.publish(ctx, evs); err != nil {
 		return nil, err
 	}
-	if err := r.work(ctx, c.workers, c.clock); err != nil {
+	if err := r.work(ctx, c.workers, c.wrong()); err != nil {
 		return nil, err
 	}
 	used, err := c.watch(ctx, r)
@@ -209,7 +224,7 @@ func outageFigures(ctx context.Context, p warmyPlan) (figures []figure, err erro
 	if err := r.publish(ctx, evs); err != nil {
 		return nil, err
 	}
-	if err := r.work(ctx, 2, 0); err != nil {
+	if err := r.work(ctx, 2, wrongTime{}); err != nil {
 		return nil, err
 	}
 	if _, _, err := r.next(ctx, 0); err != nil {
@@ -324,7 +339,7 @@ func smallCampaign(ctx context.Context, p warmyPlan, big int) (took []time.Durat
 	if err := r.publish(ctx, others); err != nil {
 		return nil, err
 	}
-	if err := r.work(ctx, 2, 0); err != nil {
+	if err := r.work(ctx, 2, wrongTime{}); err != nil {
 		return nil, err
 	}
 	if big > 0 {

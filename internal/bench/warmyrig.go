@@ -148,14 +148,14 @@ func (r *warmyRig) close() error {
 	return errors.Join(errs...)
 }
 
-// work starts n workers; the clock of the last one is off by clock.
-func (r *warmyRig) work(ctx context.Context, n int, clock time.Duration) error {
+// work starts n workers; the last one has this clock.
+func (r *warmyRig) work(ctx context.Context, n int, clock wrongTime) error {
 	for i := range n {
-		off := time.Duration(0)
+		its := wrongTime{}
 		if i == n-1 {
-			off = clock
+			its = clock
 		}
-		c, err := r.worker(ctx, off)
+		c, err := r.worker(ctx, its)
 		if err != nil {
 			return err
 		}
@@ -164,17 +164,17 @@ func (r *warmyRig) work(ctx context.Context, n int, clock time.Duration) error {
 	return nil
 }
 
-func (r *warmyRig) worker(ctx context.Context, clock time.Duration) (*child, error) {
+func (r *warmyRig) worker(ctx context.Context, clock wrongTime) (*child, error) {
 	var ready told
 	return startChild(ctx, &ready, "warmed", "--url", r.store.url, "--dir", r.store.dir, "--warmy", r.sim.Warmy,
-		"--calls", strconv.Itoa(r.perMin), "--clock", clock.String())
+		"--calls", strconv.Itoa(r.perMin), "--clock", clock.by.String(), "--clock-after", clock.after.String())
 }
 
 // kill ends a worker as a power cut does, and starts another one in its place.
 func (r *warmyRig) kill(ctx context.Context, i int) error {
 	_ = r.workers[i].cmd.Process.Kill() // it cannot be gone: nobody else ends it
 	_ = r.workers[i].cmd.Wait()
-	c, err := r.worker(ctx, 0)
+	c, err := r.worker(ctx, wrongTime{})
 	if err == nil {
 		r.workers[i] = c
 	}
@@ -317,7 +317,7 @@ const ledgerEvery = 20 * time.Millisecond
 func warmedCommand(env service.Env) *cobra.Command {
 	var url, dir, warmy string
 	var calls int
-	var clock time.Duration
+	var clock wrongTime
 	cmd := &cobra.Command{
 		Use: "warmed", Hidden: true, Args: cobra.NoArgs, Short: "A warmy-worker, in a process of its own",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -332,6 +332,7 @@ func warmedCommand(env service.Env) *cobra.Command {
 	cmd.Flags().StringVar(&dir, "dir", "", "of the keys")
 	cmd.Flags().StringVar(&warmy, "warmy", "", "URL of the simulated Warmy")
 	cmd.Flags().IntVar(&calls, "calls", 55, "a minute, of the whole fleet")
-	cmd.Flags().DurationVar(&clock, "clock", 0, "by how much this process's clock is ahead")
+	cmd.Flags().DurationVar(&clock.by, "clock", 0, "by how much this process's clock is ahead")
+	cmd.Flags().DurationVar(&clock.after, "clock-after", 0, "how long after its start")
 	return cmd
 }

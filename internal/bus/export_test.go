@@ -78,6 +78,13 @@ func TakeSlot(ctx context.Context, p *Pacer, account string) (time.Time, error) 
 	return s.due, err
 }
 
+// Mistake has b take the server's clock for what it is not, as after the server's clock was set.
+func Mistake(b *Bus, by time.Duration) {
+	b.clock.mu.Lock()
+	defer b.clock.mu.Unlock()
+	b.clock.there = b.clock.there.Add(by)
+}
+
 // DeleteConsumer does what a careless operator does.
 func DeleteConsumer(ctx context.Context, b *Bus, stream, consumer string) error {
 	return b.js.DeleteConsumer(ctx, stream, consumer)

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"kindling/internal/handlers"
 )
 
@@ -33,6 +35,9 @@ type budget struct {
 	turns turns
 	slots []slot   // reserved and not handed out
 	line  timeline // as it was read last
+
+	revision uint64    // of the line, and
+	looked   time.Time // when it was read, by the server's clock as it was known
 }
 
 // slot is the time of one call.
@@ -286,15 +291,34 @@ func (p *Pacer) read(ctx context.Context, account string, b *budget) (timeline, 
 	if err := p.kv.bus.lookAtClock(ctx); err != nil {
 		return timeline{}, 0, err
 	}
-	data, revision, err := p.kv.get(ctx, p.prefix+account)
+	stored, err := p.kv.last(ctx, p.prefix+account)
 	if err != nil {
 		return timeline{}, 0, err
 	}
-	line := decodeTimeline(data, p.clock.now(), b.interval(leastPart)+2*reserveAhead)
+	if stored == nil {
+		stored = &jetstream.RawStreamMsg{}
+	}
+	if b.contradicts(stored, p.clock.now()) {
+		if err := p.kv.bus.askClock(ctx); err != nil {
+			return timeline{}, 0, err
+		}
+	}
+	now := p.clock.now()
+	line := decodeTimeline(stored.Data, now, b.interval(leastPart)+2*reserveAhead)
 	b.mu.Lock()
-	b.line = line
-	b.mu.Unlock()
-	return line, revision, nil
+	defer b.mu.Unlock()
+	b.line, b.revision, b.looked = line, stored.Sequence, now
+	return line, stored.Sequence, nil
+}
+
+// contradicts tells whether the server's clock cannot be what we take it for, by the time at which it stored this line: it
+// was set, or this machine slept. Whoever went on by an old idea of it would reserve what others have.
+func (b *budget) contradicts(stored *jetstream.RawStreamMsg, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ahead := stored.Time.After(now.Add(clockSlack))
+	behind := stored.Sequence > b.revision && stored.Time.Before(b.looked.Add(-clockSlack))
+	return ahead || behind
 }
 
 func (p *Pacer) write(ctx context.Context, account string, line timeline, revision uint64) error {

@@ -45,6 +45,78 @@ func TestAWrongClockNeitherStopsTheFleetNorMakesItFaster(t *testing.T) { //nolin
 	})
 }
 
+// TestAClockThatIsSetMakesNobodyFaster sets a clock while three processes call. By the time that they see it they may have made
+// two calls too many, which is what the default budget leaves free of Warmy's.
+func TestAClockThatIsSetMakesNobodyFaster(t *testing.T) { //nolint:paralleltest // bubbles
+	const perMinute, each, twoMore = 60, 60, 2
+	for name, set := range map[string]struct {
+		own    time.Duration // by which a process's own clock is set
+		server time.Duration // by which the server's clock, as that process knows it, is wrong from now on
+		over   int
+	}{
+		"its own, ahead":         {own: 10 * time.Minute},
+		"its own, back":          {own: -10 * time.Minute},
+		"its own, slept":         {own: -25 * time.Second},
+		"the server's, back":     {server: 10 * time.Minute, over: twoMore},
+		"the server's, ahead":    {server: -10 * time.Minute, over: twoMore},
+		"the server's, a little": {server: 3 * time.Second, over: twoMore},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
+				s := bustest.Server(t)
+				var mu sync.Mutex
+				var calls []time.Time
+				var own atomic.Int64
+				var first *bus.Bus
+				var running sync.WaitGroup
+				for i := range 3 {
+					clock := time.Now
+					if i == 0 {
+						clock = func() time.Time { return time.Now().Add(time.Duration(own.Load())) }
+					}
+					b := bustest.ConnectAt(t, s, clock)
+					if i == 0 {
+						first = b
+					}
+					pacer := b.Pacer(map[string]int{"main": perMinute})
+					running.Go(func() {
+						for range each {
+							if err := pacer.Wait(t.Context(), "main"); err != nil {
+								t.Error(err)
+								return
+							}
+							mu.Lock()
+							calls = append(calls, time.Now())
+							mu.Unlock()
+						}
+					})
+				}
+				time.Sleep(68 * time.Second) // the server was asked 8 s ago
+				own.Store(int64(set.own))
+				bus.Mistake(first, set.server)
+				running.Wait()
+				if most := mostInAMinute(calls); most > perMinute+set.over {
+					t.Errorf("%d calls in a minute, at %d a minute", most, perMinute)
+				}
+				if took, ideal := calls[len(calls)-1].Sub(calls[0]), (3*each-1)*time.Second; took > ideal+ideal/20 {
+					t.Errorf("%d calls in %v, at %d a minute", len(calls), took, perMinute)
+				}
+			})
+		})
+	}
+}
+
+// mostInAMinute counts the calls of the fullest sliding minute.
+func mostInAMinute(calls []time.Time) (most int) {
+	for first, last := 0, 0; last < len(calls); last++ {
+		for calls[last].Sub(calls[first]) >= time.Minute {
+			first++
+		}
+		most = max(most, last-first+1)
+	}
+	return most
+}
+
 func TestA429StopsEveryProcessForAsLongAsItSays(t *testing.T) { //nolint:paralleltest // a bubble
 	bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
 		s := bustest.Server(t)

@@ -23,6 +23,8 @@ const (
 	clockLife = 30 * time.Second
 	// clockTrip is how long an answer may be on its way to be worth something, unless nothing is known.
 	clockTrip = 500 * time.Millisecond
+	// clockSlack is by how much two looks at the same clock may differ.
+	clockSlack = time.Second
 )
 
 func newServerClock(local func() time.Time) *serverClock {
@@ -47,7 +49,7 @@ func (c *serverClock) old() bool {
 	here := c.local()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.there.IsZero() || here.Sub(c.here) > clockLife
+	return c.there.IsZero() || here.Sub(c.here) > clockLife || here.Before(c.here)
 }
 
 // heard takes over what the server said: its time at some moment between asked and answered.
@@ -66,6 +68,11 @@ func (b *Bus) lookAtClock(ctx context.Context) error {
 	if !b.clock.old() {
 		return nil
 	}
+	return b.askClock(ctx)
+}
+
+// askClock asks the server for its time.
+func (b *Bus) askClock(ctx context.Context) error {
 	stream, err := b.stream(ctx, "KV_"+bucketControl)
 	if err != nil {
 		return err

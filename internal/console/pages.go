@@ -16,6 +16,7 @@ import (
 	"kindling/internal/console/roster"
 	"kindling/internal/events"
 	"kindling/internal/fault"
+	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 )
 
@@ -117,6 +118,7 @@ func (p *pages) funcs() template.FuncMap {
 		"classes":   fault.Classes,
 		"forecasts": fault.Forecasts,
 		"dict":      dict,
+		"outlook":   func(l leg.Leg) string { return l.Outlook(p.now()) },
 	}
 }
 
