@@ -55,13 +55,16 @@ func TestNothingIsSilentAndNothingHappensTwice(t *testing.T) { //nolint:parallel
 	})
 }
 
-// TestEveryTroubleOfEveryCallComesToAnEnd plays the shortest histories, each trouble in each call, one after the other.
+// TestEveryTroubleOfEveryCallComesToAnEnd plays the shortest histories, each trouble in each call, one after the other. Under the
+// race detector each trouble meets some of the calls.
 func TestEveryTroubleOfEveryCallComesToAnEnd(t *testing.T) { //nolint:paralleltest // as above
-	for _, call := range calls() { //nolint:paralleltest // as above
+	for i, call := range calls() { //nolint:paralleltest // as above
 		t.Run(call, func(t *testing.T) {
 			bustest.Alone(t, func(t *testing.T) { //nolint:thelper // the test itself
-				for _, how := range troubles() {
-					playTrouble(t, call, how)
+				for k, how := range troubles() {
+					if (i+k)%stride == 0 {
+						playTrouble(t, call, how)
+					}
 				}
 			})
 		})

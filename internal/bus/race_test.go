@@ -4,3 +4,6 @@ package bus_test
 
 // scale divides the crowds of the largest tests, which the race detector slows down tenfold.
 const scale = 10
+
+// stride is of how many rows of the longest table one is played: each is played whole without the race detector.
+const stride = 4
