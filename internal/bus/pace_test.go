@@ -127,7 +127,7 @@ func TestA429StopsEveryProcessForAsLongAsItSays(t *testing.T) { //nolint:paralle
 				t.Fatal(err)
 			}
 		}
-		if err := told.Throttled(t.Context(), "main", 90*time.Second); err != nil {
+		if err := told.Throttled(t.Context(), "main", time.Now(), 90*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
@@ -137,7 +137,7 @@ func TestA429StopsEveryProcessForAsLongAsItSays(t *testing.T) { //nolint:paralle
 		if waited := time.Since(began); waited < 88*time.Second || waited > 95*time.Second {
 			t.Errorf("the other process waited %v", waited)
 		}
-		if err := told.Throttled(t.Context(), "main", time.Second); err != nil {
+		if err := told.Throttled(t.Context(), "main", time.Now(), time.Second); err != nil {
 			t.Fatal(err)
 		}
 		began = time.Now()
