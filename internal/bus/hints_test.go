@@ -175,6 +175,7 @@ func TestWhatFollowsFromAHintIsPublished(t *testing.T) { //nolint:paralleltest /
 			handle: func(_ context.Context, e events.Event) ([]events.Event, error) { handled <- e.Mailbox; return nil, nil },
 		}})
 		hint(t, b, "w1", "first", 0)
+		time.Sleep(time.Minute) // until all lanes are served
 		if got := receive(t, handled, "event"); got != mailboxOf(1) {
 			t.Errorf("mailbox %s", got)
 		}

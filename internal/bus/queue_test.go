@@ -6,6 +6,7 @@ import (
 
 	"kindling/internal/events"
 	"kindling/internal/leg"
+	"kindling/internal/warmy"
 )
 
 // order lets every class keep as many waiting as backlog says, and tells who had n turns, one every pause.
@@ -118,10 +119,10 @@ func TestACallIsMadeForItsLaneAndItsCampaign(t *testing.T) {
 	ctx := t.Context()
 	for want, got := range map[class]calling{
 		slots + 12: callingOf(withCalling(ctx, events.Register, "small", nil)),
-		listings: callingOf(withCalling(ctx, events.Reconcile, "small", nil)),
-		probes:   callingOf(leg.Probe(withCalling(ctx, events.Register, "small", nil))),
-		begun: callingOf(leg.Begun(withCalling(ctx, events.Register, "small", nil))),
-		others: callingOf(ctx),
+		listings:   callingOf(withCalling(ctx, events.Reconcile, "small", nil)),
+		probes:     callingOf(leg.Probe(withCalling(ctx, events.Register, "small", nil))),
+		begun:      callingOf(leg.Begun(withCalling(ctx, events.Register, "small", nil))),
+		others:     callingOf(ctx),
 	} {
 		if got.class != want {
 			t.Errorf("class %d, want %d", got.class, want)
@@ -194,7 +195,7 @@ func TestNoSlidingMinuteCanHoldMoreThanTheBudget(t *testing.T) {
 	for _, perMinute := range []int{1, 7, 55, 60, 600, 6000} {
 		b := budget{perMinute: perMinute}
 		first := b.interval(1) * time.Duration(perMinute) // between a call and the one that would be too many
-		if late := usableFor + 300*time.Millisecond; first-late <= time.Minute {
+		if late := usableFor + warmy.LeavesWithin; first-late <= time.Minute {
 			t.Errorf("%d a minute: a call as late as allowed is followed %v later by one too many", perMinute, first-late)
 		}
 		if used := float64(time.Minute) / float64(b.interval(1)) / float64(perMinute); used < 0.98 {
