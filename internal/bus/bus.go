@@ -60,6 +60,7 @@ type Bus struct {
 	handles  sync.Map      // stream name → jetstream.Stream
 	inHand   sync.Map      // message or event → nothing: what this process is handling
 	fills    sync.Map      // stream name → *fill
+	gates    sync.Map      // leg → *gate: of the lanes that are served here
 	suspects chan struct{} // holds one token: the suspect that is being handled
 }
 

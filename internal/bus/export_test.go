@@ -162,3 +162,9 @@ func Purge(ctx context.Context, b *Bus, name, subject string) error {
 	}
 	return stream.Purge(ctx, jetstream.WithPurgeSubject(subject))
 }
+
+// HoldFor holds a leg as a fault does that its workers met.
+func HoldFor(ctx context.Context, b *Bus, name string, f *fault.Fault, d time.Duration) error {
+	_, _, err := b.Legs().holdFor(ctx, name, f, d, "fault")
+	return err
+}

@@ -33,6 +33,25 @@ func newGate(legs Legs, name string) *gate {
 	}
 }
 
+// publishGates lets calls that are no lane's find the gates, until the returned function is called.
+func (b *Bus) publishGates(gates map[string]*gate) (forget func()) {
+	for name, g := range gates {
+		b.gates.Store(name, g)
+	}
+	return func() {
+		for name, g := range gates {
+			b.gates.CompareAndDelete(name, g)
+		}
+	}
+}
+
+// gateOf is the gate of a leg whose lanes are served here; nil if none is.
+func (b *Bus) gateOf(name string) *gate {
+	found, _ := b.gates.Load(name)
+	g, _ := found.(*gate)
+	return g
+}
+
 // set takes over what the control bucket says at revision, unless something later is known.
 func (g *gate) set(l leg.Leg, revision uint64) {
 	g.mu.Lock()

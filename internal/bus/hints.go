@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,7 +16,8 @@ import (
 
 const (
 	hintConsumer = "hints"
-	// hintsAtOnce bounds the looks that one process takes at a time: each is a call of the account's budget.
+	// hintsAtOnce bounds the looks that one process takes at a time: each is a call of the account's budget. No further hint
+	// lies ready meanwhile: looks may wait for longer than a hint may without a sign of life.
 	hintsAtOnce = 2
 	// hintRetry is how long a hint waits whose look failed, at least.
 	hintRetry = time.Minute
@@ -50,9 +52,13 @@ func (h Hints) Publish(ctx context.Context, hint events.Hint) error {
 	return h.bus.publish(ctx, []*nats.Msg{msg})
 }
 
+// looks takes the look that a hint asks for, and returns what follows.
+type looks = func(context.Context, events.Hint) ([]events.Event, error)
+
 // Heed gives every hint to look until ctx ends, and publishes what follows. A look that fails is taken again later, unless
-// it says that it never helps.
-func (b *Bus) Heed(ctx context.Context, look func(context.Context, events.Hint) ([]events.Event, error)) error {
+// it says that it never helps; while the leg of its account is held none is taken. Calls yield to registrations and to
+// listings.
+func (b *Bus) Heed(ctx context.Context, look looks) error {
 	for ctx.Err() == nil {
 		if err := b.heedHints(ctx, look); err != nil && ctx.Err() == nil {
 			b.log.WarnContext(ctx, "hints_not_heard", "error", err)
@@ -62,7 +68,7 @@ func (b *Bus) Heed(ctx context.Context, look func(context.Context, events.Hint) 
 	return nil
 }
 
-func (b *Bus) heedHints(ctx context.Context, look func(context.Context, events.Hint) ([]events.Event, error)) error {
+func (b *Bus) heedHints(ctx context.Context, look looks) error {
 	cfg := jetstream.ConsumerConfig{
 		Durable: hintConsumer, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckWait: 4 * ackWait, MaxAckPending: 16, MaxDeliver: -1,
@@ -74,23 +80,33 @@ func (b *Bus) heedHints(ctx context.Context, look func(context.Context, events.H
 	if err != nil {
 		return fmt.Errorf("find consumer %s: %w", cfg.Durable, err)
 	}
-	consuming, err := cons.Consume(func(msg jetstream.Msg) { b.heedHint(ctx, msg, look) },
-		jetstream.PullMaxMessages(hintsAtOnce), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
-	if err != nil {
-		return fmt.Errorf("consume %s: %w", cfg.Durable, err)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var takers sync.WaitGroup
+	for range hintsAtOnce {
+		takers.Go(func() { stop(b.takeHints(ctx, cons, look)) })
 	}
-	select {
-	case <-ctx.Done():
-	case <-consuming.Closed():
-		return errors.New("the consumer of the hints was deleted")
+	takers.Wait()
+	return context.Cause(ctx)
+}
+
+// takeHints heeds one hint after the other, until ctx ends or the consumer is gone.
+func (b *Bus) takeHints(ctx context.Context, cons jetstream.Consumer, look looks) error {
+	for ctx.Err() == nil {
+		msg, err := cons.Next(jetstream.FetchContext(ctx))
+		switch {
+		case errors.Is(err, nats.ErrTimeout): // none came
+		case err != nil:
+			return fmt.Errorf("take a hint: %w", err)
+		default:
+			b.heedHint(ctx, msg, look)
+		}
 	}
-	consuming.Stop()
-	<-consuming.Closed()
 	return nil
 }
 
 // heedHint takes one look. What is no hint is dropped: it came from nobody of ours.
-func (b *Bus) heedHint(ctx context.Context, msg jetstream.Msg, look func(context.Context, events.Hint) ([]events.Event, error)) {
+func (b *Bus) heedHint(ctx context.Context, msg jetstream.Msg, look looks) {
 	if ctx.Err() != nil {
 		return // it comes back after its wait
 	}
@@ -102,10 +118,7 @@ func (b *Bus) heedHint(ctx context.Context, msg jetstream.Msg, look func(context
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*ackWait)
 	defer cancel()
-	evs, err := look(ctx, hint)
-	if err == nil && len(evs) > 0 {
-		err = b.Publish(ctx, evs...)
-	}
+	evs, err := b.lookAt(ctx, hint, look)
 	f := fault.Of(err)
 	switch {
 	case err == nil, f.Class == fault.Permanent, time.Since(hint.At) > hintLife:
@@ -114,4 +127,15 @@ func (b *Bus) heedHint(ctx context.Context, msg jetstream.Msg, look func(context
 		_ = msg.NakWithDelay(max(f.After, hintRetry))
 	}
 	b.log.InfoContext(ctx, "hint_heeded", "account", hint.Account, "warmy_id", hint.WarmyID, "follows", len(evs), "error", err)
+}
+
+func (b *Bus) lookAt(ctx context.Context, hint events.Hint, look looks) ([]events.Event, error) {
+	if err := b.Legs().mayCall(ctx, hint.Account); err != nil {
+		return nil, err
+	}
+	evs, err := look(ctx, hint)
+	if err == nil && len(evs) > 0 {
+		err = b.Publish(ctx, evs...)
+	}
+	return evs, err
 }

@@ -140,6 +140,16 @@ func (l Legs) load(ctx context.Context, name string) (leg.Leg, uint64, error) {
 	return current, revision, nil
 }
 
+// mayCall asks the control bucket whether an account's leg is open, for calls that are no lane's: the gates of this
+// process may not be known yet.
+func (l Legs) mayCall(ctx context.Context, account string) error {
+	current, _, err := l.load(ctx, leg.Name("warmy", account))
+	if err == nil && current.State != leg.Open {
+		return legShut()
+	}
+	return err
+}
+
 // Hold stops a leg until it is released by hand.
 func (l Legs) Hold(ctx context.Context, name, cause, by string) error {
 	_, _, err := l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {

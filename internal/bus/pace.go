@@ -12,12 +12,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"kindling/internal/handlers"
+	"kindling/internal/leg"
 )
 
 // Pacer shares one budget per account, or per app, among all processes: every call takes a slot from a common time line, which
-// is kept in the control bucket and moved by compare-and-set. Slots are reserved a second's worth at a time, and only
-// when their time is near: what a process has reserved and not used when it dies is lost to everybody. Who of those that
-// wait in this process has the next slot is decided when its time has come: see turns.
+// is kept in the control bucket and moved by compare-and-set. Slots are reserved a quarter of a second's worth at a time, and
+// only when their time is near: what a process has reserved and not used when it dies is lost to everybody. Who of those that
+// wait in this process has the next slot is decided when its time has come: see queue.
 type Pacer struct {
 	kv      kv
 	prefix  string // of the keys of its time lines
@@ -32,7 +33,7 @@ type budget struct {
 	waiting   atomic.Int64  // who waits, or has a Turn
 
 	mu    sync.Mutex
-	turns turns
+	queue queue
 	slots []slot   // reserved and not handed out
 	line  timeline // as it was read last
 
@@ -59,8 +60,12 @@ func (b *budget) interval(part float64) time.Duration {
 	return time.Duration(float64(time.Minute+spare) / (float64(b.perMinute) * part))
 }
 
+// reserveWorth is how much is reserved at once. All of it is lost when the process dies: of a minute in which one does so
+// less than half a percent. It costs four writes a second at most, of all processes together.
+const reserveWorth = time.Second / 4
+
 // batch is how many slots are reserved at once.
-func (b *budget) batch(part float64) int { return max(1, int(time.Second/b.interval(part))) }
+func (b *budget) batch(part float64) int { return max(1, int(reserveWorth/b.interval(part))) }
 
 // Pacer returns the pacer of the given accounts' budgets, in calls per minute; 0 means not paced.
 func (b *Bus) Pacer(perMinute map[string]int) *Pacer { return b.pacer(accountPace, perMinute) }
@@ -115,9 +120,9 @@ func (p *Pacer) Wait(ctx context.Context, account string) error {
 	if b == nil {
 		return nil
 	}
-	s := callingOf(ctx)
+	s := p.calling(ctx, account)
 	b.mu.Lock()
-	w := b.turns.join(s.class)
+	w := b.queue.join(s.class)
 	b.mu.Unlock()
 	err := p.await(ctx, account, b, w, s)
 	if err == nil {
@@ -125,10 +130,20 @@ func (p *Pacer) Wait(ctx context.Context, account string) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.turns.leave(w) {
+	if !b.queue.leave(w) {
 		return nil // its turn came at the same moment
 	}
 	return err
+}
+
+// calling says for whom a call is made. What is no lane's own waits at the gate of its account's leg, too: nobody calls
+// while the leg is held.
+func (p *Pacer) calling(ctx context.Context, account string) calling {
+	s := callingOf(ctx)
+	if s.gate == nil && p.prefix == accountPace {
+		s.gate = p.kv.bus.gateOf(leg.Name("warmy", account))
+	}
+	return s
 }
 
 // await returns when w's turn has come. One of those that wait takes the slots, for all.
@@ -185,17 +200,26 @@ func (p *Pacer) leadUntil(ctx context.Context, account string, b *budget, w *wai
 			}
 			return err
 		}
-		b.mu.Lock()
-		if b.line.Until.After(p.clock.now()) { // we were told meanwhile to call no more
-			b.mu.Unlock()
-			continue
-		}
-		if first := b.turns.next(p.clock.local()); first != nil {
-			close(first.turn)
-		}
-		b.mu.Unlock()
+		p.handOut(b, next)
 	}
 }
+
+// handOut gives a slot, whose time has come, to the call whose turn it is. It is lost if we were told meanwhile to call no
+// more, or if this process stood still until it was too late: all that stood still would make a burst.
+func (p *Pacer) handOut(b *budget, s slot) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := p.clock.local()
+	if b.line.Until.After(p.clock.now()) || s.late(now) {
+		return
+	}
+	if first := b.queue.next(now); first != nil {
+		close(first.turn)
+	}
+}
+
+// late tells whether a slot can be used no more.
+func (s slot) late(now time.Time) bool { return now.Sub(s.at) > usableFor }
 
 // giveBack keeps a slot for whoever leads next.
 func (b *budget) giveBack(s slot) {
@@ -250,7 +274,7 @@ func (b *budget) reserved(now time.Time) (s slot, found bool) {
 	defer b.mu.Unlock()
 	for len(b.slots) > 0 {
 		s, b.slots = b.slots[0], b.slots[1:]
-		if now.Sub(s.at) <= usableFor {
+		if !s.late(now) {
 			return s, true
 		}
 	}
@@ -330,9 +354,10 @@ func (p *Pacer) write(ctx context.Context, account string, line timeline, revisi
 	return err
 }
 
-// Throttled says that the service told this account to call no more for a while, and makes every process obey: nobody
-// calls before, and if that happens again soon after the wait, all call at half the pace, which then rises step by step.
-func (p *Pacer) Throttled(ctx context.Context, account string, wait time.Duration) error {
+// Throttled says that the service told this account to call no more for a while, in the answer to a call that was sent at
+// sent, by this machine's clock, and makes every process obey: nobody calls before, and if that happens again to a call
+// sent soon after the wait, all call at half the pace, which then rises step by step.
+func (p *Pacer) Throttled(ctx context.Context, account string, sent time.Time, wait time.Duration) error {
 	b := p.budgets[account]
 	if b == nil {
 		return nil
@@ -345,7 +370,8 @@ func (p *Pacer) Throttled(ctx context.Context, account string, wait time.Duratio
 		if err != nil {
 			return err
 		}
-		next := line.told(p.clock.now().UTC(), wait)
+		now := p.clock.now().UTC()
+		next := line.told(now.Add(-time.Since(sent)), now, wait)
 		next.Rate = float64(b.perMinute) * next.Part
 		if next == line {
 			return nil

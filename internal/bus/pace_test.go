@@ -127,7 +127,7 @@ func TestA429StopsEveryProcessForAsLongAsItSays(t *testing.T) { //nolint:paralle
 				t.Fatal(err)
 			}
 		}
-		if err := told.Throttled(t.Context(), "main", 90*time.Second); err != nil {
+		if err := told.Throttled(t.Context(), "main", time.Now(), 90*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
@@ -137,7 +137,7 @@ func TestA429StopsEveryProcessForAsLongAsItSays(t *testing.T) { //nolint:paralle
 		if waited := time.Since(began); waited < 88*time.Second || waited > 95*time.Second {
 			t.Errorf("the other process waited %v", waited)
 		}
-		if err := told.Throttled(t.Context(), "main", time.Second); err != nil {
+		if err := told.Throttled(t.Context(), "main", time.Now(), time.Second); err != nil {
 			t.Fatal(err)
 		}
 		began = time.Now()
@@ -148,6 +148,81 @@ func TestA429StopsEveryProcessForAsLongAsItSays(t *testing.T) { //nolint:paralle
 		}
 		if took := time.Since(began); took < 18*time.Second {
 			t.Errorf("10 calls in %v after a second 429: that is not half the pace", took)
+		}
+	})
+}
+
+// TestA429ThatComesLateDoesNotHalveThePace answers calls that were under way when the wait began after its end.
+func TestA429ThatComesLateDoesNotHalveThePace(t *testing.T) { //nolint:paralleltest // a bubble
+	bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
+		b := bustest.New(t)
+		pacer := b.Pacer(map[string]int{"main": 60})
+		if err := pacer.Wait(t.Context(), "main"); err != nil {
+			t.Fatal(err)
+		}
+		sent := time.Now()
+		for range 4 {
+			time.Sleep(3 * time.Second)
+			if err := pacer.Throttled(t.Context(), "main", sent, time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		for range 11 {
+			if err := pacer.Wait(t.Context(), "main"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took > 13*time.Second {
+			t.Errorf("11 calls in %v, after a wait of a second, at one a second", took)
+		}
+	})
+}
+
+// TestASlotThatAProcessSleptOverIsNotUsed lets a machine sleep while a call waits for its slot. All that slept would leave at
+// once when they wake.
+func TestASlotThatAProcessSleptOverIsNotUsed(t *testing.T) { //nolint:paralleltest // a bubble
+	bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
+		s := bustest.Server(t)
+		var slept atomic.Int64
+		b := bustest.ConnectAt(t, s, func() time.Time { return time.Now().Add(time.Duration(slept.Load())) })
+		pacer := b.Pacer(map[string]int{"main": 12})
+		if err := pacer.Wait(t.Context(), "main"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		began, done := time.Now(), make(chan error, 1)
+		go func() { done <- pacer.Wait(t.Context(), "main") }()
+		time.Sleep(3800 * time.Millisecond) // it has reserved its slot, for a quarter of a second from now
+		const sleep = 20 * time.Second
+		slept.Store(int64(sleep))
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		end, err := b.PaceEnd(t.Context(), "main")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reserved := end.Sub(began); reserved < sleep {
+			t.Errorf("reserved until %v after the call began to wait, though it slept for %v", reserved, sleep)
+		}
+	})
+}
+
+// TestAWorkerThatIsKilledTakesLittleOfTheBudgetWithIt reserves as a worker does that dies before it calls.
+func TestAWorkerThatIsKilledTakesLittleOfTheBudgetWithIt(t *testing.T) { //nolint:paralleltest // a bubble
+	bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
+		b := bustest.New(t)
+		began, err := bus.TakeSlot(t.Context(), b.Pacer(map[string]int{"main": 6000}), "main")
+		if err != nil {
+			t.Fatal(err)
+		}
+		end, err := b.PaceEnd(t.Context(), "main")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lost := end.Sub(began); lost > 300*time.Millisecond || lost < 200*time.Millisecond {
+			t.Errorf("%v of the budget are reserved at once", lost)
 		}
 	})
 }

@@ -44,7 +44,7 @@ func (p *PlanBook) Of(ctx context.Context, account string) (campaign.Plans, erro
 }
 
 // Refresh asks Warmy through lookUp if an account's plans are older than every, and no process asked within the last minute.
-// After a failure the old plans stay.
+// While the account's leg is held nobody asks. After a failure the old plans stay.
 func (p *PlanBook) Refresh(ctx context.Context, account string, every time.Duration, lookUp func(ctx context.Context, account string) ([]campaign.Plan, error)) error {
 	stored, revision, err := p.read(ctx, account)
 	if err != nil {
@@ -53,6 +53,9 @@ func (p *PlanBook) Refresh(ctx context.Context, account string, every time.Durat
 	now := p.now()
 	if p.ahead(stored.LookedUp.Add(every), every) || p.ahead(stored.Until, lookUpFor) {
 		return nil
+	}
+	if err := p.kv.bus.Legs().mayCall(ctx, account); err != nil {
+		return err
 	}
 	stored.Until = now.Add(lookUpFor).UTC()
 	if revision, err = p.put(ctx, account, revision, stored); errors.Is(err, handlers.ErrConflict) {

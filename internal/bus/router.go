@@ -116,6 +116,7 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 			return err // nothing may pass a gate whose state is not known
 		}
 	}
+	defer b.publishGates(gates)()
 	keeping, stopKeeping := context.WithCancel(ctx)
 	kept := make(chan struct{})
 	go func() { defer close(kept); b.keepLegs(keeping, gates) }()

@@ -55,10 +55,11 @@ func decodeTimeline(data []byte, now time.Time, longest time.Duration) timeline 
 	return line
 }
 
-// told is the time line after a 429 that asks for a wait. One that comes during the wait is the answer to a call that
-// was under way. One that comes soon after a wait tells that the pace is too fast: it is halved.
-func (l timeline) told(now time.Time, wait time.Duration) timeline {
-	if !now.Before(l.Until) && !l.Until.IsZero() && now.Sub(l.Until) < calm {
+// told is the time line after a 429 that asks for a wait, in answer to a call that was sent at sent. One sent soon after a
+// wait tells that the pace is too fast: it is halved. One that was under way when the wait began says nothing about the
+// pace after it, however late its answer comes.
+func (l timeline) told(sent, now time.Time, wait time.Duration) timeline {
+	if !l.Until.IsZero() && !sent.Before(l.Until) && sent.Sub(l.Until) < calm {
 		l.Part, l.Raised = max(l.Part/2, leastPart), now
 	}
 	if until := now.Add(min(wait, longestTold)); until.After(l.Until) {

@@ -157,8 +157,9 @@ type warmy struct {
 	maybe    bool
 	absences []time.Time
 
-	refuse error // what Create answers instead, without effect
-	still  error // what Activate answers
+	turn   func() // happens while Create waits for its turn; may be nil
+	refuse error  // what Create answers instead, without effect
+	still  error  // what Activate answers
 	last   handlers.NewMailbox
 
 	started []string
@@ -169,6 +170,9 @@ type warmy struct {
 }
 
 func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbox) (id string, err error) {
+	if y.turn != nil {
+		y.turn()
+	}
 	if err := m.Intend(ctx); err != nil {
 		return "", err
 	}

@@ -24,7 +24,7 @@ type RegisterMailbox struct {
 	Registrations  Records[mailbox.Registration]
 	Apps           Credentials
 	Warmy          Registrar
-	Margin         time.Duration // the least life the access token must have, or a refresh comes first
+	Margin         time.Duration // the least life the access token must have before the wait for a turn, or a refresh comes first
 	ReconcileAfter time.Duration // how long Warmy gets before its listing is asked about an unclear POST
 	Activate       []string      // the accounts whose new mailboxes are to be started
 	Owner          string        // this process, for its leases
@@ -87,7 +87,45 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 			return activation(h.Activate).due(e, adopted, h.Now()), err
 		}
 	}
-	return h.post(ctx, e, inv, *grant.Tokens, claimed, revision)
+	follow, err := h.post(ctx, e, inv, *grant.Tokens, claimed, revision)
+	switch {
+	case errors.Is(err, errUnwanted):
+		return nil, nil
+	case errors.Is(err, errStale):
+		return h.prepare(ctx, e, reg, revision, time.Time{})
+	}
+	return follow, err
+}
+
+// What the wait for a call's turn may have changed. Nothing was posted then, nor was an intent saved.
+var (
+	errUnwanted = errors.New("the mailbox is not invited any more")
+	errStale    = errors.New("the access token does not live long enough any more")
+)
+
+// still tells, when the call's turn has come, whether it is still to be made: at a low pace, or when Warmy had everybody
+// wait, that can be many minutes after it was decided.
+func (h RegisterMailbox) still(ctx context.Context, e events.Event, t *mailbox.Tokens) error {
+	_, live, err := invited(ctx, h.Invitations, e)
+	switch {
+	case err != nil:
+		return err
+	case !live:
+		return errUnwanted
+	case !t.Fresh(h.Now(), h.needs(t)):
+		return errStale
+	}
+	return nil
+}
+
+// postNeeds is how long the access token must live when it is posted: Warmy has to use it first.
+const postNeeds = 10 * time.Minute
+
+// needs is how long the access token must live when it is posted. Tokens that never live long need half their life, or they
+// would be refreshed without end; none needs more than Margin, because a refresh would leave it as it is.
+func (h RegisterMailbox) needs(t *mailbox.Tokens) time.Duration {
+	half := t.Expiry.Sub(t.SavedAt) / 2
+	return min(h.Margin, max(mailbox.PostLease, min(postNeeds, half)))
 }
 
 // adopt asks Warmy's listing first. An event that was made anew from the facts may follow a restored backup: then the
@@ -164,6 +202,9 @@ func (h RegisterMailbox) post(
 		Address: inv.Address, FromName: fromName(inv), ClientID: clientID, ClientSecret: clientSecret,
 		Access: t.Access, Refresh: t.Refresh, TariffPlanTypeID: inv.TariffPlanTypeID, SpeedMode: inv.SpeedMode,
 		Intend: func(ctx context.Context) (err error) {
+			if err := h.still(ctx, e, &t); err != nil {
+				return err
+			}
 			reg = reg.Leased(h.Now())
 			revision, err = h.Registrations.Save(ctx, e.Mailbox, reg, revision)
 			intended = err == nil

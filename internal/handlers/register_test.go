@@ -61,6 +61,66 @@ func TestTokensMustLiveLongEnoughForWarmy(t *testing.T) {
 	}
 }
 
+// TestWhatHasChangedWhileACallWaitedForItsTurnIsNotPosted: the wait can be many minutes.
+func TestWhatHasChangedWhileACallWaitedForItsTurnIsNotPosted(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		life, age, wait time.Duration // of the tokens, when the wait begins; and the wait
+		erased          bool
+		posted          bool
+	}{
+		"a short wait":                           {life: time.Hour, wait: 10 * time.Second, posted: true},
+		"ten minutes are left":                   {life: time.Hour, wait: 50*time.Minute - 1, posted: true},
+		"less are left":                          {life: time.Hour, wait: 50 * time.Minute},
+		"the token is dead":                      {life: time.Hour, wait: 2 * time.Hour},
+		"a short-lived token":                    {life: 9 * time.Minute, wait: 4 * time.Minute, posted: true},
+		"a short-lived token, more than half":    {life: 9 * time.Minute, wait: 5 * time.Minute},
+		"a token that was old already":           {life: time.Hour, age: 45 * time.Minute, wait: 4 * time.Minute, posted: true},
+		"one that was old already, a minute too": {life: time.Hour, age: 45 * time.Minute, wait: 5 * time.Minute},
+		"the mailbox was erased":                 {life: time.Hour, wait: 10 * time.Second, erased: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, e := granted(t)
+			g := w.grants.get()
+			tokens := *g.Tokens
+			tokens.SavedAt = w.now.Add(-test.age)
+			tokens.Expiry = tokens.SavedAt.Add(test.life)
+			g.Tokens = &tokens
+			w.grants.put(g)
+			w.warmy.turn = func() {
+				w.now = w.now.Add(test.wait)
+				if inv := w.invitations.get(); test.erased {
+					inv.ErasedAt = w.now
+					w.invitations.put(inv)
+				}
+			}
+			before := w.registrations.get()
+			o := w.deliver(t.Context(), e)
+			if o.err != nil || (w.warmy.posts == 1) != test.posted {
+				t.Fatalf("%+v after %d POSTs", o, w.warmy.posts)
+			}
+			switch {
+			case test.posted:
+				return
+			case w.registrations.get() != before:
+				t.Errorf("an intent was saved: %+v", w.registrations.get())
+			case test.erased && len(o.follow) > 0:
+				t.Errorf("followed by %+v", o.follow)
+			case test.erased:
+				return
+			case len(o.follow) != 1 || o.follow[0].Kind != events.RefreshRequested || o.follow[0].Proof == nil:
+				t.Errorf("followed by %+v", o.follow)
+			}
+			w.warmy.turn = nil
+			if !w.run(t.Context(), o.follow...) || w.warmy.posts != 1 || w.microsoft.refreshes != 1 {
+				t.Errorf("then %d refreshes and %d POSTs", w.microsoft.refreshes, w.warmy.posts)
+			}
+			w.check(t)
+		})
+	}
+}
+
 func TestNothingIsPostedThatAnotherEventSpeaksFor(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*world, *events.Event){

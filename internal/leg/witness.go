@@ -46,3 +46,15 @@ func IsProbe(ctx context.Context) bool {
 	probe, _ := ctx.Value(probeKey{}).(bool)
 	return probe
 }
+
+type begunKey struct{}
+
+// Begun returns a context for a call whose turn had come, and which must wait for another one: what it has begun already
+// must not wait long.
+func Begun(ctx context.Context) context.Context { return context.WithValue(ctx, begunKey{}, true) }
+
+// IsBegun tells whether ctx says so.
+func IsBegun(ctx context.Context) bool {
+	begun, _ := ctx.Value(begunKey{}).(bool)
+	return begun
+}

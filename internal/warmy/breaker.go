@@ -20,12 +20,12 @@ type Upstream interface {
 	// Plans lists the tariff plans of an account.
 	Plans(ctx context.Context, account string) ([]Plan, error)
 	Lists
-	// Ping makes the cheapest call that has no effect.
+	// Ping makes the cheapest call that has no effect, which takes ProbeEvery at most.
 	Ping(ctx context.Context, account string) error
 }
 
-// ProbeEvery is how long an account is left alone after Warmy was found to be down, and how long a probe may take: so
-// the end of an outage is seen within twice that.
+// ProbeEvery is how long an account is left alone after Warmy was found to be down, and how long a probe may take once its
+// turn to call has come: so the end of an outage is seen within twice that, and one turn.
 const ProbeEvery = 4 * time.Second
 
 // Breaker finds out with a GET whether Warmy is back, never with a customer's POST. It keeps no state: whether an account
@@ -67,8 +67,11 @@ func (b *Breaker) Plans(ctx context.Context, account string) ([]Plan, error) {
 	return b.upstream.Plans(ctx, account)
 }
 
-// List is Lists', as Get.
+// List is Lists', guarded: a page may take longer than a probe may, and is asked for again when it fails.
 func (b *Breaker) List(ctx context.Context, account, filter string, page int) (Page, error) {
+	if err := b.probe(ctx, account); err != nil {
+		return Page{}, err
+	}
 	return b.upstream.List(ctx, account, filter, page)
 }
 
@@ -86,13 +89,8 @@ func (b *Breaker) probe(ctx context.Context, account string) error {
 	if !leg.IsProbe(ctx) {
 		return nil
 	}
-	asking, stop := context.WithTimeout(ctx, ProbeEvery)
-	defer stop()
-	err := b.upstream.Ping(asking, account)
-	switch {
-	case err == nil || ctx.Err() != nil:
-		return err
-	case outage(err) || asking.Err() != nil:
+	err := b.upstream.Ping(ctx, account)
+	if outage(err) && ctx.Err() == nil {
 		return b.open(err)
 	}
 	return err
@@ -111,13 +109,13 @@ func outage(err error) bool { return err != nil && fault.Of(err).Outage }
 
 // Throttler is a Pacer that obeys a 429 for every worker of the account.
 type Throttler interface {
-	// Throttled says that Warmy answered 429, and for how long it wants no call.
-	Throttled(ctx context.Context, account string, wait time.Duration) error
+	// Throttled says that Warmy answered 429 to a call that left at sent, and for how long it wants no call.
+	Throttled(ctx context.Context, account string, sent time.Time, wait time.Duration) error
 }
 
 // throttled tells the Pacer of a 429. That it cannot be told is no failure of the call: its own event waits in any case.
-func (c *Client) throttled(ctx context.Context, account string, wait time.Duration) {
+func (c *Client) throttled(ctx context.Context, account string, sent time.Time, wait time.Duration) {
 	if pace, ok := c.pace.(Throttler); ok {
-		_ = pace.Throttled(ctx, account, wait)
+		_ = pace.Throttled(ctx, account, sent, wait)
 	}
 }

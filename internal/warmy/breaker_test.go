@@ -2,6 +2,7 @@ package warmy_test
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,28 +88,52 @@ func TestAGetAndNoPostFindsOutWhetherWarmyIsBack(t *testing.T) {
 	}
 }
 
+// TestAProbeThatHangsEndsBeforeTheNextOneIsDue has a slow pace: what a probe waits for its turn says nothing about Warmy.
 func TestAProbeThatHangsEndsBeforeTheNextOneIsDue(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		_, err := warmy.NewBreaker(&hanging{}, 0).Create(leg.Probe(t.Context()), "main", mailboxOf())
-		wants(t, err, fault.LegDown, "breaker_open")
-		if took := time.Since(began); took > warmy.ProbeEvery {
-			t.Errorf("the probe took %v", took)
-		}
-	})
+	for name, account := range map[string]warmy.Account{"bearer": bearer("http://warmy.example"), "session": session("http://warmy.example")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				pace := &slowPace{every: 16 * time.Second}
+				w := &hanging{}
+				c := warmy.New(warmy.Config{Accounts: []warmy.Account{account}, Transport: w, Pace: pace, Timeout: 15 * time.Second})
+				began := time.Now()
+				_, err := warmy.NewBreaker(c, 0).Create(leg.Probe(t.Context()), "main", mailboxOf())
+				wants(t, err, fault.LegDown, "breaker_open")
+				if took, want := time.Since(began), pace.every+warmy.ProbeEvery; took != want || w.calls != 1 {
+					t.Errorf("%d probes took %v, want %v", w.calls, took, want)
+				}
+			})
+		})
+	}
 }
 
 // hanging is a Warmy that takes connections and never answers.
-type hanging struct{ upstream }
+type hanging struct{ calls int }
 
-func (hanging) Ping(ctx context.Context, _ string) error {
-	<-ctx.Done()
-	return ctx.Err()
+func (h *hanging) RoundTrip(r *http.Request) (*http.Response, error) {
+	h.calls++
+	<-r.Context().Done()
+	return nil, r.Context().Err()
 }
 
-func (hanging) Create(context.Context, string, handlers.NewMailbox) (string, error) {
-	panic("a POST was the probe")
+// slowPace gives a turn every so often, and remembers who asked.
+type slowPace struct {
+	every time.Duration
+	turns []time.Time
+	begun int // of the turns, those of calls that had begun something
 }
 
-func (hanging) Find(context.Context, string, string) (string, bool, error) { panic("not asked") }
+func (p *slowPace) Wait(ctx context.Context, _ string) error {
+	select {
+	case <-time.After(p.every):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	p.turns = append(p.turns, time.Now())
+	if leg.IsBegun(ctx) {
+		p.begun++
+	}
+	return nil
+}

@@ -107,8 +107,8 @@ func (c *Census) Look(ctx context.Context, account, address string, since time.T
 		return handlers.Listing{}, tooEarly(early)
 	}
 	r := c.roll(account)
-	a := &ask{address: canonical(address), since: since, reply: make(chan reply, 1)}
-	if said, ok := r.ask(a); ok { //nolint:contextcheck // a listing lives as long as anybody waits for it
+	a := &ask{ctx: context.WithoutCancel(ctx), probe: leg.IsProbe(ctx), address: canonical(address), since: since, reply: make(chan reply, 1)}
+	if said, ok := r.ask(a); ok {
 		return said.listing, said.err
 	}
 	select {
@@ -136,7 +136,9 @@ func (c *Census) roll(account string) *roll {
 
 // ask is one mailbox about which the listing is asked.
 type ask struct {
-	address string // canonical
+	ctx     context.Context //nolint:containedctx // for whom it is called; a listing lives as long as anybody waits for it
+	probe   bool            // it finds out whether Warmy is back
+	address string          // canonical
 	since   time.Time
 	reply   chan reply
 }
@@ -211,23 +213,32 @@ func (r *roll) leave(a *ask) {
 	}
 }
 
-// serve answers until nobody waits.
+// serve answers until nobody waits. Every call is made for one of those who wait: by its context it takes its turn, and
+// stands back while the leg is held.
 func (r *roll) serve() {
 	for {
-		ctx, cancel := context.WithCancel(context.Background())
 		r.mu.Lock()
 		if len(r.asks) == 0 {
 			r.serving, r.stop = false, nil
 			r.mu.Unlock()
-			cancel()
 			return
 		}
+		first, waiting := r.first()
+		ctx, cancel := context.WithCancel(first.ctx)
 		r.stop = cancel
-		first, waiting := r.asks[0], len(r.asks)
 		r.mu.Unlock()
 		r.step(ctx, first, waiting)
 		cancel()
 	}
+}
+
+// first is for whom the next call is made, and with how many others. A probe asks for itself alone: it is to end soon, and
+// while it lasts nobody else may call.
+func (r *roll) first() (a *ask, waiting int) {
+	if i := slices.IndexFunc(r.asks, func(a *ask) bool { return a.probe }); i >= 0 {
+		return r.asks[i], 1
+	}
+	return r.asks[0], len(r.asks)
 }
 
 // step makes the next call or listing. Before an address may be said to be absent, the account must have been counted.
@@ -268,6 +279,9 @@ func (r *roll) lookUp(ctx context.Context, a *ask) {
 	}
 	r.census.cfg.Seen(r.account, ListingSeen{Outcome: outcome, Asks: 1, Took: r.census.cfg.Now().Sub(began)})
 	r.answer(func(b *ask) bool { return a == b }, func(*ask) reply { return said })
+	if fault.Is(err, fault.LegDown) { // nobody else would fare better, but a probe that came meanwhile
+		r.answer(func(b *ask) bool { return !b.probe }, func(*ask) reply { return reply{err: err} })
+	}
 }
 
 // list answers all who wait with a complete listing, unless its first page tells that looking them up costs less.

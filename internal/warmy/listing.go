@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"kindling/internal/campaign"
@@ -25,7 +26,11 @@ type Plan = campaign.Plan
 
 // Plans lists the tariff plans of an account.
 func (c *Client) Plans(ctx context.Context, account string) ([]Plan, error) {
-	got, err := c.get(ctx, account, "/api/v2/tariff_plan_types")
+	return c.plans(ctx, account, 0)
+}
+
+func (c *Client) plans(ctx context.Context, account string, within time.Duration) ([]Plan, error) {
+	got, err := c.get(ctx, account, "/api/v2/tariff_plan_types", within)
 	if err != nil {
 		return nil, err
 	}
@@ -57,9 +62,10 @@ func parsePlans(body []byte) ([]Plan, *fault.Fault) {
 	return plans, nil
 }
 
-// Ping makes the cheapest call that changes nothing, to see whether Warmy is back.
+// Ping makes the cheapest call that changes nothing, to see whether Warmy is back. The call takes ProbeEvery at most, its
+// wait for the pace not included: a slow pace says nothing about Warmy.
 func (c *Client) Ping(ctx context.Context, account string) error {
-	_, err := c.Plans(ctx, account)
+	_, err := c.plans(ctx, account, ProbeEvery)
 	return err
 }
 
@@ -88,7 +94,7 @@ func (c *Client) List(ctx context.Context, account, filter string, page int) (Pa
 	if filter != "" {
 		query.Set("filter[email]", filter)
 	}
-	got, err := c.get(ctx, account, mailboxesPath+"?"+query.Encode())
+	got, err := c.get(ctx, account, mailboxesPath+"?"+query.Encode(), 0)
 	if err != nil {
 		return Page{}, err
 	}
@@ -104,8 +110,8 @@ func (c *Client) List(ctx context.Context, account, filter string, page int) (Pa
 
 // get makes a call that changes nothing: whatever happens, it may be made again. A refusal of the question itself
 // says something about the API, not about a mailbox.
-func (c *Client) get(ctx context.Context, account, path string) ([]byte, error) {
-	got, err := c.do(ctx, account, call{method: http.MethodGet, path: path, limit: maxListing})
+func (c *Client) get(ctx context.Context, account, path string, within time.Duration) ([]byte, error) {
+	got, err := c.do(ctx, account, call{method: http.MethodGet, path: path, limit: maxListing, within: within})
 	if err != nil {
 		return nil, err
 	}

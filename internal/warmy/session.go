@@ -10,6 +10,7 @@ import (
 
 	"kindling/internal/fault"
 	"kindling/internal/handlers"
+	"kindling/internal/leg"
 	"kindling/internal/secret"
 )
 
@@ -29,7 +30,7 @@ type workspace struct {
 	Account
 	key   atomic.Pointer[secret.Text] // the API key now; the Account's own is that of the beginning
 	login atomic.Pointer[login]       // the same of what a session begins with
-	turn  chan struct{}               // of capacity 1; held during a call in session mode
+	one   chan struct{}               // of capacity 1; held during a call in session mode
 	clock atomic.Pointer[Clock]       // of the last answer that told the time
 }
 
@@ -37,17 +38,18 @@ type workspace struct {
 type login struct{ token, password secret.Text }
 
 func newWorkspace(a Account) *workspace {
-	w := &workspace{Account: a, turn: make(chan struct{}, 1)}
+	w := &workspace{Account: a, one: make(chan struct{}, 1)}
 	w.key.Store(&a.APIKey)
 	w.login.Store(&login{token: a.AccessToken, password: a.Password})
 	return w
 }
 
-// enter waits for the workspace's turn in this process and returns what gives it back.
+// enter waits until no other call of this process is in the workspace's session, and returns what lets the next one in. First
+// come, first served: whom the Pacer would let go before is not known here (docs/adr/0023).
 func (w *workspace) enter(ctx context.Context) (leave func(), err error) {
 	select {
-	case w.turn <- struct{}{}:
-		return func() { <-w.turn }, nil
+	case w.one <- struct{}{}:
+		return func() { <-w.one }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -87,7 +89,7 @@ func (c *Client) borrowed(ctx context.Context, w *workspace, q *call) (got answe
 	if err != nil {
 		return answer{}, false, notSent("the session was busy for too long, or is out of reach", err)
 	}
-	l := &loan{client: c, w: w, revision: revision, since: time.Now(), session: openSession(kept, w)}
+	l := &loan{client: c, w: w, revision: revision, since: time.Now(), session: openSession(kept, w), within: q.within}
 	got, err = l.make(ctx, q)
 	// If this fails the loan ends by itself. A token that is lost so is survived once, and then by another sign-in.
 	_, _ = c.sessions.Keep(context.WithoutCancel(ctx), w.Name, l.revision, l.session.marshal(), 0)
@@ -101,6 +103,7 @@ type loan struct {
 	revision uint64
 	since    time.Time // by the clock that runs evenly
 	session  sessionState
+	within   time.Duration // the deadline of every call in it; 0: the client's
 	lost     bool
 }
 
@@ -126,14 +129,8 @@ func (l *loan) make(ctx context.Context, q *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if err := l.ready(ctx); err != nil {
+	if err := prepare(ctx, q, l.ready); err != nil {
 		return answer{}, err
-	}
-	if q.intend != nil {
-		if err := q.intend(ctx); err != nil {
-			return answer{}, err
-		}
-		q.intend = nil
 	}
 	got := l.send(ctx, *q, l.session.sign)
 	switch {
@@ -150,15 +147,23 @@ func (l *loan) make(ctx context.Context, q *call) (answer, error) {
 	return l.make(ctx, q)
 }
 
-// ready waits for the pace, and sees to it that the loan lasts for a call.
+// ready waits for the pace, and sees to it that the loan lasts for a call. If the store took too long for that, it waits
+// for one more turn.
 func (l *loan) ready(ctx context.Context) error {
-	if err := l.client.wait(ctx, l.w.Name); err != nil {
-		return err
+	for again := range 2 {
+		if err := l.client.wait(ctx, l.w.Name); err != nil {
+			return err
+		}
+		turn := time.Now()
+		if l.left() > l.client.timeout*2/3 {
+			return nil
+		}
+		if err := l.keep(ctx); err != nil || again > 0 || time.Since(turn) <= LeavesWithin {
+			return err
+		}
+		ctx = leg.Begun(ctx)
 	}
-	if l.left() > l.client.timeout*2/3 {
-		return nil
-	}
-	return l.keep(ctx)
+	return nil
 }
 
 // send makes a request that ends before the loan does, and follows the token.
@@ -204,7 +209,7 @@ func (l *loan) signIn(ctx context.Context, now time.Time) error {
 		return err
 	}
 	got := l.send(ctx, call{
-		method: http.MethodPost, path: "/api/v1/auth/sign_in", limit: maxAnswer,
+		method: http.MethodPost, path: "/api/v1/auth/sign_in", limit: maxAnswer, within: l.within,
 		body: map[string]string{"email": l.w.Email.Reveal(), "password": l.w.login.Load().password.Reveal()},
 	}, func(http.Header) {})
 	switch f := failed(got, l.client.now()); {

@@ -2,6 +2,7 @@ package warmy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -29,6 +30,11 @@ const (
 	waitUnsaid = time.Minute
 	// waitMost bounds what a Retry-After may ask for.
 	waitMost = 10 * time.Minute
+	// LeavesWithin is how long after its turn a call may leave: what the Pacer's reserve allows. While the store stands all
+	// processes hold their turns, and would leave at once when it goes on.
+	LeavesWithin = 300 * time.Millisecond
+	// turnAgain bounds the wait for another turn of a call whose intent is saved: its lease runs (mailbox.PostLease).
+	turnAgain = 20 * time.Second
 )
 
 // Transport returns the transport for calls to Warmy: no proxy from the environment, TLS 1.2 at least. Idle
@@ -63,7 +69,9 @@ type call struct {
 	path   string
 	body   any                             // nil: none
 	limit  int                             // of the answer's length
+	within time.Duration                   // the deadline, if it is shorter than the client's; 0: it is not
 	intend func(ctx context.Context) error // called once, last before the request; nil: nothing is to be done
+	begun  bool                            // intend was called
 	sign   func(header http.Header)        // adds what proves the account
 }
 
@@ -80,7 +88,8 @@ type answer struct {
 // whole tells whether the answer came completely.
 func (a answer) whole() bool { return a.status != 0 && a.err == nil && !a.large }
 
-// do waits for the pace, in session mode also for its turn, and makes one call. The error is one of before the call; what came of it is in the answer.
+// do waits for the pace, in session mode also for the session, and makes one call. The error is one of before the call;
+// what came of it is in the answer.
 func (c *Client) do(ctx context.Context, account string, q call) (answer, error) {
 	w, err := c.account(account)
 	if err != nil {
@@ -89,28 +98,58 @@ func (c *Client) do(ctx context.Context, account string, q call) (answer, error)
 	if w.Auth == Session {
 		return c.inSession(ctx, w, q)
 	}
-	if err := c.wait(ctx, account); err != nil {
+	ready := func(ctx context.Context) error { return c.wait(ctx, account) }
+	if err := prepare(ctx, &q, ready); err != nil {
 		return answer{}, err
-	}
-	if q.intend != nil {
-		if err := q.intend(ctx); err != nil {
-			return answer{}, err
-		}
 	}
 	q.sign = w.bearer
 	return c.send(ctx, w, q), nil
 }
 
+// prepare returns when q may be sent at once: its turn has come, by ready, and its intent is saved. If that took too long
+// after the turn, it waits for one more: not for a third, since a store that is always slow must not keep every call back.
+func prepare(ctx context.Context, q *call, ready func(context.Context) error) error {
+	if q.begun {
+		return again(ctx, ready)
+	}
+	if err := ready(ctx); err != nil || q.intend == nil {
+		return err
+	}
+	turn := time.Now()
+	if err := q.intend(ctx); err != nil {
+		return err
+	}
+	q.begun = true
+	if time.Since(turn) <= LeavesWithin {
+		return nil
+	}
+	return again(ctx, ready)
+}
+
+// again waits for another turn of a call whose intent is saved, before those that have begun nothing. If none comes in time
+// the call is not made, and that is no failure of what it is for.
+func again(ctx context.Context, ready func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(leg.Begun(ctx), turnAgain)
+	defer cancel()
+	err := ready(limited)
+	if err == nil || limited.Err() == nil || ctx.Err() != nil {
+		return err
+	}
+	f := notSent("the account's budget had no room for this call soon enough", limited.Err())
+	f.Class, f.After = fault.RetryAfter, turnAgain
+	return f
+}
+
 // send makes the request within the deadline.
 func (c *Client) send(ctx context.Context, w *workspace, q call) answer {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(min(q.within, c.timeout), c.timeout))
 	defer cancel()
-	sent := c.now()
+	sent, left := c.now(), time.Now()
 	got := c.roundTrip(ctx, w, q)
 	w.hear(got.header, sent, c.now())
 	f := failed(got, c.now())
 	if f != nil && f.Class == fault.RetryAfter {
-		c.throttled(context.WithoutCancel(ctx), w.Name, f.After)
+		c.throttled(context.WithoutCancel(ctx), w.Name, left, f.After)
 	}
 	if f == nil || !errors.Is(f.Err, context.Canceled) { // our own stop says nothing about Warmy
 		leg.Asked(ctx, f != nil && f.Outage)
