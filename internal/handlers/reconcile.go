@@ -31,17 +31,39 @@ func (h ReconcileMailbox) Handle(ctx context.Context, e events.Event) ([]events.
 	if err != nil {
 		return nil, fmt.Errorf("load registration: %w", err)
 	}
-	since := h.since(e, reg)
-	if !e.Renewed.IsZero() {
-		reg = reg.Recheck(h.Now())
+	if reg, revision, err = h.reopened(ctx, e, reg, revision); err != nil {
+		return nil, err
 	}
-	if reg = reg.Reopen(h.Now()); reg.Work().Phase != mailbox.Uncertain {
+	if reg.Work().Phase != mailbox.Uncertain {
 		return h.settled(e, reg)
+	}
+	since := h.since(e, reg)
+	if now := h.Now(); e.Renewed.After(since) {
+		since = e.Renewed // the operator may have put Warmy right just before
+		if since.After(now) {
+			since = now // by a clock that is wrong
+		}
 	}
 	if h.Now().Before(since) {
 		return []events.Event{e.Later(since)}, nil // what a listing shows before proves nothing
 	}
 	return h.list(ctx, e, inv, reg, revision, since)
+}
+
+// reopened takes up work that was given up, and lets a replay ask anew which of two ids counts. That is saved first, because
+// only a listing that begins later may settle it: an operator may have put Warmy right just before he replayed.
+func (h ReconcileMailbox) reopened(
+	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64,
+) (mailbox.Registration, uint64, error) {
+	next := reg
+	if !e.Renewed.IsZero() {
+		next = next.Recheck(h.Now())
+	}
+	if next = next.Reopen(h.Now()); next == reg {
+		return reg, revision, nil
+	}
+	revision, err := h.Registrations.Save(ctx, e.Mailbox, next, revision)
+	return next, revision, saved("reopened registration", err)
 }
 
 // since is when the listing must have begun that may settle reg: Apart after the last one that did not show the mailbox,
@@ -104,13 +126,20 @@ func (h ReconcileMailbox) absent(
 	case mailbox.Proceed:
 		return h.settled(e, next)
 	case mailbox.Refuse:
-		return nil, neverAppears()
+		return nil, unlisted(next)
 	case mailbox.Wait, mailbox.Done, mailbox.Resume:
 	}
 	return []events.Event{e.Later(next.Work().AbsentAt.Add(h.Apart))}, nil
 }
 
-func neverAppears() error {
+// unlisted is the fault of a mailbox that is not posted again although no listing shows it.
+func unlisted(reg mailbox.Registration) *fault.Fault {
+	switch {
+	case reg.Elsewhere != "":
+		return mailbox.OtherAddress(reg.Elsewhere)
+	case reg.Two():
+		return mailbox.SecondID()
+	}
 	return &fault.Fault{
 		Class: fault.Permanent, Code: "warmy_never_listed", Forecast: fault.ByTime,
 		Cause:  "Warmy answered none of several POSTs clearly, and its listing never showed the mailbox",
