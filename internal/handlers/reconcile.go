@@ -31,57 +31,43 @@ func (h ReconcileMailbox) Handle(ctx context.Context, e events.Event) ([]events.
 	if err != nil {
 		return nil, fmt.Errorf("load registration: %w", err)
 	}
-	if reg, revision, err = h.reopened(ctx, e, reg, revision); err != nil {
-		return nil, err
+	if !e.Renewed.IsZero() {
+		reg = reg.Recheck(h.Now())
 	}
-	if reg.Work().Phase != mailbox.Uncertain {
+	if reg = reg.Reopen(h.Now()); reg.Work().Phase != mailbox.Uncertain {
 		return h.settled(e, reg)
 	}
-	since := h.since(e, reg)
-	if now := h.Now(); e.Renewed.After(since) {
-		since = e.Renewed // the operator may have put Warmy right just before
-		if since.After(now) {
-			since = now // by a clock that is wrong
-		}
-	}
+	since := h.since(e, reg) // of what is reopened by now: an operator may have put Warmy right just before his replay
 	if h.Now().Before(since) {
 		return []events.Event{e.Later(since)}, nil // what a listing shows before proves nothing
 	}
 	return h.list(ctx, e, inv, reg, revision, since)
 }
 
-// reopened takes up work that was given up, and lets a replay ask anew which of two ids counts. That is saved first, because
-// only a listing that begins later may settle it: an operator may have put Warmy right just before he replayed.
-func (h ReconcileMailbox) reopened(
-	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64,
-) (mailbox.Registration, uint64, error) {
-	next := reg
-	if !e.Renewed.IsZero() {
-		next = next.Recheck(h.Now())
-	}
-	if next = next.Reopen(h.Now()); next == reg {
-		return reg, revision, nil
-	}
-	revision, err := h.Registrations.Save(ctx, e.Mailbox, next, revision)
-	return next, revision, saved("reopened registration", err)
-}
-
 // since is when the listing must have begun that may settle reg: Apart after the last one that did not show the mailbox,
-// or when the POST has had its time. That is told by the facts as long as they can tell it, because all who are unclear
-// for as long can share one listing, and each delivery has a time of its own.
+// or when the POST has had its time, and never before the replay that asks. That is told by the facts as long as they can tell
+// it, because all who are unclear for as long can share one listing, and each delivery has a time of its own.
 func (h ReconcileMailbox) since(e events.Event, reg mailbox.Registration) time.Time {
 	reg = reg.Work()
-	if reg.Phase == mailbox.Uncertain && reg.Absences > 0 {
-		return reg.AbsentAt.Add(h.Apart)
+	since := reg.AbsentAt.Add(h.Apart)
+	if reg.Absences == 0 {
+		since = later(reg.Since, earlier(e.NotBefore, reg.Since.Add(h.Apart)))
 	}
-	since := reg.Since.Add(h.Apart)
-	if e.NotBefore.Before(since) {
-		since = e.NotBefore
+	return later(since, earlier(e.Renewed, h.Now())) // the console's clock may be wrong
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
 	}
-	if since.Before(reg.Since) {
-		since = reg.Since
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
 	}
-	return since
+	return b
 }
 
 // settled returns what may still be missing after the listing has spoken: the worker can have stopped between its
