@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"kindling/internal/bus"
 	"kindling/internal/config"
@@ -28,6 +27,10 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		return err
 	}
 	defer b.Close()
+	now, err := b.Clock(ctx) // workers wait for one another's POSTs and listings: they must mean the same time
+	if err != nil {
+		return fmt.Errorf("warmy-worker: %w", err)
+	}
 
 	budgets := make(map[string]int, len(accounts))
 	for _, a := range accounts {
@@ -42,17 +45,18 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
 		Apps: apps, Warmy: registrar, Margin: policy.RefreshMargin,
-		ReconcileAfter: policy.ReconcileAfter, Activate: activate, Owner: owner(), Now: time.Now,
+		ReconcileAfter: policy.ReconcileAfter, Activate: activate, Owner: owner(), Now: now,
 	}
-	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed})
+	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed, Now: now})
 	reconcile := handlers.ReconcileLane{Unclear: handlers.ReconcileMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census, Activate: activate,
-		Apart: policy.ReconcileAfter, Now: time.Now,
+		Apart: policy.ReconcileAfter, Now: now,
 	}, Decided: handlers.DecideMailbox{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Activate: activate, Now: time.Now,
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Listing: census, Activate: activate,
+		Apart: policy.ReconcileAfter, Now: now,
 	}}
 	lane := handlers.RegisterLane{Register: register, Activate: handlers.ActivateMailbox{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Now: time.Now,
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Now: now,
 	}}
 	var lanes []bus.Lane
 	for _, a := range accounts {
@@ -75,7 +79,7 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	files := append(h.appRotations(apps, config.WarmyWorker, keys.proofs, nil), h.keyRotations(client, accounts, &legs)...)
 	restore := handlers.RestoreRegistrations{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
-		Stored: b.Presence(), Still: factsStill, Now: time.Now,
+		Stored: b.Presence(), Still: factsStill, Now: now,
 	}
 	return together(ctx,
 		func(ctx context.Context) error {

@@ -49,7 +49,7 @@ func (c *serverClock) old() bool {
 	here := c.local()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.there.IsZero() || here.Sub(c.here) > clockLife || here.Before(c.here)
+	return c.there.IsZero() || here.Sub(c.here) > clockLife-clockSlack || here.Before(c.here)
 }
 
 // heard takes over what the server said: its time at some moment between asked and answered.
@@ -61,6 +61,16 @@ func (c *serverClock) heard(asked, answered, there time.Time) {
 		return
 	}
 	c.here, c.there = asked.Add(trip/2), there.UTC()
+}
+
+// Clock asks the server for its time, and returns a clock that shows it: the same one in every process, for what they wait for
+// together. While the process serves lanes the server is asked again every clockLife; a clock that nobody keeps so still runs,
+// by the time that passes here.
+func (b *Bus) Clock(ctx context.Context) (func() time.Time, error) {
+	if err := b.lookAtClock(ctx); err != nil {
+		return nil, err
+	}
+	return b.clock.now, nil
 }
 
 // lookAtClock asks the server for its time if it was not asked lately.

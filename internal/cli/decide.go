@@ -19,7 +19,7 @@ func (s *shell) adoptCommand() *cobra.Command {
 	cmd := s.settling("adopt", "Say under which id Warmy has a mailbox whose POST is unclear", &body, func(ctx context.Context, api *API, id mailbox.ID) error {
 		return s.decide(ctx, api, id, "/adopt", "take Warmy's id "+plain(body.WarmyID)+" for", body)
 	})
-	cmd.Long = decideLong + "After this the mailbox counts as connected."
+	cmd.Long = decideLong + "It also says which of two ids counts that Warmy has answered with.\nAfter this the mailbox counts as connected."
 	cmd.Example = "  kindling mailbox adopt sales@acme.example --warmy-id 4711 --reason 'seen on its page at Warmy, ticket 12'"
 	cmd.Flags().StringVar(&body.WarmyID, "warmy-id", "", "the id that Warmy shows")
 	return cmd
@@ -30,7 +30,8 @@ func (s *shell) declareAbsentCommand() *cobra.Command {
 	cmd := s.settling("declare-absent", "Say that Warmy does not have a mailbox whose POST is unclear", &body, func(ctx context.Context, api *API, id mailbox.ID) error {
 		return s.decide(ctx, api, id, "/declare-absent", "post again", body)
 	})
-	cmd.Long = decideLong + "After this the mailbox is posted once more: if Warmy has it all the same, it may have it twice then."
+	cmd.Long = decideLong + "Without --force it waits until the POST can no longer take effect.\n" +
+		"After this the mailbox is posted once more: if Warmy has it all the same, it may have it twice then."
 	cmd.Example = "  kindling mailbox declare-absent sales@acme.example --reason 'Warmy support: never arrived, ticket 12'"
 	return cmd
 }

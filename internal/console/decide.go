@@ -72,10 +72,10 @@ func (c *Console) decideOne(r *request, id mailbox.ID, body Decision, adopt bool
 	if err != nil {
 		return Decided{}, err
 	}
-	if err := mayDecide(facts); err != nil {
+	if err := mayDecide(facts, adopt); err != nil {
 		return Decided{}, err
 	}
-	reg := facts.Registration
+	reg := facts.Registration.Work()
 	d := deed{action: "mailbox.declare_absent", target: id, count: 1, reason: "POST " + strconv.Itoa(reg.Posts)}
 	if adopt {
 		d.action, d.reason = "mailbox.adopt", "Warmy id "+body.WarmyID
@@ -105,10 +105,14 @@ func (d Decision) check(adopt bool) error {
 	return nil
 }
 
-func mayDecide(f mailbox.Facts) error {
+// mayDecide refuses a decision where there is nothing to decide. Of two ids one can be taken; that neither is there is no
+// word about a POST.
+func mayDecide(f mailbox.Facts, adopt bool) error {
 	switch {
 	case !f.Invitation.ErasedAt.IsZero():
 		return problem(http.StatusConflict, "erased", "the mailbox was erased", "import it again if its owner agrees")
+	case adopt && f.Registration.Two():
+		return nil
 	case f.Registration.Work().Phase == mailbox.Registered:
 		return problem(http.StatusConflict, "registered", "the mailbox is connected", "none: there is nothing to decide")
 	case !f.Registration.Unresolved():

@@ -110,6 +110,47 @@ func TestOnlyAnUnclearPostIsDecidedAndOnlyForAReason(t *testing.T) {
 	}
 }
 
+// two has Warmy answer with another id than the one that it had, and its listing show that one alone.
+func two(r *mailbox.Registration) {
+	at := r.Since
+	r.Phase, r.WarmyID, r.Posts = mailbox.Registered, "4711", 7
+	r.Again = &mailbox.Again{Work: mailbox.Registration{Phase: mailbox.Registered, Attempt: "att", Posts: 3, Since: at}, OtherID: "4712"}
+}
+
+func TestAnOperatorSaysWhichOfTwoIDsCounts(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	id := unsettled(t, w, two)
+	if page := call(t, w, console.Worker, "GET", "/mailboxes/"+id, "").body; !strings.Contains(page, "Take this id</button>") || strings.Contains(page, "Post it once more</button>") {
+		t.Errorf("the page does not offer what to do:\n%s", page)
+	}
+	if p := call(t, w, console.Worker, "POST", "/api/v1/mailboxes/"+id+"/declare-absent", `{"reason":"x"}`).problem(t); p.Code != "registered" {
+		t.Errorf("%+v", p)
+	}
+	var done console.Decided
+	call(t, w, console.Worker, "POST", "/api/v1/mailboxes/"+id+"/adopt", `{"warmy_id":"4712","reason":"seen there"}`).decode(t, &done)
+	sent := w.Published.All()
+	if len(sent) != 1 || *sent[0].Decision != (events.Decision{WarmyID: "4712", Posts: 3}) || done.Posts != 3 {
+		t.Errorf("%+v, published %+v", done, sent)
+	}
+}
+
+// TestADecisionSpeaksOfThePostThatIsUnsettled has a mailbox that was posted again, and again without an answer.
+func TestADecisionSpeaksOfThePostThatIsUnsettled(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	id := unsettled(t, w, func(r *mailbox.Registration) {
+		two(r)
+		r.Again.Work.Phase, r.Again.OtherID = mailbox.Uncertain, ""
+	})
+	var done console.Decided
+	call(t, w, console.Worker, "POST", "/api/v1/mailboxes/"+id+"/declare-absent", `{"reason":"x"}`).decode(t, &done)
+	entries, sent := w.Audit.Entries(), w.Published.All()
+	if done.Posts != 3 || entries[len(entries)-1].Reason != "POST 3: x" || len(sent) != 1 || sent[0].Decision.Posts != 3 {
+		t.Errorf("%+v, %+v, published %+v", done, entries[len(entries)-1], sent)
+	}
+}
+
 func TestADecisionThatCannotBeRecordedOrStoredIsNone(t *testing.T) {
 	t.Parallel()
 	w := consoletest.New(t)

@@ -171,8 +171,9 @@ func (c *Console) showMailbox(r *request, done outcomes) error {
 		Explanation Explanation
 		outcomes
 		Linkable  bool
+		Adoptable bool
 		Unsettled bool
-	}{e, done, c.mayReinvite(facts.Invitation, false) == nil, mayDecide(facts) == nil}})
+	}{e, done, c.mayReinvite(facts.Invitation, false) == nil, mayDecide(facts, true) == nil, mayDecide(facts, false) == nil}})
 }
 
 type deadPage struct {

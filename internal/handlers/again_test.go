@@ -123,6 +123,40 @@ func TestARequestForWhatIsNotRegisteredDoesNothing(t *testing.T) {
 	}
 }
 
+// TestARequestIsNotLostInAnUnclearPost asks for another reconnection while the last one is unsettled: before the listing was
+// asked, after the work was given up, and when the worker that posted is gone.
+func TestARequestIsNotLostInAnUnclearPost(t *testing.T) {
+	t.Parallel()
+	for name, meanwhile := range map[string]func(w *world, unclear events.Event){
+		"unclear": func(*world, events.Event) {},
+		"given up": func(w *world, unclear events.Event) {
+			w.registrations.put(w.registrations.get().Bury(unclear, passing("x"), w.now))
+		},
+		"its worker is gone": func(w *world, _ events.Event) {
+			reg := w.registrations.get()
+			again := *reg.Again
+			again.Work.Phase, again.Work.Lease = mailbox.Posting, w.now
+			reg.Again = &again
+			w.registrations.put(reg)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := connected(t)
+			w.warmy.refuse = classed(fault.Unclear, "warmy_timeout")
+			unclear := w.deliver(t.Context(), reconnectOf("job|1", w.now)).follow
+			w.warmy.refuse, w.warmy.maybe = nil, false
+			meanwhile(w, unclear[0])
+			w.now = w.now.Add(time.Second)
+			if !w.run(t.Context(), append(unclear, reconnectOf("job|2", w.now))...) {
+				t.Fatal("it does not end")
+			}
+			w.still(t, "", 3)
+			w.check(t)
+		})
+	}
+}
+
 func TestTheListingSettlesAReconnectionOfUnclearOutcome(t *testing.T) {
 	t.Parallel()
 	w := connected(t)

@@ -157,9 +157,11 @@ type warmy struct {
 	maybe    bool
 	absences []time.Time
 
-	turn   func() // happens while Create waits for its turn; may be nil
-	refuse error  // what Create answers instead, without effect
-	still  error  // what Activate answers
+	turn   func()    // happens while Create waits for its turn; may be nil
+	refuse error     // what Create answers instead, without effect
+	still  error     // what Activate answers
+	since  time.Time // since when the listing had to be that was asked for last
+	doubt  error     // what Look answers instead, because the listing is not to be trusted
 	last   handlers.NewMailbox
 
 	started []string
@@ -235,6 +237,10 @@ func (y *warmy) Find(_ context.Context, account, whose string) (id string, found
 func (y *warmy) Look(ctx context.Context, account, whose string, since time.Time) (handlers.Listing, error) {
 	if y.world.now.Before(since) {
 		y.world.breach("asked for a listing that begins later than now")
+	}
+	y.since = since
+	if y.doubt != nil {
+		return handlers.Listing{}, y.doubt
 	}
 	id, found, err := y.Find(ctx, account, whose)
 	return handlers.Listing{ID: id, Found: found, Began: y.world.now}, err

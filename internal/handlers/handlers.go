@@ -74,7 +74,8 @@ func (e *MismatchError) Unwrap() error { return e.Fault }
 
 // Registrar is Warmy as warmy-worker needs it. Every error is a classified fault.
 type Registrar interface {
-	// Create posts the mailbox with exactly one request and returns Warmy's id. An Unclear fault means that it may exist.
+	// Create posts the mailbox with exactly one request and returns Warmy's id. An Unclear fault means that it may exist; the
+	// id that comes with one is what Warmy answered with for another address than the mailbox's, where no listing shows it.
 	// It calls m.Intend once, when the account's turn has come and before a byte is sent; an error of it ends the call.
 	Create(ctx context.Context, account string, m NewMailbox) (id string, err error)
 	// Find looks for the whole address in Warmy's listing.
@@ -129,6 +130,16 @@ func waitFor(lease, now time.Time) error {
 		Cause:  "another worker is at work on this mailbox",
 		Remedy: "none: it goes on when that worker is done, or its lease has run out",
 		After:  max(lease.Sub(now), time.Second),
+	}
+}
+
+// waitForListing is the fault of a request for a POST while an earlier one is unsettled.
+func waitForListing(after time.Duration) error {
+	return &fault.Fault{
+		Class: fault.RetryAfter, Code: "earlier_post_unclear", Forecast: fault.ByTime,
+		Cause:  "what became of an earlier POST of the mailbox is not known yet",
+		Remedy: "none: it goes on when Warmy's listing has settled that POST",
+		After:  max(after, time.Second),
 	}
 }
 

@@ -31,13 +31,13 @@ func (h ReconcileMailbox) Handle(ctx context.Context, e events.Event) ([]events.
 	if err != nil {
 		return nil, fmt.Errorf("load registration: %w", err)
 	}
-	since := h.since(e, reg)
 	if !e.Renewed.IsZero() {
 		reg = reg.Recheck(h.Now())
 	}
 	if reg = reg.Reopen(h.Now()); reg.Work().Phase != mailbox.Uncertain {
 		return h.settled(e, reg)
 	}
+	since := h.since(e, reg) // of what is reopened by now: an operator may have put Warmy right just before his replay
 	if h.Now().Before(since) {
 		return []events.Event{e.Later(since)}, nil // what a listing shows before proves nothing
 	}
@@ -45,21 +45,29 @@ func (h ReconcileMailbox) Handle(ctx context.Context, e events.Event) ([]events.
 }
 
 // since is when the listing must have begun that may settle reg: Apart after the last one that did not show the mailbox,
-// or when the POST has had its time. That is told by the facts as long as they can tell it, because all who are unclear
-// for as long can share one listing, and each delivery has a time of its own.
+// or when the POST has had its time, and never before the replay that asks. That is told by the facts as long as they can tell
+// it, because all who are unclear for as long can share one listing, and each delivery has a time of its own.
 func (h ReconcileMailbox) since(e events.Event, reg mailbox.Registration) time.Time {
 	reg = reg.Work()
-	if reg.Phase == mailbox.Uncertain && reg.Absences > 0 {
-		return reg.AbsentAt.Add(h.Apart)
+	since := reg.AbsentAt.Add(h.Apart)
+	if reg.Absences == 0 {
+		since = later(reg.Since, earlier(e.NotBefore, reg.Since.Add(h.Apart)))
 	}
-	since := reg.Since.Add(h.Apart)
-	if e.NotBefore.Before(since) {
-		since = e.NotBefore
+	return later(since, earlier(e.Renewed, h.Now())) // the console's clock may be wrong
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
 	}
-	if since.Before(reg.Since) {
-		since = reg.Since
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
 	}
-	return since
+	return b
 }
 
 // settled returns what may still be missing after the listing has spoken: the worker can have stopped between its
@@ -104,13 +112,20 @@ func (h ReconcileMailbox) absent(
 	case mailbox.Proceed:
 		return h.settled(e, next)
 	case mailbox.Refuse:
-		return nil, neverAppears()
+		return nil, unlisted(next)
 	case mailbox.Wait, mailbox.Done, mailbox.Resume:
 	}
 	return []events.Event{e.Later(next.Work().AbsentAt.Add(h.Apart))}, nil
 }
 
-func neverAppears() error {
+// unlisted is the fault of a mailbox that is not posted again although no listing shows it.
+func unlisted(reg mailbox.Registration) *fault.Fault {
+	switch {
+	case reg.Elsewhere != "":
+		return mailbox.OtherAddress(reg.Elsewhere)
+	case reg.Two():
+		return mailbox.SecondID()
+	}
 	return &fault.Fault{
 		Class: fault.Permanent, Code: "warmy_never_listed", Forecast: fault.ByTime,
 		Cause:  "Warmy answered none of several POSTs clearly, and its listing never showed the mailbox",

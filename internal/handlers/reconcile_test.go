@@ -130,3 +130,54 @@ func TestALateListingDoesNotBuryAPostUnderWay(t *testing.T) {
 		t.Errorf("%v, %+v", err, w.registrations.get())
 	}
 }
+
+// TestAReplayIsAnsweredByAListingThatIsYoungerThanIt has an operator remove a duplicate, and replay the dead letter.
+func TestAReplayIsAnsweredByAListingThatIsYoungerThanIt(t *testing.T) {
+	t.Parallel()
+	const another = "another replay has begun it"
+	for name, prepare := range map[string]func(t *testing.T) (*world, events.Event){
+		"a first POST": func(t *testing.T) (*world, events.Event) {
+			t.Helper()
+			w, e := doubtful(t, true)
+			w.warmy.ids, w.warmy.twice = []string{"w1", "w2"}, true
+			return w, e
+		},
+		"a POST made again": func(t *testing.T) (*world, events.Event) {
+			t.Helper()
+			w := connected(t)
+			w.warmy.update, w.warmy.twice = false, true
+			e := w.deliver(t.Context(), reconnectOf("job", w.now)).follow[0]
+			w.now = e.NotBefore
+			return w, e
+		},
+		another: func(t *testing.T) (*world, events.Event) {
+			t.Helper()
+			w, e := doubtful(t, true)
+			w.warmy.ids, w.warmy.twice = []string{"w1", "w2"}, true
+			return w, e
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, e := prepare(t)
+			if o := w.deliver(t.Context(), e); !o.dead {
+				t.Fatalf("%+v", o)
+			}
+			console := w.now.Add(-10 * time.Minute) // its clock is wrong
+			if name == another {
+				w.registrations.put(w.registrations.get().Reopen(w.now))
+				console = w.now.Add(time.Minute)
+			}
+			w.now = w.now.Add(time.Minute)
+			replayed := w.now
+			w.warmy.ids = w.warmy.ids[1:]
+			w.now = w.now.Add(time.Second)
+			if o := w.deliver(t.Context(), e.Replayed(7, console)); o.err != nil || o.dead || w.warmy.since.Before(replayed) {
+				t.Errorf("answered by a listing since %v, of a replay at %v: %+v", w.warmy.since, replayed, o)
+			}
+			if reg := w.registrations.get(); reg.WarmyID != "w2" || reg.Two() {
+				t.Errorf("%+v", reg)
+			}
+		})
+	}
+}

@@ -66,12 +66,19 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 	case mailbox.Done:
 		return activation(h.Activate).due(e, reg, h.Now()), nil
 	case mailbox.Wait:
-		return nil, waitFor(reg.Lease, h.Now())
+		if reg.Asks(e) {
+			return nil, waitForListing(h.ReconcileAfter)
+		}
+		return nil, waitFor(reg.Work().Lease, h.Now())
 	case mailbox.Resume:
 		return h.reconcile(e, h.ReconcileAfter), nil
 	case mailbox.Refuse:
+		follow := h.reconcile(e, h.ReconcileAfter)
+		if claimed.Asks(e) {
+			follow = append(follow, e.Later(h.Now().Add(h.ReconcileAfter))) // the listing settles an earlier POST, not what e asks for
+		}
 		_, err := h.Registrations.Save(ctx, e.Mailbox, claimed, revision)
-		return h.reconcile(e, h.ReconcileAfter), saved("unclear registration", err)
+		return follow, saved("unclear registration", err)
 	case mailbox.Proceed:
 	}
 	switch {
@@ -213,11 +220,14 @@ func (h RegisterMailbox) post(
 	})
 	switch {
 	case err == nil:
-		return h.created(ctx, e, reg, revision, id)
+		return h.answered(ctx, e, reg, revision, id, func(r mailbox.Registration) mailbox.Registration { return r.Created(id, false, h.Now()) })
 	case !intended:
 		return nil, fmt.Errorf("post: %w", err)
 	}
 	f := outcome(err)
+	if id != "" && f.Class == fault.Unclear {
+		return h.answered(ctx, e, reg, revision, id, func(r mailbox.Registration) mailbox.Registration { return r.AnsweredElsewhere(id, f, h.Now()) })
+	}
 	if unusable, ok := reg.Unusable(e.ID); ok && f.Code == CodeUnusable {
 		_, err := h.Registrations.Save(ctx, e.Mailbox, unusable.NotPosted(f, h.Now()), revision)
 		return h.renew(e, &t), saved("refused registration", err)
@@ -243,26 +253,33 @@ func outcome(err error) *fault.Fault {
 	}
 }
 
-// created saves Warmy's id. If the intent was given up meanwhile, because this worker was slow, the id is still the
-// truth about it.
-func (h RegisterMailbox) created(
-	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64, id string,
+// answered saves the id that Warmy has answered with, as record has it. If the intent was given up meanwhile, because this
+// worker was slow, the id is still the truth about it.
+func (h RegisterMailbox) answered(
+	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64, id string, record func(mailbox.Registration) mailbox.Registration,
 ) ([]events.Event, error) {
-	next := reg.Created(id, false, h.Now())
+	next := record(reg)
 	_, err := h.Registrations.Save(ctx, e.Mailbox, next, revision)
 	if errors.Is(err, ErrConflict) {
 		reg, revision, err = h.Registrations.Load(ctx, e.Mailbox)
 		if err != nil {
 			return nil, fmt.Errorf("reload registration: %w", err)
 		}
-		if work := reg.Work(); work.Attempt != e.Attempt || work.Phase == mailbox.Registered && (reg.Again == nil || reg.WarmyID == id) {
+		work := reg.Work()
+		switch {
+		case reg.Phase == mailbox.Registered && reg.WarmyID == id && (work.Phase == mailbox.Registered || work.Attempt != e.Attempt):
 			return nil, nil // somebody else settled it
+		case work.Phase == mailbox.Registered:
+			next = reg.Second(id, h.Now())
+		case work.Attempt != e.Attempt:
+			return nil, mailbox.SecondID() // a newer consent's POST cannot be told of it, so a person must
+		default:
+			next = record(reg)
 		}
-		next = reg.Created(id, false, h.Now())
 		_, err = h.Registrations.Save(ctx, e.Mailbox, next, revision)
 	}
 	if err == nil && next.Work().Phase == mailbox.Uncertain {
-		return h.reconcile(e, h.ReconcileAfter), nil // another id than it had: the listing tells whether Warmy has it twice
+		return h.reconcile(e, h.ReconcileAfter), nil // another id, or address, than it had: the listing tells whether Warmy has it twice
 	}
 	if err != nil {
 		return nil, saved("registration", err)

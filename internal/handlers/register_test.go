@@ -229,25 +229,61 @@ func TestASlowWorkersAnswerIsStillTheTruth(t *testing.T) {
 		meanwhile func(mailbox.Registration) mailbox.Registration
 		id        string
 		phase     mailbox.RegistrationPhase
+		other     string // a second id that is known, and to be settled by the listing
+		dead      bool   // a person is told
 	}{
-		"declared unclear": {func(r mailbox.Registration) mailbox.Registration { return r.Unclear(passing("x"), at) }, "w1", mailbox.Registered},
-		"buried": {func(r mailbox.Registration) mailbox.Registration {
+		"declared unclear": {
+			meanwhile: func(r mailbox.Registration) mailbox.Registration { return r.Unclear(passing("x"), at) }, id: "w1", phase: mailbox.Registered,
+		},
+		"buried": {meanwhile: func(r mailbox.Registration) mailbox.Registration {
 			return r.Bury(codeOf(0).Follow(events.RegistrationRequested, at), passing("x"), at)
-		}, "w1", mailbox.Registered},
-		"adopted": {func(r mailbox.Registration) mailbox.Registration { return r.Created("w9", true, at) }, "w9", mailbox.Registered},
-		"posted for a newer consent": {func(mailbox.Registration) mailbox.Registration {
+		}, id: "w1", phase: mailbox.Registered},
+		"adopted": {
+			meanwhile: func(r mailbox.Registration) mailbox.Registration { return r.Created("w1", true, at) }, id: "w1", phase: mailbox.Registered,
+		},
+		"adopted under another id": {
+			meanwhile: func(r mailbox.Registration) mailbox.Registration { return r.Created("w9", true, at) }, id: "w9", phase: mailbox.Registered, other: "w1",
+		},
+		"posted again, and answered with another id": {meanwhile: func(r mailbox.Registration) mailbox.Registration {
+			r.Attempt, r.Posts = "att01", r.Posts+1
+			return r.Created("w9", false, at)
+		}, id: "w9", phase: mailbox.Registered, other: "w1"},
+		"posted for a newer consent": {meanwhile: func(mailbox.Registration) mailbox.Registration {
 			return mailbox.Registration{Phase: mailbox.Posting, Attempt: "att01"}
-		}, "", mailbox.Posting},
+		}, phase: mailbox.Posting, dead: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, e := granted(t)
 			w.registrations.onSave = func(mailbox.Registration) { // at the intent; the next save is the answer's
-				w.registrations.onSave = func(mailbox.Registration) { w.registrations.put(test.meanwhile(w.registrations.get())) }
+				w.registrations.onSave = func(mailbox.Registration) {
+					next := test.meanwhile(w.registrations.get())
+					w.registrations.put(next)
+					g := w.grants.get()
+					tokens := *g.Tokens
+					g.Attempt, tokens.Attempt = next.Attempt, next.Attempt
+					g.Tokens = &tokens
+					w.grants.put(g)
+				}
 			}
 			o := w.deliver(t.Context(), e)
-			if got := w.registrations.get(); o.err != nil || got.Phase != test.phase || got.WarmyID != test.id {
+			got := w.registrations.get()
+			if o.err != nil || o.dead != test.dead || got.Phase != test.phase || got.WarmyID != test.id || got.Two() != (test.other != "") {
 				t.Errorf("%+v, %+v", o, got)
+			}
+			if test.other == "" {
+				return
+			}
+			if len(o.follow) != 1 || o.follow[0].Kind != events.RegistrationUnclear || got.Again.OtherID != test.other {
+				t.Fatalf("a second id is forgotten: %+v, %+v", o, got.Again)
+			}
+			w.warmy.ids, w.now = []string{test.id}, o.follow[0].NotBefore
+			if listed := w.deliver(t.Context(), o.follow[0]); !listed.dead || !w.registrations.get().Two() || w.registrations.get().WarmyID != test.id {
+				t.Errorf("nobody is told of the second id: %+v, %+v", listed, w.registrations.get())
+			}
+			w.warmy.ids = []string{test.other} // the operator has removed the known one
+			if !w.run(t.Context(), o.follow[0].Replayed(7, w.now)) || w.registrations.get().WarmyID != test.other || w.registrations.get().Two() {
+				t.Errorf("the replay ends as %+v", w.registrations.get())
 			}
 		})
 	}

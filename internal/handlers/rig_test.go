@@ -63,7 +63,8 @@ type world struct {
 
 	microsoft microsoft
 	warmy     warmy
-	breaches  []string // of the invariants
+	real      registrar // in place of warmy; nil: none
+	breaches  []string  // of the invariants
 	policy    mailbox.KeepAlive
 	pace      handlers.Turns
 	activated []string       // accounts whose new mailboxes are started
@@ -164,15 +165,28 @@ func (w *world) count(outcome string) { w.outcomes[outcome]++ }
 
 func (w *world) register() handlers.RegisterMailbox {
 	return handlers.RegisterMailbox{
-		Invitations: w.invitations, Grants: w.grants, Registrations: w.registrations, Apps: oneApp{}, Warmy: &w.warmy,
+		Invitations: w.invitations, Grants: w.grants, Registrations: w.registrations, Apps: oneApp{}, Warmy: w.registrar(),
 		Margin: margin, ReconcileAfter: settle, Activate: w.activated, Owner: w.owner(), Now: w.clock,
 	}
 }
 
 func (w *world) reconcile() handlers.ReconcileMailbox {
 	return handlers.ReconcileMailbox{
-		Invitations: w.invitations, Registrations: w.registrations, Listing: &w.warmy, Activate: w.activated, Apart: settle, Now: w.clock,
+		Invitations: w.invitations, Registrations: w.registrations, Listing: w.registrar(), Activate: w.activated, Apart: settle, Now: w.clock,
 	}
+}
+
+// registrar is all of Warmy that the handlers need for a POST and what becomes of it.
+type registrar interface {
+	handlers.Registrar
+	handlers.Lister
+}
+
+func (w *world) registrar() registrar {
+	if w.real != nil {
+		return w.real
+	}
+	return &w.warmy
 }
 
 func (w *world) activate() handlers.ActivateMailbox {
@@ -197,7 +211,8 @@ func (w *world) handlerOf(e events.Event) handler {
 		return handlers.RegisterLane{Register: w.register(), Activate: w.activate()}
 	case events.RegistrationUnclear, events.RegistrationDecided:
 		return handlers.ReconcileLane{Unclear: w.reconcile(), Decided: handlers.DecideMailbox{
-			Invitations: w.invitations, Registrations: w.registrations, Warmy: &w.warmy, Activate: w.activated, Now: w.clock,
+			Invitations: w.invitations, Registrations: w.registrations, Warmy: w.registrar(), Listing: w.registrar(), Activate: w.activated,
+			Apart: settle, Now: w.clock,
 		}}
 	}
 	panic("unknown kind " + e.Kind)
@@ -256,6 +271,8 @@ func (w *world) run(ctx context.Context, queue ...events.Event) bool {
 		case w.script[len(w.steps)] == errAfter || w.script[len(w.steps)] == killAfter: // the follow-ups were stored, the input comes again
 			queue = append(queue, o.follow...)
 			w.now = w.now.Add(time.Second)
+		case fault.Is(o.err, fault.RetryAfter): // it waits as a timer, and others pass it
+			queue[0] = e.Later(w.now.Add(max(time.Second, fault.Of(o.err).After)))
 		default:
 			w.now = w.now.Add(max(time.Second, fault.Of(o.err).After))
 		}

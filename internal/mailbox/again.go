@@ -49,6 +49,9 @@ func (r Registration) claimAgain(e events.Event, owner string, now time.Time) (R
 	if !due {
 		return r, Done
 	}
+	if a.Work.Phase == Uncertain && a.another(e) {
+		return r, Wait // it wants a POST of its own, which can only begin when the listing has settled the last one
+	}
 	work, verdict := a.Work.Claim(e, owner, now)
 	if verdict != Proceed && verdict != Refuse {
 		return r, verdict
@@ -57,29 +60,54 @@ func (r Registration) claimAgain(e events.Event, owner string, now time.Time) (R
 	return r.with(a), verdict
 }
 
-// dueAgain tells whether e asks for a POST that was not made yet. A redelivery asks for none, nor does the replay of a
-// request that was made before the last POST.
+// another tells whether e is an operator's request that the POST under way, or made last, was not made for.
+func (a Again) another(e events.Event) bool {
+	return e.Kind == events.ReconnectRequested && a.Request != e.ID
+}
+
+// Asks tells whether e asks for a POST of its own that the one that is unsettled now cannot stand for: e must come again.
+func (r Registration) Asks(e events.Event) bool {
+	return r.Phase == Registered && r.Again != nil && r.Unresolved() && r.Again.another(e)
+}
+
+// dueAgain tells whether e asks for a POST that was not made yet, and returns the work as e finds it:
+//
+//	the POST made again is        an operator's request                 any other event
+//	never asked for, or done      begins anew, unless it was answered   begins anew for another consent alone
+//	asked for, or given up        goes on, and is its own from now on   goes on
+//	under way, or unsettled       goes on as it is                      goes on as it is
+//
+// A redelivery was answered, and so was the replay of a request that was made before the last POST.
 func (r Registration) dueAgain(e events.Event) (Again, bool) {
 	var a Again
 	if r.Again != nil {
 		a = *r.Again
 	}
-	asked := e.Kind == events.ReconnectRequested
-	late := !e.Renewed.IsZero() && !a.Work.Since.Before(e.At)
 	switch {
-	case r.Again != nil && a.Work.Phase != Registered:
-		if asked && a.Request != e.ID && (a.Work.Phase == RegistrationNone || a.Work.Phase == RegistrationDead) {
-			a.Request, a.Work.Refused = e.ID, "" // an operator may have put right what stood in the way
-		}
-		return a, true
-	case asked && (a.Request == e.ID || late), !asked && e.Attempt == r.Attempt:
-		return a, false
-	}
-	a.Work, a.Gone = Registration{}, false
-	if asked {
-		a.Request = e.ID
+	case r.Again == nil, a.Work.Phase == Registered:
+		return a.anew(e), a.begins(e, r.Attempt)
+	case a.another(e) && !a.Work.open() && (a.Work.Phase == RegistrationNone || a.Work.Phase == RegistrationDead):
+		a.Request, a.Work.Refused = e.ID, "" // an operator may have put right what stood in the way
 	}
 	return a, true
+}
+
+// begins tells whether e asks for a POST of what was told Warmy last for the given consent, and nothing is left to do for.
+func (a Again) begins(e events.Event, told string) bool {
+	if e.Kind != events.ReconnectRequested {
+		return e.Attempt != told
+	}
+	late := !e.Renewed.IsZero() && !a.Work.Since.Before(e.At)
+	return a.Request != e.ID && !late
+}
+
+// anew is the POST that e asks for, before anything was done for it.
+func (a Again) anew(e events.Event) Again {
+	a.Work, a.Gone = Registration{}, false
+	if e.Kind == events.ReconnectRequested {
+		a.Request = e.ID
+	}
+	return a
 }
 
 // Wants records that e asks for a POST of what is registered, before its tokens are made ready; ok is false when it does
@@ -122,12 +150,31 @@ func (r Registration) createdAgain(id string, adopted bool, now time.Time) Regis
 	return r.with(a)
 }
 
-// absentAgain is Absent of a mailbox that Warmy had before.
-func (r Registration) absentAgain(now time.Time, apart time.Duration) (Registration, Verdict) {
+// absentAgain is Absent of a mailbox that Warmy had before. An id that Warmy has answered with is never posted over.
+func (r Registration) absentAgain(began time.Time, apart time.Duration) (Registration, Verdict) {
 	a := *r.Again
-	work, verdict := a.Work.Absent(now, apart)
+	work, verdict := a.Work.absent(began, apart, r.Elsewhere != "" || a.OtherID != "")
 	a.Work, a.Gone = work, a.Gone || verdict == Proceed
 	return r.with(a), verdict
+}
+
+// Second records that Warmy has answered with another id than the one that somebody else has settled meanwhile: the listing
+// tells which one counts, or that Warmy has the mailbox twice.
+func (r Registration) Second(id string, now time.Time) Registration {
+	r = r.two(id, now)
+	a := *r.Again
+	a.Work = a.Work.Unclear(secondID(), now)
+	return r.with(a)
+}
+
+// two records a second id of what is registered.
+func (r Registration) two(id string, now time.Time) Registration {
+	a := Again{Work: Registration{Phase: Registered, Attempt: r.Attempt, Proof: r.Proof, Posts: r.Posts, Since: now.UTC()}}
+	if r.Again != nil {
+		a = *r.Again
+	}
+	a.OtherID, a.Work.Finding = id, Found(secondID(), now)
+	return r.with(a)
 }
 
 // Two tells whether Warmy has answered with a second id and nothing has settled which one counts.
@@ -157,6 +204,17 @@ func secondID() *fault.Fault {
 		Class: fault.Unclear, Code: "warmy_second_id", Forecast: fault.ByTime,
 		Cause:  "Warmy answered with another id than the one that the mailbox had",
 		Remedy: "look the address up in Warmy; if it is there twice, remove the older one, then replay",
+	}
+}
+
+// OtherAddress is the fault of a mailbox that Warmy may have under another address than the invited one, where no listing can
+// settle it.
+func OtherAddress(id string) *fault.Fault {
+	return &fault.Fault{
+		Class: fault.Permanent, Code: "warmy_other_address", Forecast: fault.ByConfig,
+		Cause: "Warmy answered the POST with the id " + id + " and another address, and its listing does not show the invited one",
+		Remedy: "compare the mailbox at Warmy; if it is this one, adopt its id (kindling mailbox adopt --warmy-id " + id +
+			"), else remove it there and declare the POST absent with --force",
 	}
 }
 

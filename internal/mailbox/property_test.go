@@ -244,7 +244,11 @@ func (h *history) concludePost(r *rapid.T) {
 	if reg.Work().Phase != mailbox.Posting {
 		return
 	}
-	switch rapid.IntRange(0, 2).Draw(r, "outcome") {
+	switch rapid.IntRange(0, 3).Draw(r, "outcome") {
+	case 3:
+		id := rapid.SampledFrom([]string{"4711", "4713"}).Draw(r, "id elsewhere")
+		h.facts.Registration = reg.AnsweredElsewhere(id, anyFault(r), h.now)
+		h.maybe = h.facts.Registration.Unresolved()
 	case 0:
 		h.facts.Registration, h.maybe = reg.NotPosted(anyFault(r), h.now), false
 	case 1:
@@ -278,6 +282,9 @@ func (h *history) list(r *rapid.T) {
 		return
 	}
 	next, verdict := reg.Absent(h.now, apart)
+	if verdict == mailbox.Proceed && (reg.Elsewhere != "" || reg.Two()) {
+		r.Fatalf("posted again though Warmy has answered with %s: %+v", reg.Elsewhere, reg.Again)
+	}
 	h.absent = append(h.absent, h.now)
 	h.facts.Registration = next
 	if verdict != mailbox.Proceed {

@@ -28,11 +28,14 @@ type Registration struct {
 	Absences int               `json:"absences,omitempty"` // listings in a row that did not show the mailbox
 	AbsentAt time.Time         `json:"absent_at,omitzero"`
 	WarmyID  string            `json:"warmy_id,omitempty"`
-	Adopted  bool              `json:"adopted,omitempty"` // found at Warmy, not answered to our POST
-	Owner    string            `json:"owner,omitempty"`
-	Lease    time.Time         `json:"lease,omitzero"`
-	Since    time.Time         `json:"since"`
-	Stage    string            `json:"stage,omitempty"`
+	// Elsewhere is the id that Warmy answered a POST with, beside another address than the invited one. A listing that does not
+	// show the invited address proves nothing then: the mailbox is posted again by nobody but an operator's word.
+	Elsewhere string    `json:"elsewhere,omitempty"`
+	Adopted   bool      `json:"adopted,omitempty"` // found at Warmy, not answered to our POST
+	Owner     string    `json:"owner,omitempty"`
+	Lease     time.Time `json:"lease,omitzero"`
+	Since     time.Time `json:"since"`
+	Stage     string    `json:"stage,omitempty"`
 	// Unsettled goes with RegistrationDead: a POST may have taken effect, and no listing has settled it.
 	Unsettled bool     `json:"unsettled,omitempty"`
 	Finding   *Finding `json:"finding,omitempty"`
@@ -106,11 +109,38 @@ func (r Registration) Unclear(f *fault.Fault, now time.Time) Registration {
 	return r
 }
 
-// Created records that Warmy has the mailbox under id; adopted when a listing showed it.
-func (r Registration) Created(id string, adopted bool, now time.Time) Registration {
-	if r.Again != nil && r.Phase == Registered {
-		return r.createdAgain(id, adopted, now)
+// AnsweredElsewhere records that Warmy has answered the POST with an id, but named another address than the invited one: it may
+// be the mailbox, under an alias. Of a mailbox that had this id before it is.
+func (r Registration) AnsweredElsewhere(id string, f *fault.Fault, now time.Time) Registration {
+	r.Elsewhere = id
+	if r.Phase == Registered && r.WarmyID == id {
+		return r.Created(id, false, now)
 	}
+	return r.Unclear(f, now)
+}
+
+// Created records that Warmy has the mailbox under id; adopted when a listing showed it. An id that Warmy answered with
+// beside another address is not forgotten because the listing shows this one: the mailbox may be there twice.
+func (r Registration) Created(id string, adopted bool, now time.Time) Registration {
+	other := r.Elsewhere
+	if other == id {
+		other = ""
+	}
+	if adopted {
+		r.Elsewhere = ""
+	}
+	if r.Again != nil && r.Phase == Registered {
+		r = r.createdAgain(id, adopted, now)
+	} else {
+		r = r.created(id, adopted, now)
+	}
+	if adopted && other != "" {
+		return r.two(other, now)
+	}
+	return r
+}
+
+func (r Registration) created(id string, adopted bool, now time.Time) Registration {
 	r.Phase, r.WarmyID, r.Adopted, r.Since = Registered, id, adopted, now.UTC()
 	r.Owner, r.Lease, r.Finding, r.Absences, r.AbsentAt = "", time.Time{}, nil, 0, time.Time{}
 	r.Stage, r.Unsettled, r.Refused = "", false, ""
@@ -152,9 +182,22 @@ func (r Registration) Unresolved() bool {
 	return w.Phase == Uncertain || w.open()
 }
 
+// DeclaredAs records an operator's word that Warmy has the mailbox under id, whatever other id Warmy has answered with.
+func (r Registration) DeclaredAs(id string, now time.Time) Registration {
+	elsewhere := r.Elsewhere
+	r.Elsewhere = ""
+	r = r.Recheck(now).Created(id, true, now)
+	if elsewhere == id {
+		r.Elsewhere = id // the listing will not show it any better from now on
+	}
+	return r
+}
+
 // DeclaredAbsent records an operator's word that the last POST had no effect: it may be posted again, and how often it was
 // counts on.
 func (r Registration) DeclaredAbsent(now time.Time) Registration {
+	r = r.Recheck(now)
+	r.Elsewhere = ""
 	if next, again := r.again(func(w Registration) Registration { return w.DeclaredAbsent(now) }); again {
 		return next
 	}
@@ -185,11 +228,16 @@ func (r Registration) ProvenAbsent() bool {
 
 // Absent records a listing that began at began and did not show the mailbox. Only the second one in a row, at least apart after the
 // first, proves that the POST had no effect: Proceed then allows a new one. Wait asks for another listing; Refuse
-// means that posting again was tried often enough.
+// means that posting again was tried often enough, or that Warmy has answered with an id that the listing should have shown.
 func (r Registration) Absent(began time.Time, apart time.Duration) (Registration, Verdict) {
 	if r.Again != nil && r.Phase == Registered {
 		return r.absentAgain(began, apart)
 	}
+	return r.absent(began, apart, r.Elsewhere != "")
+}
+
+// absent is Absent of the machine that r is; answered tells that Warmy has named an id.
+func (r Registration) absent(began time.Time, apart time.Duration, answered bool) (Registration, Verdict) {
 	if r.Absences > 0 && began.Before(r.AbsentAt.Add(apart)) {
 		return r, Wait
 	}
@@ -198,7 +246,7 @@ func (r Registration) Absent(began time.Time, apart time.Duration) (Registration
 	switch {
 	case r.Absences < 2:
 		return r, Wait
-	case r.Posts > MaxReposts:
+	case answered, r.Posts > MaxReposts:
 		return r, Refuse
 	}
 	r.Phase, r.Since, r.Absences = RegistrationNone, began.UTC(), 0

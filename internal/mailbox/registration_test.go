@@ -233,3 +233,41 @@ func TestBuryingNeverHidesARegistrationOrAPost(t *testing.T) {
 		t.Error("a death without an open POST was reopened")
 	}
 }
+
+// TestWhatWarmyHasAnsweredWithIsNeverPostedOver takes every way on from an answer about another address.
+func TestWhatWarmyHasAnsweredWithIsNeverPostedOver(t *testing.T) {
+	t.Parallel()
+	f := faultOf(fault.Unclear, "")
+	elsewhere := posting(t, mailbox.Registration{}, 1).AnsweredElsewhere("4711", f, at)
+	again := posting(t, asked(t, true), 1)
+	for name, reg := range map[string]mailbox.Registration{
+		"a first POST":             elsewhere,
+		"given up, and taken up":   elsewhere.Bury(reconcileOf(1), f, at).Reopen(at),
+		"a POST made again":        again.AnsweredElsewhere("4712", f, at),
+		"a second id":              again.Created("4712", false, at),
+		"an alias, made again":     posting(t, elsewhere.DeclaredAs("4711", at), 2).Unclear(f, at),
+		"an alias, made again too": posting(t, elsewhere.DeclaredAs("4711", at), 2).AnsweredElsewhere("4712", f, at),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if reg.Work().Phase != mailbox.Uncertain {
+				t.Fatalf("settled as %+v", reg)
+			}
+			absentTwice(t, reg, mailbox.Refuse)
+			if got := absentTwice(t, reg.DeclaredAbsent(at).Unclear(f, at), mailbox.Proceed); got.Elsewhere != "" || got.Two() {
+				t.Errorf("an operator's word is not heeded: %+v", got)
+			}
+			for _, id := range []string{"4711", "4712", "4713"} {
+				if got := reg.DeclaredAs(id, at); got.WarmyID != id || got.Two() || got.Unresolved() || got.Elsewhere != "" && got.Elsewhere != id {
+					t.Errorf("taken for %s: %+v, %+v", id, got, got.Again)
+				}
+			}
+		})
+	}
+	if got := elsewhere.Created("4711", true, at); got.Two() || got.Elsewhere != "" {
+		t.Errorf("the listing shows the very id: %+v", got)
+	}
+	if got := elsewhere.Created("4712", true, at); !got.Two() || got.WarmyID != "4712" || got.Again.OtherID != "4711" {
+		t.Errorf("the listing shows another id: %+v, %+v", got, got.Again)
+	}
+}

@@ -148,6 +148,28 @@ func TestWhatMayHaveTakenEffectIsUnclearAndPostedOnce(t *testing.T) {
 	}
 }
 
+// TestAnAnswerAboutAnotherAddressKeepsItsID: whoever forgot it would post the mailbox again, because no listing shows it.
+func TestAnAnswerAboutAnotherAddressKeepsItsID(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, nil)
+	c := client(t, f)
+	for body, want := range map[string]string{
+		`{"data":{"id":77,"email":"boss@contoso.example"}}`:                          "77",
+		`{"email":"boss@contoso.example","data":{"id":77}}`:                          "77",
+		`{"id":77,"data":{"id":78,"email":"boss@contoso.example"}}`:                  "",
+		`{"data":{"id":"../x","email":"boss@contoso.example"}}`:                      "",
+		`{"data":{"email":"boss@contoso.example"},"mailbox":{"id":"a-b_9"}}`:         "a-b_9",
+		`{"data":{"email":"boss@contoso.example","refresh_token":"` + canary + `"}}`: "",
+	} {
+		f.answer(say(http.StatusOK, body))
+		id, err := c.Create(t.Context(), "main", mailboxOf())
+		wants(t, err, fault.Unclear, "warmy_other_address")
+		if id != want {
+			t.Errorf("%s: id %q, want %q", body, id, want)
+		}
+	}
+}
+
 func gzipped(body string) http.HandlerFunc {
 	var packed bytes.Buffer
 	writer := gzip.NewWriter(&packed)

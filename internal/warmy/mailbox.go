@@ -36,7 +36,8 @@ type settings struct {
 }
 
 // Create registers m with one POST and returns Warmy's id. Only an answer that names an id is a success; whatever may
-// have taken effect otherwise is an Unclear fault, which must go to the listing and never to a second POST.
+// have taken effect otherwise is an Unclear fault, which must go to the listing and never to a second POST. The id beside
+// such a fault is what Warmy answered with, and another address: the listing may never show the invited one.
 func (c *Client) Create(ctx context.Context, account string, m handlers.NewMailbox) (string, error) {
 	body := map[string]newMailbox{"mailbox": {
 		Provider: "oauth_outlook", Email: m.Address, FromName: m.FromName,
@@ -52,12 +53,13 @@ func (c *Client) Create(ctx context.Context, account string, m handlers.NewMailb
 	}
 	id, f := created(got.status, got.body, m.Address)
 	if f != nil {
-		return "", f
+		return id, f
 	}
 	return id, nil
 }
 
-// created reads the id from a success. 202 promises nothing yet, and other good statuses are not documented.
+// created reads the id from a success. 202 promises nothing yet, and other good statuses are not documented. An answer about
+// another address is no success, but its id is kept: whoever forgot it would post the mailbox again.
 func created(status int, body []byte, address string) (string, *fault.Fault) {
 	if status != http.StatusOK && status != http.StatusCreated {
 		return "", unclear("warmy_no_id", "Warmy accepted the mailbox without saying that it exists")
@@ -69,22 +71,34 @@ func created(status int, body []byte, address string) (string, *fault.Fault) {
 	if document["success"] == false {
 		return "", permanent("warmy_refused", "Warmy said no, with a status that says yes", "ask Warmy's support; replay when it is settled", fault.ByConfig)
 	}
-	ids := make(map[string]bool)
+	ids, elsewhere := make(map[string]bool), false
 	for _, object := range objects(document) {
 		if value, given := object["id"]; given {
 			ids[identifier(value)] = true
 		}
 		if email, given := object["email"].(string); given && !sameAddress(email, address) {
-			return "", unclear("warmy_other_address", "Warmy's answer names another address")
+			elsewhere = true
 		}
 	}
-	if len(ids) != 1 || ids[""] {
+	id := only(ids)
+	switch {
+	case elsewhere:
+		return id, unclear("warmy_other_address", "Warmy's answer names another address")
+	case id == "":
 		return "", unclear("warmy_no_id", "Warmy's answer names no single id")
 	}
-	for id := range ids {
-		return id, nil
+	return id, nil
+}
+
+// only returns the one id that is named, or "" when there is none, several, or one that cannot be an id.
+func only(ids map[string]bool) string {
+	if len(ids) != 1 {
+		return ""
 	}
-	return "", nil
+	for id := range ids {
+		return id
+	}
+	return ""
 }
 
 // objects are the places of an answer in which Warmy may name the mailbox.

@@ -100,15 +100,16 @@ func (s *Server) create(v *visit) trouble.Reply {
 	if s.switches.Load().StartPaused {
 		box.StateKey, box.WarmupActive = statePaused, false
 	}
+	data := map[string]any{"tariff_plan_type_id": m.TariffPlanTypeID}
+	if other := s.switches.Load().OtherAddress; other != "" {
+		box.Email, data["email"] = other, other
+	}
 	id, created, ok := s.store.put(box, s.switches.Load().Duplicate)
 	if !ok {
 		return trouble.JSON(http.StatusUnprocessableEntity, map[string]any{"errors": map[string][]string{"email": {"has already been taken"}}})
 	}
-	v.post.ID, v.post.Created = id, created
-	return trouble.JSON(http.StatusOK, map[string]any{
-		"message": []string{"Mailbox was successfully connected"},
-		"data":    map[string]any{"id": id, "tariff_plan_type_id": m.TariffPlanTypeID},
-	})
+	v.post.ID, v.post.Created, data["id"] = id, created, id
+	return trouble.JSON(http.StatusOK, map[string]any{"message": []string{"Mailbox was successfully connected"}, "data": data})
 }
 
 // validate returns the errors by field, in Rails' words.

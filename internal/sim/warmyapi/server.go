@@ -85,6 +85,9 @@ type Switches struct {
 	// RotateTokens changes the access-token of a session on every call outside
 	// the five-second window, as devise_token_auth does.
 	RotateTokens bool `json:"rotate_tokens"`
+	// OtherAddress keeps a new mailbox under this address, and says so, as a
+	// Warmy does that derives it from the tokens; empty keeps the posted one.
+	OtherAddress string `json:"other_address"`
 	// RequireEmail refuses a mailbox without an email field.
 	RequireEmail bool `json:"require_email"`
 	// ListingLag keeps a new mailbox out of listings for a while.
