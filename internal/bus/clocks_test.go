@@ -57,48 +57,51 @@ func (*slowWarmy) Credentials(string) (string, secret.Text, error) {
 // TestTheWaitsForWarmyHoldBetweenClocksThatDiffer posts with one worker and settles with another, whose clocks are 10 minutes
 // apart. The second has a listing that is older than the POST.
 func TestTheWaitsForWarmyHoldBetweenClocksThatDiffer(t *testing.T) { //nolint:paralleltest // bubbles
+	bustest.Alone(t, func(t *testing.T) { //nolint:thelper // the test itself
+		for _, off := range []time.Duration{-10 * time.Minute, 10 * time.Minute} {
+			bustest.OneBubble(t, func(t *testing.T) { postAndSettle(t, off) }) //nolint:thelper // the test itself
+		}
+	})
+}
+
+func postAndSettle(t *testing.T, off time.Duration) {
+	t.Helper()
 	const reconcileAfter = time.Minute
-	for name, off := range map[string]time.Duration{"the poster's is behind": -10 * time.Minute, "the poster's is ahead": 10 * time.Minute} {
-		t.Run(name, func(t *testing.T) {
-			bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
-				s := bustest.Server(t)
-				posting, settling := bustest.ConnectAt(t, s, func() time.Time { return time.Now().Add(off) }), bustest.Connect(t, s)
-				y := &slowWarmy{}
-				id, at := mailboxOf(1), time.Now().UTC()
-				save(t, posting.Invitations(markBox{}), id, mailbox.Invitation{
-					ID: id, App: "main", Account: "main", Campaign: "campus", Address: "owner@example.com", InvitedAt: at, LinkExpiresAt: at.Add(24 * time.Hour),
-				})
-				save(t, posting.Grants(markBox{}), id, mailbox.Grant{Phase: mailbox.GrantSaved, Attempt: "att", Since: at, Tokens: &mailbox.Tokens{
-					Access: secret.New("a"), Refresh: secret.New("r"), Expiry: at.Add(time.Hour), Attempt: "att", SavedAt: at,
-				}})
-				there, here := clockOf(t, posting), clockOf(t, settling)
-				census := warmy.NewCensus(warmy.CensusConfig{Warmy: y, Listed: settling.Listed(), Now: here})
-				if seen, err := census.Look(t.Context(), "main", "owner@example.com", at.Add(-time.Hour)); err != nil || seen.Found {
-					t.Fatalf("%+v, %v", seen, err)
-				}
-				time.Sleep(5 * time.Second)
-				serve(t, posting, bus.ServeConfig{}, bus.Lane{
-					Lane: events.Register, Leg: "main", Window: 8, Policy: quick, Handler: handlers.RegisterMailbox{
-						Invitations: posting.Invitations(markBox{}), Grants: posting.Grants(markBox{}), Registrations: posting.Registrations(), Apps: y, Warmy: y,
-						Margin: time.Minute, ReconcileAfter: reconcileAfter, Owner: "w1", Now: there,
-					},
-				})
-				serve(t, settling, bus.ServeConfig{}, bus.Lane{
-					Lane: events.Reconcile, Leg: "main", Window: 8, Policy: quick, Handler: handlers.ReconcileMailbox{
-						Invitations: settling.Invitations(markBox{}), Registrations: settling.Registrations(), Listing: census, Apart: reconcileAfter, Now: here,
-					},
-				})
-				e := event(events.RegistrationRequested, id)
-				e.Proof = &events.Proof{TenantID: "tid", ObjectID: "oid"}
-				if err := posting.Publish(t.Context(), e); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(3 * time.Minute)
-				if reg := load(t, posting.Registrations(), id); reg.WarmyID != "w1" || len(y.posts) != 1 {
-					t.Errorf("posted at %v: %+v", y.posts, reg)
-				}
-			})
-		})
+	s := bustest.Server(t)
+	posting, settling := bustest.ConnectAt(t, s, func() time.Time { return time.Now().Add(off) }), bustest.Connect(t, s)
+	y := &slowWarmy{}
+	id, at := mailboxOf(1), time.Now().UTC()
+	save(t, posting.Invitations(markBox{}), id, mailbox.Invitation{
+		ID: id, App: "main", Account: "main", Campaign: "campus", Address: "owner@example.com", InvitedAt: at, LinkExpiresAt: at.Add(24 * time.Hour),
+	})
+	save(t, posting.Grants(markBox{}), id, mailbox.Grant{Phase: mailbox.GrantSaved, Attempt: "att", Since: at, Tokens: &mailbox.Tokens{
+		Access: secret.New("a"), Refresh: secret.New("r"), Expiry: at.Add(time.Hour), Attempt: "att", SavedAt: at,
+	}})
+	there, here := clockOf(t, posting), clockOf(t, settling)
+	census := warmy.NewCensus(warmy.CensusConfig{Warmy: y, Listed: settling.Listed(), Now: here})
+	if seen, err := census.Look(t.Context(), "main", "owner@example.com", at.Add(-time.Hour)); err != nil || seen.Found {
+		t.Fatalf("%+v, %v", seen, err)
+	}
+	time.Sleep(5 * time.Second)
+	serve(t, posting, bus.ServeConfig{}, bus.Lane{
+		Lane: events.Register, Leg: "main", Window: 8, Policy: quick, Handler: handlers.RegisterMailbox{
+			Invitations: posting.Invitations(markBox{}), Grants: posting.Grants(markBox{}), Registrations: posting.Registrations(), Apps: y, Warmy: y,
+			Margin: time.Minute, ReconcileAfter: reconcileAfter, Owner: "w1", Now: there,
+		},
+	})
+	serve(t, settling, bus.ServeConfig{}, bus.Lane{
+		Lane: events.Reconcile, Leg: "main", Window: 8, Policy: quick, Handler: handlers.ReconcileMailbox{
+			Invitations: settling.Invitations(markBox{}), Registrations: settling.Registrations(), Listing: census, Apart: reconcileAfter, Now: here,
+		},
+	})
+	e := event(events.RegistrationRequested, id)
+	e.Proof = &events.Proof{TenantID: "tid", ObjectID: "oid"}
+	if err := posting.Publish(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * time.Minute)
+	if reg := load(t, posting.Registrations(), id); reg.WarmyID != "w1" || len(y.posts) != 1 {
+		t.Errorf("the poster's clock is off by %v: posted at %v: %+v", off, y.posts, reg)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"kindling/internal/mailbox"
 	"kindling/internal/secret"
 	"kindling/internal/sim/warmyapi"
-	real "kindling/internal/warmy"
+	live "kindling/internal/warmy"
 )
 
 // alias is the address under which Warmy keeps the owner's mailbox.
@@ -21,9 +21,9 @@ const alias = "the.owner@example.com"
 
 // client is the real client of a simulated Warmy, and the real census.
 type client struct {
-	*real.Client
+	*live.Client
 
-	census *real.Census
+	census *live.Census
 }
 
 func (c client) Look(ctx context.Context, account, whose string, since time.Time) (handlers.Listing, error) {
@@ -45,12 +45,12 @@ func aliased(t *testing.T) (*world, *warmyapi.Server, events.Event) {
 	})
 	listener := httptest.NewServer(server)
 	t.Cleanup(listener.Close)
-	c := real.New(real.Config{
-		Accounts: []real.Account{{Name: "agency", BaseURL: listener.URL, APIKey: secret.New("key"), HolderUID: "holder"}},
+	c := live.New(live.Config{
+		Accounts: []live.Account{{Name: "agency", BaseURL: listener.URL, APIKey: secret.New("key"), HolderUID: "holder"}},
 		Pace:     unlimited{}, Now: w.clock,
 	})
 	listed := &memory[mailbox.Listed]{world: w, name: "listed", facts: map[string]stored[mailbox.Listed]{}}
-	w.real = client{c, real.NewCensus(real.CensusConfig{Warmy: c, Listed: listed, Now: w.clock})}
+	w.real = client{c, live.NewCensus(live.CensusConfig{Warmy: c, Listed: listed, Now: w.clock})}
 	return w, server, e
 }
 
