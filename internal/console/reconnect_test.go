@@ -30,7 +30,7 @@ func registered(t *testing.T, w *consoletest.World, n int) (ids []mailbox.ID) {
 	}
 	w.Eventually(t, "all are registered", func() bool {
 		var list console.MailboxList
-		call(t, w, console.Viewer, "GET", "/api/v1/mailboxes?state=registered", "").decode(t, &list)
+		call(t, w, console.Viewer, "GET", "/api/v1/mailboxes?state=registered&limit=200", "").decode(t, &list)
 		return len(list.Mailboxes) == n
 	})
 	return ids
@@ -159,4 +159,90 @@ func TestThePageReconnectsOneMailbox(t *testing.T) {
 	}
 	b.send(t, "/mailboxes/reconnect/confirm", url.Values{"filter": {"id=" + ids[0]}, "confirm": {"1"}, "rate": {"1000"}})
 	w.Eventually(t, "it is asked for", func() bool { return len(w.Published.All()) == 1 })
+}
+
+// begin starts a reconnection of all registered mailboxes and waits until so many were asked for.
+func begin(t *testing.T, w *consoletest.World, body string, asked int) (j console.Job) {
+	t.Helper()
+	reconnect(t, w, console.Worker, body).decode(t, &j)
+	w.Eventually(t, "they are asked for", func() bool { return len(w.Published.All()) == asked })
+	return j
+}
+
+// resume lets a stopped job go on.
+func resume(t *testing.T, w *consoletest.World, id string) {
+	t.Helper()
+	if a := call(t, w, console.Worker, "POST", "/api/v1/replays/"+id+"/resume", ""); a.status != http.StatusAccepted {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+}
+
+func TestACanaryThatIsUndecidedNeverLetsTheRestFollow(t *testing.T) {
+	t.Parallel()
+	for name, undecided := range map[string]func(w *consoletest.World) *mailbox.Again{
+		"nothing was begun": func(*consoletest.World) *mailbox.Again { return nil },
+		"waits":             func(w *consoletest.World) *mailbox.Again { return told(w, mailbox.RegistrationNone) },
+		"unclear":           func(w *consoletest.World) *mailbox.Again { return told(w, mailbox.Uncertain) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := consoletest.New(t)
+			registered(t, w, 10)
+			j := begin(t, w, `{"selection":{"all":true},"confirm":10,"rate":1000,"canary":2}`, 2)
+			first, second := w.Published.All()[0].Mailbox, w.Published.All()[1].Mailbox
+			w.Registrations.Put(first, connectedAs(w, told(w, mailbox.Registered)))
+			w.Registrations.Put(second, connectedAs(w, undecided(w)))
+			j = waitForJob(t, w, j.ID)
+			if j.State != console.JobStopped || j.Done != 2 || j.Recovered != 1 || !strings.Contains(j.Note, second) || strings.Contains(j.Note, first) ||
+				!strings.Contains(j.Note, "replay resume "+j.ID) {
+				t.Fatalf("%+v", j)
+			}
+			resume(t, w, j.ID)
+			if j = waitForJob(t, w, j.ID); j.State != console.JobStopped || j.Done != 2 {
+				t.Fatalf("resumed, it does not wait for its canary: %+v", j)
+			}
+			w.Registrations.Put(second, connectedAs(w, told(w, mailbox.Registered)))
+			resume(t, w, j.ID)
+			w.Eventually(t, "the rest follows", func() bool { return len(w.Published.All()) == 10 })
+		})
+	}
+}
+
+func TestASecondIDFailsACanaryBeforeTheListingHasSpoken(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	registered(t, w, 10)
+	j := begin(t, w, `{"selection":{"all":true},"confirm":10,"rate":1000,"canary":2}`, 2)
+	for _, e := range w.Published.All() {
+		again := told(w, mailbox.Uncertain)
+		again.OtherID = "8"
+		w.Registrations.Put(e.Mailbox, connectedAs(w, again))
+	}
+	if j = waitForJob(t, w, j.ID); j.State != console.JobStopped || j.DiedAgain != 2 || j.Done != 2 || strings.Contains(j.Note, "no news") {
+		t.Errorf("%+v", j)
+	}
+}
+
+// TestReconnectionsDoNotCrowdTheirAccount: while a minute's worth of the account's calls is under way no more are asked for, and
+// failures are counted of those that are decided.
+func TestReconnectionsDoNotCrowdTheirAccount(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	registered(t, w, 100)
+	w.Legs.SetPace("warmy/main", 30)
+	j := begin(t, w, `{"selection":{"all":true},"confirm":100,"rate":10000,"max_failure":10}`, 30)
+	if j = waitForJob(t, w, j.ID); j.State != console.JobStopped || j.Done != 30 || !strings.Contains(j.Note, "30 mailboxes") {
+		t.Fatalf("%+v", j)
+	}
+	resume(t, w, j.ID)
+	for _, e := range w.Published.All()[:20] {
+		w.Registrations.Put(e.Mailbox, connectedAs(w, told(w, mailbox.Registered)))
+	}
+	w.Eventually(t, "as many follow as are done", func() bool { return len(w.Published.All()) == 50 })
+	for _, e := range w.Published.All()[20:24] {
+		w.Registrations.Put(e.Mailbox, connectedAs(w, told(w, mailbox.RegistrationDead)))
+	}
+	if j = waitForJob(t, w, j.ID); j.State != console.JobStopped || j.Done >= 60 || j.DiedAgain < 3 || strings.Contains(j.Note, "no news") {
+		t.Errorf("%+v", j)
+	}
 }

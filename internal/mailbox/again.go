@@ -171,7 +171,7 @@ func unproven() *fault.Fault {
 // viewRegistered is the status of a mailbox that Warmy has: whatever becomes of a POST made again, Warmy has it.
 func (f Facts) viewRegistered() Status {
 	r := f.Registration
-	s := Status{State: StateRegistered, Since: r.Since}
+	s := Status{State: StateRegistered, Since: r.Since, Two: r.Two()}
 	work := r.Work()
 	if r.Again != nil {
 		s.Told = work.Since
