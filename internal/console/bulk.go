@@ -72,10 +72,21 @@ func (c *Console) startBulk(r *request, kind string, b Bulk, preview Preview) (J
 	if err := confirmed(b.Confirm, preview); err != nil {
 		return Job{}, err
 	}
-	if b.Rate != 0 && b.Rate < leastRate || b.Rate > maxRate || b.MaxFailure < 0 || b.MaxFailure > 100 || b.Canary < 0 {
-		return Job{}, errBadRequest("bad_bulk", "rate, max_failure or canary is out of range", "rate is 0.01 to 10,000 a second, max_failure a percentage")
+	if err := b.check(); err != nil {
+		return Job{}, err
 	}
 	return c.startJob(r, newJob(kind, preview, b, r.actor.name))
+}
+
+// check refuses what is out of range. It asks what is within, so that no number that is none (NaN) passes: a job with such a
+// max_failure would never stop.
+func (b Bulk) check() error {
+	rate := b.Rate == 0 || b.Rate >= leastRate && b.Rate <= maxRate
+	share := b.MaxFailure >= 0 && b.MaxFailure <= 100
+	if rate && share && b.Canary >= 0 {
+		return nil
+	}
+	return errBadRequest("bad_bulk", "rate, max_failure or canary is out of range", "rate is 0.01 to 10,000 a second, max_failure a percentage")
 }
 
 func confirmed(confirm *int, p Preview) error {
@@ -128,18 +139,14 @@ func (c *Console) previewMailboxes(s MailboxSelection, may func(roster.Item) boo
 	if err := s.check(); err != nil {
 		return Preview{}, err
 	}
-	err := c.checkNames(s.Apps, s.Accounts, s.Reasons)
+	filter, err := c.filter(s)
 	if err != nil {
 		return Preview{}, err
 	}
-	if s.Campaigns, err = c.campaignIDs(s.Campaigns); err != nil {
-		return Preview{}, err
-	}
+	s.Campaigns = filter.Campaigns
 	ids := s.IDs
 	if len(ids) == 0 {
-		ids = c.roster.Select(roster.Filter{
-			Campaigns: s.Campaigns, Apps: s.Apps, Accounts: s.Accounts, States: s.States, Reasons: s.Reasons,
-		})
+		ids = c.roster.Select(filter)
 	}
 	p := Preview{Selection: s.String(), ByState: map[string]int{}, LeftOut: map[string]int{}}
 	for _, id := range ids {

@@ -144,17 +144,16 @@ func (c *Console) actPreviewReinvite(r *request) error {
 	}})
 }
 
+// mailboxSelection reads what a page has chosen, and encodes it for the next one; nothing means all.
 func mailboxSelection(form url.Values) (MailboxSelection, string, error) {
 	given := url.Values{}
-	for _, key := range []string{"id", "campaign", "app", "state", "reason"} {
+	for _, key := range append(mailboxKeys(), "id") {
 		if v := form.Get(key); v != "" {
 			given.Set(key, v)
 		}
 	}
-	q := query(given)
-	sel := MailboxSelection{IDs: q.list("id"), Campaigns: q.list("campaign"), Apps: q.list("app"), Reasons: q.list("reason"), All: len(given) == 0}
-	var err error
-	sel.States, err = q.states("state")
+	sel, err := mailboxSelectionOf(query(given))
+	sel.All = len(given) == 0
 	return sel, given.Encode(), err
 }
 
@@ -284,7 +283,7 @@ func readBulkForm(r *request) (url.Values, Bulk, error) {
 			continue
 		}
 		n, err := strconv.ParseFloat(text, 64)
-		if err != nil || n < 0 || n > 1e9 {
+		if err != nil || !(n >= 0 && n <= 1e9) { // NaN is neither
 			return nil, b, errBadRequest("bad_form", fmt.Sprintf("the field %s is not a number", words(key)), "go back and write a number")
 		}
 		numbers[i] = n

@@ -45,7 +45,7 @@ func (h DecideMailbox) Handle(ctx context.Context, e events.Event) ([]events.Eve
 		}
 	}
 	if !absent {
-		reg = reg.Created(e.Decision.WarmyID, true, h.Now())
+		reg = reg.DeclaredCreated(e.Decision.WarmyID, h.Now())
 		if _, err := h.Registrations.Save(ctx, e.Mailbox, reg, revision); err != nil {
 			return nil, saved("decided registration", err)
 		}

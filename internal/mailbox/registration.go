@@ -152,9 +152,15 @@ func (r Registration) Unresolved() bool {
 	return w.Phase == Uncertain || w.open()
 }
 
+// DeclaredCreated records an operator's word that Warmy has the mailbox under id. It settles which of two ids counts.
+func (r Registration) DeclaredCreated(id string, now time.Time) Registration {
+	return r.one().Created(id, true, now)
+}
+
 // DeclaredAbsent records an operator's word that the last POST had no effect: it may be posted again, and how often it was
-// counts on.
+// counts on. A second id that this POST was answered with is not there, then.
 func (r Registration) DeclaredAbsent(now time.Time) Registration {
+	r = r.one()
 	if next, again := r.again(func(w Registration) Registration { return w.DeclaredAbsent(now) }); again {
 		return next
 	}
