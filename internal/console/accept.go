@@ -102,12 +102,9 @@ func (c *Console) acceptOne(r *request, id mailbox.ID, body Acceptance) (Accepte
 	if err != nil {
 		return Accepted{}, err
 	}
-	d := deed{action: "mailbox.accept_alias", target: id, count: 1, reason: "account " + who.TenantID + "/" + who.ObjectID}
+	d := deed{action: "mailbox.accept_alias", target: id, count: 1, what: "account " + who.TenantID + "/" + who.ObjectID, reason: body.Reason}
 	if body.OtherAccount {
 		d.action = "mailbox.accept_account"
-	}
-	if body.Reason != "" {
-		d.reason += ": " + body.Reason
 	}
 	var done Accepted
 	err = c.audited(r.Context(), r, d, func(ctx context.Context) error {

@@ -76,14 +76,13 @@ func (c *Console) decideOne(r *request, id mailbox.ID, body Decision, adopt bool
 		return Decided{}, err
 	}
 	reg := facts.Registration
-	d := deed{action: "mailbox.declare_absent", target: id, count: 1, reason: "POST " + strconv.Itoa(reg.Posts)}
+	d := deed{action: "mailbox.declare_absent", target: id, count: 1, what: "POST " + strconv.Itoa(reg.Posts), reason: body.Reason}
 	if adopt {
-		d.action, d.reason = "mailbox.adopt", "Warmy id "+body.WarmyID
+		d.action, d.what = "mailbox.adopt", "Warmy id "+body.WarmyID
 	}
 	if body.Force {
-		d.reason += ", forced"
+		d.what += ", forced"
 	}
-	d.reason += ": " + body.Reason
 	err = c.audited(r.Context(), r, d, func(ctx context.Context) error {
 		if err := c.cfg.Events.Publish(ctx, decided(facts, body, c.cfg.Now())); err != nil {
 			return errUnavailable(err)

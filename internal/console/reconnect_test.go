@@ -246,3 +246,70 @@ func TestReconnectionsDoNotCrowdTheirAccount(t *testing.T) {
 		t.Errorf("%+v", j)
 	}
 }
+
+// TestWhatWasNotToldSinceIsChosen: after a job that was lost, only the rest is taken, wherever it is chosen.
+func TestWhatWasNotToldSinceIsChosen(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	ids := registered(t, w, 4)
+	w.Advance(time.Hour)
+	rotated := w.Now().Format(time.RFC3339)
+	w.Advance(time.Minute)
+	w.Registrations.Put(ids[1], connectedAs(w, nil)) // registered since
+	for i, phase := range []mailbox.RegistrationPhase{mailbox.Registered, mailbox.RegistrationDead} {
+		reg := connectedAs(w, told(w, phase)) // told since, or at least tried
+		reg.Since = reg.Since.Add(-2 * time.Hour)
+		w.Registrations.Put(ids[2+i], reg)
+	}
+	query := "told_before=" + url.QueryEscape(rotated)
+	w.Eventually(t, "one is left", func() bool {
+		var list console.MailboxList
+		call(t, w, console.Viewer, "GET", "/api/v1/mailboxes?account=main&"+query, "").decode(t, &list)
+		return len(list.Mailboxes) == 1 && list.Mailboxes[0].ID == ids[0]
+	})
+	var p console.Preview
+	reconnect(t, w, console.Worker, `{"selection":{"told_before":"`+rotated+`"},"dry_run":true}`).decode(t, &p)
+	if p.Count != 1 || len(p.LeftOut) != 0 || p.Selection != "told_before="+rotated {
+		t.Errorf("%+v", p)
+	}
+	if p := reconnect(t, w, console.Worker, `{"selection":{"told_before":"`+rotated+`","ids":["`+ids[0]+`"]},"dry_run":true}`).problem(t); p.Code != "bad_selection" {
+		t.Errorf("%+v", p)
+	}
+	if a := call(t, w, console.Viewer, "GET", "/api/v1/mailboxes?told_before=yesterday", ""); a.status != http.StatusBadRequest {
+		t.Errorf("%d", a.status)
+	}
+	b := newBrowser(t, w, console.Worker)
+	if page := b.open(t, "/mailboxes?account=main&"+query); !strings.Contains(page.body, `<input type="hidden" name="told_before" value="`+rotated+`">`) ||
+		!strings.Contains(page.body, `<input type="hidden" name="account" value="main">`) || !strings.Contains(page.body, ids[0]) || strings.Contains(page.body, ids[1]) {
+		t.Errorf("the page does not carry the choice on:\n%s", page.body)
+	}
+	page := b.send(t, "/mailboxes/reconnect", url.Values{"told_before": {rotated}, "account": {"main"}})
+	if !strings.Contains(page.body, "Reconnect 1 mailboxes") || !strings.Contains(page.body, "account=main told_before=") {
+		t.Errorf("%s", page.body)
+	}
+	if page := b.send(t, "/mailboxes/reconnect", url.Values{"account": {"other"}}); !strings.Contains(page.body, "Nothing that is chosen can be done") {
+		t.Errorf("the account does not choose:\n%s", page.body)
+	}
+}
+
+func TestANumberThatIsNoneIsRefused(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	ids := registered(t, w, 1)
+	b := newBrowser(t, w, console.Worker)
+	for _, field := range []string{"confirm", "canary", "max_failure", "rate"} {
+		for _, text := range []string{"NaN", "nan", "Inf", "+Inf", "-Inf", "-1", "1e10", "many"} {
+			form := url.Values{"filter": {"id=" + ids[0]}, "confirm": {"1"}}
+			form.Set(field, text)
+			if a := b.send(t, "/mailboxes/reconnect/confirm", form); a.status != http.StatusBadRequest || !strings.Contains(a.body, "is not a number") {
+				t.Errorf("%s=%s: %d", field, text, a.status)
+			}
+		}
+	}
+	if a := reconnect(t, w, console.Worker, `{"selection":{"all":true},"confirm":1,"max_failure":NaN}`); a.status != http.StatusBadRequest {
+		t.Errorf("%d", a.status)
+	}
+	if len(w.Published.All()) != 0 {
+		t.Errorf("asked for %+v", w.Published.All())
+	}
+}
