@@ -45,13 +45,13 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		ReconcileAfter: policy.ReconcileAfter, Activate: activate, Owner: owner(), Now: time.Now,
 	}
 	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed})
-	reconcile := handlers.ReconcileLane{Unclear: handlers.ReconcileMailbox{
+	reconcile := handlers.Lane{Usual: handlers.ReconcileMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census, Activate: activate,
 		Apart: policy.ReconcileAfter, Now: time.Now,
-	}, Decided: handlers.DecideMailbox{
+	}, Kind: events.RegistrationDecided, Other: handlers.DecideMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Activate: activate, Now: time.Now,
 	}}
-	lane := handlers.RegisterLane{Register: register, Activate: handlers.ActivateMailbox{
+	lane := handlers.Lane{Usual: register, Kind: events.ActivationRequested, Other: handlers.ActivateMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Now: time.Now,
 	}}
 	var lanes []bus.Lane
