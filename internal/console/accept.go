@@ -63,17 +63,7 @@ func otherAccount(inv mailbox.Invitation, a mailbox.Account) OtherAccount {
 	return OtherAccount{Address: a.Address.Reveal(), TenantID: a.TenantID, ObjectID: a.ObjectID, Alias: a.Alias, Accepted: inv.Accepts(a)}
 }
 
-func (c *Console) postAcceptAlias(r *request) error {
-	var body Acceptance
-	if err := readJSON(r.Request, &body); err != nil {
-		return err
-	}
-	done, err := c.acceptOne(r, r.PathValue("id"), body)
-	if err != nil {
-		return err
-	}
-	return writeJSON(r.w, http.StatusOK, done)
-}
+func (c *Console) postAcceptAlias(r *request) error { return answerOne(r, c.acceptOne) }
 
 func (c *Console) actAcceptAlias(r *request) error {
 	form, err := readForm(r)

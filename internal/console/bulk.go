@@ -1,7 +1,7 @@
 package console
 
 import (
-	"context"
+	"cmp"
 	"net/http"
 
 	"kindling/internal/console/roster"
@@ -41,7 +41,8 @@ func (c *Console) postReplay(r *request) error {
 	if err := readJSON(r.Request, &b); err != nil {
 		return err
 	}
-	return c.answerBulk(r, jobReplay, b, c.previewReplay)
+	preview, err := c.previewReplay(r.Context(), b.Selection)
+	return c.answerBulk(r, jobReplay, b, preview, err)
 }
 
 func (c *Console) postDiscard(r *request) error {
@@ -49,11 +50,12 @@ func (c *Console) postDiscard(r *request) error {
 	if err := readJSON(r.Request, &b); err != nil {
 		return err
 	}
-	return c.answerBulk(r, jobDiscard, b, c.previewDiscard)
+	preview, err := c.previewDiscard(r.Context(), b.Selection)
+	return c.answerBulk(r, jobDiscard, b, preview, err)
 }
 
-func (c *Console) answerBulk(r *request, kind string, b Bulk, look func(context.Context, Selection) (Preview, error)) error {
-	preview, err := look(r.Context(), b.Selection)
+// answerBulk answers what was chosen to a dry run; else it starts the job.
+func (c *Console) answerBulk(r *request, kind string, b Bulk, preview Preview, err error) error {
 	if err != nil {
 		return err
 	}
@@ -113,20 +115,8 @@ func (c *Console) postReinvites(r *request) error {
 		return err
 	}
 	preview, err := c.previewReinvite(b.Selection)
-	if err != nil {
-		return err
-	}
-	if b.DryRun {
-		return writeJSON(r.w, http.StatusOK, preview)
-	}
-	if b.Rate == 0 {
-		b.Rate = defaultInviteRate
-	}
-	job, err := c.startBulk(r, jobReinvite, Bulk{Confirm: b.Confirm, Reason: b.Reason, Rate: b.Rate}, preview)
-	if err != nil {
-		return err
-	}
-	return writeJSON(r.w, http.StatusAccepted, job)
+	bulk := Bulk{DryRun: b.DryRun, Confirm: b.Confirm, Reason: b.Reason, Rate: cmp.Or(b.Rate, defaultInviteRate)}
+	return c.answerBulk(r, jobReinvite, bulk, preview, err)
 }
 
 // previewReinvite chooses the mailboxes that a new link can help; those in good hands are left out.

@@ -176,17 +176,20 @@ func (c *Console) getMailbox(r *request) error {
 	return writeJSON(r.w, http.StatusOK, c.detail(item, facts.Invitation, facts.Grant))
 }
 
-func (c *Console) postReinvite(r *request) error {
-	var body Reinvitation
+// answerOne reads what is asked about the mailbox of the path, does it, and answers what came of it.
+func answerOne[B, A any](r *request, do func(r *request, id mailbox.ID, body B) (A, error)) error {
+	var body B
 	if err := readJSON(r.Request, &body); err != nil {
 		return err
 	}
-	link, err := c.reinviteOne(r, r.PathValue("id"), body)
+	done, err := do(r, r.PathValue("id"), body)
 	if err != nil {
 		return err
 	}
-	return writeJSON(r.w, http.StatusOK, link)
+	return writeJSON(r.w, http.StatusOK, done)
 }
+
+func (c *Console) postReinvite(r *request) error { return answerOne(r, c.reinviteOne) }
 
 func (c *Console) reinviteOne(r *request, id mailbox.ID, body Reinvitation) (NewLink, error) {
 	if _, ok := c.roster.Mailbox(id); !ok {
