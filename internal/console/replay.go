@@ -164,7 +164,7 @@ func (c *Console) look(ctx context.Context, j *Job, i int) error {
 	}
 	if i%judgeEvery == 0 {
 		c.judge(j)
-		if err := tooMany(j, j.judged()); err != nil {
+		if err := tooMany(j, judged(j)); err != nil {
 			return err
 		}
 	}

@@ -20,7 +20,7 @@ func (c *Console) makeRoom(ctx context.Context, j *Job, id mailbox.ID) error {
 	if j.underWay[item.Account] >= j.window[item.Account] {
 		err := c.await(ctx, j, func(int) (bool, error) {
 			c.measure(ctx, j, item.Account)
-			return j.underWay[item.Account] < j.window[item.Account], tooMany(j, j.judged())
+			return j.underWay[item.Account] < j.window[item.Account], tooMany(j, judged(j))
 		})
 		if err != nil {
 			return err

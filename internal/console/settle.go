@@ -110,7 +110,7 @@ func (c *Console) settle(ctx context.Context, j *Job) error {
 			j.Note = fmt.Sprintf("what becomes of %d mailboxes is not known yet; they go on by themselves", pending)
 		})
 	}
-	return tooMany(j, j.judged())
+	return tooMany(j, judged(j))
 }
 
 // judge counts what became of the replayed mailboxes and returns of how many that is not known yet.
@@ -125,7 +125,7 @@ func (c *Console) judge(j *Job) (pending int) {
 		if !before.done || !ok {
 			continue
 		}
-		switch j.fate(before, item.Status) {
+		switch fateOf(j, before, item.Status) {
 		case fateDied:
 			died++
 		case fateOpen:
@@ -146,7 +146,7 @@ func (c *Console) judge(j *Job) (pending int) {
 func (c *Console) keepUndecided(j *Job) {
 	for i, before := range j.replayed {
 		item, ok := c.roster.Mailbox(j.mailboxes[i])
-		if ok && before.done && j.watches() && j.fate(before, item.Status) != fateOpen {
+		if ok && before.done && j.watches() && fateOf(j, before, item.Status) != fateOpen {
 			j.replayed[i] = replayed{}
 		}
 	}
@@ -159,7 +159,7 @@ func (c *Console) undecided(j *Job) string {
 	pending := 0
 	for i, before := range j.replayed {
 		item, ok := c.roster.Mailbox(j.mailboxes[i])
-		if !ok || !before.done || j.fate(before, item.Status) != fateOpen {
+		if !ok || !before.done || fateOf(j, before, item.Status) != fateOpen {
 			continue
 		}
 		if pending++; pending <= named {
@@ -182,8 +182,8 @@ const (
 	fateDied
 )
 
-// fate is what became of one of the job's mailboxes.
-func (j *Job) fate(before replayed, now mailbox.Status) fate {
+// fateOf is what became of one of the job's mailboxes.
+func fateOf(j *Job, before replayed, now mailbox.Status) fate {
 	if j.Kind == jobReconnect {
 		return before.fateAgain(now)
 	}
@@ -223,7 +223,7 @@ const fewest = 20
 
 // judged is the number that failures are compared with while others are undecided. Those are not taken for good ones:
 // whatever holds them up would let the job go on.
-func (j *Job) judged() int { return max(j.Recovered+j.DiedAgain, min(j.watched, fewest)) }
+func judged(j *Job) int { return max(j.Recovered+j.DiedAgain, min(j.watched, fewest)) }
 
 // tooMany compares the failures with so many mailboxes.
 func tooMany(j *Job, of int) error {
