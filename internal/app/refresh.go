@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"kindling/internal/bus"
+	"kindling/internal/events"
 	"kindling/internal/handlers"
 	"kindling/internal/mailbox"
 )
@@ -14,18 +15,19 @@ func keepAlive(p Policy) mailbox.KeepAlive {
 }
 
 // refreshLane is the handler of refreshes: those that a registration waits for, and those by policy, which alone are paced.
-func refreshLane(h Host, b *bus.Bus, keys workerKeys, microsoft handlers.TokenEndpoint) handlers.RefreshLane {
+func refreshLane(h Host, b *bus.Bus, keys workerKeys, microsoft handlers.TokenEndpoint) handlers.Lane {
 	policy := policyOf(h.Config)
 	pace := make(map[string]int, len(keys.apps))
 	for _, a := range keys.apps {
 		pace[a.Name] = policy.RefreshesPerMinute
 	}
-	return handlers.RefreshLane{
-		Requested: handlers.RefreshGrant{
+	return handlers.Lane{
+		Usual: handlers.RefreshGrant{
 			Invitations: b.Invitations(keys.people), Grants: b.GrantsOf(keys.grants, keys.people), Microsoft: microsoft,
 			Margin: policy.RefreshMargin, Count: h.Metrics.Refreshed, Now: time.Now,
 		},
-		Idle: handlers.KeepGrant{
+		Kind: events.GrantIdle,
+		Other: handlers.KeepGrant{
 			Invitations: b.Invitations(keys.people), Grants: b.GrantsOf(keys.grants, keys.people), Microsoft: microsoft, Policy: keepAlive(policy),
 			Pace: b.RefreshPacer(pace), Count: h.Metrics.Refreshed, Now: time.Now,
 		},

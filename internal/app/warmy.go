@@ -48,14 +48,14 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		ReconcileAfter: policy.ReconcileAfter, Activate: activate, Owner: owner(), Now: now,
 	}
 	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed, Now: now})
-	reconcile := handlers.ReconcileLane{Unclear: handlers.ReconcileMailbox{
+	reconcile := handlers.Lane{Usual: handlers.ReconcileMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census, Activate: activate,
 		Apart: policy.ReconcileAfter, Now: now,
-	}, Decided: handlers.DecideMailbox{
+	}, Kind: events.RegistrationDecided, Other: handlers.DecideMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Listing: census, Activate: activate,
 		Apart: policy.ReconcileAfter, Now: now,
 	}}
-	lane := handlers.RegisterLane{Register: register, Activate: handlers.ActivateMailbox{
+	lane := handlers.Lane{Usual: register, Kind: events.ActivationRequested, Other: handlers.ActivateMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Now: now,
 	}}
 	var lanes []bus.Lane

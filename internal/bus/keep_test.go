@@ -159,7 +159,7 @@ func (p *pond) worker(t *testing.T, name string, policy mailbox.KeepAlive) (stop
 	running.Go(func() {
 		_ = b.Serve(ctx, bus.ServeConfig{}, bus.Lane{
 			Lane: events.Refresh, Leg: "main", Window: 8, Policy: bus.Policy{Attempts: 10, MaxAge: 7 * 24 * time.Hour, Base: time.Second, Cap: time.Minute, Crashes: 5},
-			Handler: handlers.RefreshLane{Requested: requested, Idle: keep},
+			Handler: handlers.Lane{Usual: requested, Kind: events.GrantIdle, Other: keep},
 		})
 	})
 	running.Go(func() { _ = b.RestoreGrants(ctx, restore) })

@@ -29,16 +29,19 @@ func (b *bulkFlags) add(cmd *cobra.Command, canary bool) {
 	flags := cmd.Flags()
 	flags.BoolVar(&b.dryRun, "dry-run", false, "show what would be touched")
 	flags.BoolVar(&b.detach, "detach", false, "do not wait for the job")
-	flags.Float64Var(&b.rate, "rate", 0, "so many a second")
+	flags.Float64Var(&b.rate, "rate", 0, "at most so many a second")
 	flags.StringVar(&b.reason, "reason", "", "why; kept in the audit trail")
 	if canary {
-		flags.IntVar(&b.canary, "canary", 0, "do so many first and see what becomes of them")
+		flags.IntVar(&b.canary, "canary", 0, "do so many first, and the rest when all of them are decided")
 		flags.Float64Var(&b.maxFailure, "max-failure", 0, "stop when more than so many percent die again (default 10)")
 	}
 	old := cmd.PreRunE
 	cmd.PreRunE = func(cmd *cobra.Command, given []string) error {
-		if cmd.Flags().Changed("rate") && (b.rate < 0.01 || b.rate > 10_000) {
-			return usage(errors.New("the rate is 0.01 to 10,000 a second"))
+		if cmd.Flags().Changed("rate") && !(b.rate >= 0.01 && b.rate <= 10_000) { // NaN is neither
+			return usage(errors.New("--rate is 0.01 to 10,000 a second"))
+		}
+		if !(b.maxFailure >= 0 && b.maxFailure <= 100) {
+			return usage(errors.New("--max-failure is a percentage, 0 to 100; 0 means 10"))
 		}
 		if old != nil {
 			return old(cmd, given)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,11 +21,15 @@ func (s *shell) mailboxCommands() *cobra.Command {
 		s.adoptCommand(), s.declareAbsentCommand())
 }
 
+// toldBefore explains the flag of that name.
+const toldBefore = "registered at Warmy, and not told anew since then: a time, or how long ago (2h, 3d)"
+
 // pageSize is how many rows are asked for at once.
 const pageSize = 200
 
 func (s *shell) mailboxListCommand() *cobra.Command {
 	var campaigns, states, reasons, apps, accounts []string
+	var told string
 	var limit int
 	var all bool
 	cmd := &cobra.Command{
@@ -37,7 +42,14 @@ func (s *shell) mailboxListCommand() *cobra.Command {
 			if all {
 				limit = 1 << 30
 			}
+			before, err := when(told, time.Now())
+			if err != nil {
+				return usage(fmt.Errorf("--told-before: %w", err))
+			}
 			query := url.Values{}
+			if !before.IsZero() {
+				query.Set("told_before", before.Format(time.RFC3339))
+			}
 			for key, list := range map[string][]string{"campaign": campaigns, "state": states, "reason": reasons, "app": apps, "account": accounts} {
 				if len(list) > 0 {
 					query.Set(key, strings.Join(list, ","))
@@ -52,6 +64,7 @@ func (s *shell) mailboxListCommand() *cobra.Command {
 	flags.StringSliceVar(&reasons, "reason", nil, "for these reasons, such as declined or link_expired")
 	flags.StringSliceVar(&apps, "app", nil, "of these apps")
 	flags.StringSliceVar(&accounts, "account", nil, "of these accounts")
+	flags.StringVar(&told, "told-before", "", toldBefore)
 	flags.IntVar(&limit, "limit", 50, "at most so many")
 	flags.BoolVar(&all, "all", false, "all of them")
 	return cmd
@@ -107,7 +120,7 @@ func (s *shell) resolve(ctx context.Context, api *API, ref, app string) (mailbox
 	case err != nil:
 		return "", err
 	case len(list.Mailboxes) == 0:
-		return "", errors.New("no mailbox has this address")
+		return "", errors.New("no mailbox has this address: check its spelling and --app, or find it with 'kindling mailbox list --all'; what is not there is to be imported first")
 	case len(list.Mailboxes) > 1:
 		return "", usage(errors.New("several apps have a mailbox of this address: name one with --app, or give the id"))
 	}

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,23 @@ func TestAMailboxIsReconnectedByNameAndBySelection(t *testing.T) {
 	tm.run(t, "mailbox", "reconnect", "ada@a.example", "--campaign", "x").want(t, 64)
 	tm.run(t, "mailbox", "reconnect", "ada@a.example", "--app", "main,second").want(t, 64)
 	tm.run(t, "mailbox", "reconnect", "--why", "nosuch", "--yes").want(t, 64)
+	for _, bad := range [][]string{{"--max-failure", "NaN"}, {"--max-failure", "101"}, {"--rate", "NaN"}, {"--rate", "Inf"}, {"--told-before", "soon"}} {
+		if r := tm.run(t, append([]string{"mailbox", "reconnect", "--app", "main", "--yes"}, bad...)...).want(t, 64); !strings.Contains(r.talk, bad[0]) {
+			t.Errorf("%s: %s", bad, r.talk)
+		}
+	}
+	if r := tm.run(t, "mailbox", "explain", "eve@a.example").want(t, 1); !strings.Contains(r.talk, "kindling mailbox list --all") {
+		t.Errorf("no remedy: %s", r.talk)
+	}
+	before, since := tm.w.Now().Add(-time.Minute).Format(time.RFC3339), tm.w.Now().Add(time.Minute).Format(time.RFC3339)
+	for when, n := range map[string]int{before: 0, since: 1} {
+		if got := decode[console.MailboxList](t, tm.run(t, "mailbox", "list", "--told-before", when, "-o", "json").want(t, 0)); len(got.Mailboxes) != n {
+			t.Errorf("told before %s: %+v", when, got)
+		}
+		if r := tm.run(t, "mailbox", "reconnect", "--told-before", when, "--dry-run", "-o", "json").want(t, 0); !strings.Contains(r.out, fmt.Sprintf(`"count": %d`, n)) {
+			t.Errorf("told before %s: %s", when, r.out)
+		}
+	}
 	tm.run(t, "mailbox", "reconnect", "--app", "main").want(t, 64) // nobody can be asked
 	if n := len(tm.w.Published.All()); n != 0 {
 		t.Fatalf("%d were asked for", n)

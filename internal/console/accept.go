@@ -63,17 +63,7 @@ func otherAccount(inv mailbox.Invitation, a mailbox.Account) OtherAccount {
 	return OtherAccount{Address: a.Address.Reveal(), TenantID: a.TenantID, ObjectID: a.ObjectID, Alias: a.Alias, Accepted: inv.Accepts(a)}
 }
 
-func (c *Console) postAcceptAlias(r *request) error {
-	var body Acceptance
-	if err := readJSON(r.Request, &body); err != nil {
-		return err
-	}
-	done, err := c.acceptOne(r, r.PathValue("id"), body)
-	if err != nil {
-		return err
-	}
-	return writeJSON(r.w, http.StatusOK, done)
-}
+func (c *Console) postAcceptAlias(r *request) error { return answerOne(r, c.acceptOne) }
 
 func (c *Console) actAcceptAlias(r *request) error {
 	form, err := readForm(r)
@@ -102,12 +92,9 @@ func (c *Console) acceptOne(r *request, id mailbox.ID, body Acceptance) (Accepte
 	if err != nil {
 		return Accepted{}, err
 	}
-	d := deed{action: "mailbox.accept_alias", target: id, count: 1, reason: "account " + who.TenantID + "/" + who.ObjectID}
+	d := deed{action: "mailbox.accept_alias", target: id, count: 1, what: "account " + who.TenantID + "/" + who.ObjectID, reason: body.Reason}
 	if body.OtherAccount {
 		d.action = "mailbox.accept_account"
-	}
-	if body.Reason != "" {
-		d.reason += ": " + body.Reason
 	}
 	var done Accepted
 	err = c.audited(r.Context(), r, d, func(ctx context.Context) error {

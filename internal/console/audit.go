@@ -2,8 +2,10 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"kindling/internal/events"
 )
@@ -11,12 +13,23 @@ import (
 // deed is what an operator is about to do, in the words of the audit trail. Targets are ids and selections, never
 // addresses.
 type deed struct {
-	action, target, reason string
-	count                  int
+	action, target string
+	what           string // in the console's words, before the reason
+	reason         string // in the operator's
+	field          string // in which he gave it; "": reason
+	count          int
+}
+
+// words are what the trail keeps as the reason.
+func (d deed) words() string {
+	if d.what == "" || d.reason == "" {
+		return d.what + d.reason
+	}
+	return d.what + ": " + d.reason
 }
 
 const (
-	maxReason   = 500             // characters of an operator's reason
+	maxReason   = 500             // characters of an operator's reason, as the forms allow; what the console adds does not count
 	outcomeTime = 5 * time.Second // to write how a deed ended, even when the request is gone
 )
 
@@ -32,8 +45,9 @@ func (c *Console) audited(ctx context.Context, req *request, d deed, act func(co
 }
 
 func (c *Console) intend(ctx context.Context, who actor, request string, d deed) error {
-	if len(d.reason) > maxReason {
-		return errBadRequest("reason_too_long", "the reason is longer than 500 bytes", "shorten it")
+	if n := utf8.RuneCountInString(d.reason); n > maxReason {
+		return errBadRequest("reason_too_long", fmt.Sprintf("%s is %d characters long", orElse(d.field, "reason"), n),
+			fmt.Sprintf("shorten it to %d characters", maxReason))
 	}
 	if err := c.cfg.Audit.Append(ctx, c.entry(who, request, d, "intent")); err != nil {
 		p := problem(http.StatusServiceUnavailable, "audit_unavailable", "the audit trail cannot be written, so nothing was changed",
@@ -59,6 +73,6 @@ func (c *Console) concluded(ctx context.Context, who actor, request string, d de
 func (c *Console) entry(who actor, request string, d deed, outcome string) events.AuditEntry {
 	return events.AuditEntry{
 		Version: 1, At: c.cfg.Now().UTC(), Actor: who.name, Role: who.role, Action: d.action, Target: d.target,
-		Count: d.count, Reason: d.reason, Outcome: outcome, Request: request,
+		Count: d.count, Reason: d.words(), Outcome: outcome, Request: request,
 	}
 }

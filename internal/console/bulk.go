@@ -1,7 +1,7 @@
 package console
 
 import (
-	"context"
+	"cmp"
 	"net/http"
 
 	"kindling/internal/console/roster"
@@ -41,7 +41,8 @@ func (c *Console) postReplay(r *request) error {
 	if err := readJSON(r.Request, &b); err != nil {
 		return err
 	}
-	return c.answerBulk(r, jobReplay, b, c.previewReplay)
+	preview, err := c.previewReplay(r.Context(), b.Selection)
+	return c.answerBulk(r, jobReplay, b, preview, err)
 }
 
 func (c *Console) postDiscard(r *request) error {
@@ -49,11 +50,12 @@ func (c *Console) postDiscard(r *request) error {
 	if err := readJSON(r.Request, &b); err != nil {
 		return err
 	}
-	return c.answerBulk(r, jobDiscard, b, c.previewDiscard)
+	preview, err := c.previewDiscard(r.Context(), b.Selection)
+	return c.answerBulk(r, jobDiscard, b, preview, err)
 }
 
-func (c *Console) answerBulk(r *request, kind string, b Bulk, look func(context.Context, Selection) (Preview, error)) error {
-	preview, err := look(r.Context(), b.Selection)
+// answerBulk answers what was chosen to a dry run; else it starts the job.
+func (c *Console) answerBulk(r *request, kind string, b Bulk, preview Preview, err error) error {
 	if err != nil {
 		return err
 	}
@@ -72,10 +74,21 @@ func (c *Console) startBulk(r *request, kind string, b Bulk, preview Preview) (J
 	if err := confirmed(b.Confirm, preview); err != nil {
 		return Job{}, err
 	}
-	if b.Rate != 0 && b.Rate < leastRate || b.Rate > maxRate || b.MaxFailure < 0 || b.MaxFailure > 100 || b.Canary < 0 {
-		return Job{}, errBadRequest("bad_bulk", "rate, max_failure or canary is out of range", "rate is 0.01 to 10,000 a second, max_failure a percentage")
+	if err := b.check(); err != nil {
+		return Job{}, err
 	}
 	return c.startJob(r, newJob(kind, preview, b, r.actor.name))
+}
+
+// check refuses what is out of range. It asks what is within, so that no number that is none (NaN) passes: a job with such a
+// max_failure would never stop.
+func (b Bulk) check() error {
+	rate := b.Rate == 0 || b.Rate >= leastRate && b.Rate <= maxRate
+	share := b.MaxFailure >= 0 && b.MaxFailure <= 100
+	if rate && share && b.Canary >= 0 {
+		return nil
+	}
+	return errBadRequest("bad_bulk", "rate, max_failure or canary is out of range", "rate is 0.01 to 10,000 a second, max_failure a percentage")
 }
 
 func confirmed(confirm *int, p Preview) error {
@@ -102,20 +115,8 @@ func (c *Console) postReinvites(r *request) error {
 		return err
 	}
 	preview, err := c.previewReinvite(b.Selection)
-	if err != nil {
-		return err
-	}
-	if b.DryRun {
-		return writeJSON(r.w, http.StatusOK, preview)
-	}
-	if b.Rate == 0 {
-		b.Rate = defaultInviteRate
-	}
-	job, err := c.startBulk(r, jobReinvite, Bulk{Confirm: b.Confirm, Reason: b.Reason, Rate: b.Rate}, preview)
-	if err != nil {
-		return err
-	}
-	return writeJSON(r.w, http.StatusAccepted, job)
+	bulk := Bulk{DryRun: b.DryRun, Confirm: b.Confirm, Reason: b.Reason, Rate: cmp.Or(b.Rate, defaultInviteRate)}
+	return c.answerBulk(r, jobReinvite, bulk, preview, err)
 }
 
 // previewReinvite chooses the mailboxes that a new link can help; those in good hands are left out.
@@ -128,18 +129,14 @@ func (c *Console) previewMailboxes(s MailboxSelection, may func(roster.Item) boo
 	if err := s.check(); err != nil {
 		return Preview{}, err
 	}
-	err := c.checkNames(s.Apps, s.Accounts, s.Reasons)
+	filter, err := c.filter(s)
 	if err != nil {
 		return Preview{}, err
 	}
-	if s.Campaigns, err = c.campaignIDs(s.Campaigns); err != nil {
-		return Preview{}, err
-	}
+	s.Campaigns = filter.Campaigns
 	ids := s.IDs
 	if len(ids) == 0 {
-		ids = c.roster.Select(roster.Filter{
-			Campaigns: s.Campaigns, Apps: s.Apps, Accounts: s.Accounts, States: s.States, Reasons: s.Reasons,
-		})
+		ids = c.roster.Select(filter)
 	}
 	p := Preview{Selection: s.String(), ByState: map[string]int{}, LeftOut: map[string]int{}}
 	for _, id := range ids {

@@ -26,33 +26,29 @@ type Decided struct {
 	Posts   int        `json:"posts"` // so many POSTs of the mailbox may have taken effect
 }
 
-func (c *Console) postAdopt(r *request) error { return c.postDecision(r, true) }
+func (c *Console) postAdopt(r *request) error { return answerOne(r, c.adopt) }
 
-func (c *Console) postDeclareAbsent(r *request) error { return c.postDecision(r, false) }
+func (c *Console) postDeclareAbsent(r *request) error { return answerOne(r, c.declareAbsent) }
 
-func (c *Console) postDecision(r *request, adopt bool) error {
-	var body Decision
-	if err := readJSON(r.Request, &body); err != nil {
-		return err
-	}
-	done, err := c.decideOne(r, r.PathValue("id"), body, adopt)
-	if err != nil {
-		return err
-	}
-	return writeJSON(r.w, http.StatusOK, done)
+func (c *Console) actAdopt(r *request) error { return c.actDecision(r, c.adopt) }
+
+func (c *Console) actDeclareAbsent(r *request) error { return c.actDecision(r, c.declareAbsent) }
+
+func (c *Console) adopt(r *request, id mailbox.ID, body Decision) (Decided, error) {
+	return c.decideOne(r, id, body, true)
 }
 
-func (c *Console) actAdopt(r *request) error { return c.actDecision(r, true) }
+func (c *Console) declareAbsent(r *request, id mailbox.ID, body Decision) (Decided, error) {
+	return c.decideOne(r, id, body, false)
+}
 
-func (c *Console) actDeclareAbsent(r *request) error { return c.actDecision(r, false) }
-
-func (c *Console) actDecision(r *request, adopt bool) error {
+func (c *Console) actDecision(r *request, decide func(*request, mailbox.ID, Decision) (Decided, error)) error {
 	form, err := readForm(r)
 	if err != nil {
 		return err
 	}
 	body := Decision{WarmyID: form.Get("warmy_id"), Reason: form.Get("reason"), Force: form.Get("force") != ""}
-	done, err := c.decideOne(r, r.PathValue("id"), body, adopt)
+	done, err := decide(r, r.PathValue("id"), body)
 	if err != nil {
 		return err
 	}
@@ -76,14 +72,13 @@ func (c *Console) decideOne(r *request, id mailbox.ID, body Decision, adopt bool
 		return Decided{}, err
 	}
 	reg := facts.Registration.Work()
-	d := deed{action: "mailbox.declare_absent", target: id, count: 1, reason: "POST " + strconv.Itoa(reg.Posts)}
+	d := deed{action: "mailbox.declare_absent", target: id, count: 1, what: "POST " + strconv.Itoa(reg.Posts), reason: body.Reason}
 	if adopt {
-		d.action, d.reason = "mailbox.adopt", "Warmy id "+body.WarmyID
+		d.action, d.what = "mailbox.adopt", "Warmy id "+body.WarmyID
 	}
 	if body.Force {
-		d.reason += ", forced"
+		d.what += ", forced"
 	}
-	d.reason += ": " + body.Reason
 	err = c.audited(r.Context(), r, d, func(ctx context.Context) error {
 		if err := c.cfg.Events.Publish(ctx, decided(facts, body, c.cfg.Now())); err != nil {
 			return errUnavailable(err)

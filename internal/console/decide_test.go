@@ -187,3 +187,31 @@ func TestThePageOffersToDecide(t *testing.T) {
 		t.Errorf("%d, %+v\n%s", a.status, sent, a.body)
 	}
 }
+
+// TestAReasonIsCountedInCharacters: as the forms do, without what the console puts before it.
+func TestAReasonIsCountedInCharacters(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	id := unsettled(t, w, nil)
+	for _, c := range []struct{ path, field string }{
+		{"/mailboxes/" + id + "/declare-absent", "reason"}, {"/mailboxes/" + id + "/reinvite", "reason"}, {"/legs/hold", "cause"},
+	} {
+		body := func(n int) string {
+			name := ""
+			if c.field == "cause" {
+				name = `"name":"warmy/main",`
+			}
+			return `{` + name + `"` + c.field + `":"` + strings.Repeat("я", n) + `"}`
+		}
+		if p := call(t, w, console.Worker, "POST", "/api/v1"+c.path, body(501)).problem(t); p.Code != "reason_too_long" ||
+			p.Detail != c.field+" is 501 characters long" || !strings.Contains(p.Remedy, "500") {
+			t.Errorf("%s: %+v", c.path, p)
+		}
+		if a := call(t, w, console.Worker, "POST", "/api/v1"+c.path, body(500)); strings.Contains(a.body, "reason_too_long") {
+			t.Errorf("%s: %d %s", c.path, a.status, a.body)
+		}
+	}
+	if page := call(t, w, console.Worker, "GET", "/mailboxes/"+id, "").body; strings.Count(page, `name="reason" required maxlength="500"`) != 2 {
+		t.Errorf("the form counts otherwise:\n%s", page)
+	}
+}

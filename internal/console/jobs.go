@@ -26,7 +26,7 @@ const (
 	JobRunning   = "running"   //
 	JobCanary    = "canary"    // waits for what becomes of the first ones
 	JobSettling  = "settling"  // all is replayed; waits for what becomes of it
-	JobStopped   = "stopped"   // too many failures, or the store was away; may be resumed
+	JobStopped   = "stopped"   // too many failures, no news for long, or the store was away; may be resumed
 	JobCancelled = "cancelled" // by an operator; may be resumed
 	JobDone      = "done"
 )
@@ -54,9 +54,11 @@ type Job struct {
 
 	items     []uint64
 	mailboxes []mailbox.ID
-	replayed  []replayed // by item
-	watched   int        // replayed mailboxes that are known
-	canaried  bool
+	replayed  []replayed     // by item
+	watched   int            // replayed mailboxes that are known
+	canaried  bool           // nothing of the canary is undecided
+	underWay  map[string]int // undecided, by account; only the goroutine that runs the job looks at it
+	window    map[string]int // how many of an account may be
 	cancelled bool
 	actor     actor
 	request   string
@@ -252,9 +254,8 @@ func (c *Console) resumeJob(r *request, id string) (Job, error) {
 	j := c.jobs.find(id)
 	resumes := j != nil && j.Ended() && j.State != JobDone
 	if resumes {
-		// What died again was seen by the operator who resumes: it must not stop the job a second time.
 		j.State, j.Note, j.cancelled, j.EndedAt = JobWaiting, "", false, time.Time{}
-		j.replayed = make([]replayed, len(j.replayed))
+		c.keepUndecided(j)
 		j.actor, j.request = r.actor, r.id
 	}
 	c.jobs.mu.Unlock()

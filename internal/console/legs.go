@@ -55,13 +55,13 @@ func (c *Console) postLeg(r *request, change func(*request, LegChange) error) er
 
 func (c *Console) hold(r *request, body LegChange) error {
 	cause := orElse(body.Cause, "held by an operator")
-	return c.changeLeg(r, deed{action: "leg.hold", target: body.Name, count: 1, reason: cause}, func(ctx context.Context) error {
+	return c.changeLeg(r, deed{action: "leg.hold", target: body.Name, count: 1, reason: cause, field: "cause"}, func(ctx context.Context) error {
 		return c.cfg.Legs.Hold(ctx, body.Name, cause, r.actor.name)
 	})
 }
 
 func (c *Console) release(r *request, body LegChange) error {
-	return c.changeLeg(r, deed{action: "leg.release", target: body.Name, count: 1, reason: body.Cause}, func(ctx context.Context) error {
+	return c.changeLeg(r, deed{action: "leg.release", target: body.Name, count: 1, reason: body.Cause, field: "cause"}, func(ctx context.Context) error {
 		return c.cfg.Legs.Release(ctx, body.Name, r.actor.name)
 	})
 }

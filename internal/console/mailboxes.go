@@ -81,7 +81,7 @@ func viewOf(item roster.Item) MailboxView {
 }
 
 func (c *Console) getMailboxes(r *request) error {
-	q, err := readQuery(r, "campaign", "state", "reason", "app", "account", "cursor", "limit")
+	q, err := readQuery(r, append(mailboxKeys(), "cursor", "limit")...)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (c *Console) getMailboxes(r *request) error {
 }
 
 func (c *Console) mailboxes(q query) (MailboxList, error) {
-	states, err := q.states("state")
+	chosen, err := mailboxSelectionOf(q)
 	if err != nil {
 		return MailboxList{}, err
 	}
@@ -105,15 +105,9 @@ func (c *Console) mailboxes(q query) (MailboxList, error) {
 	if _, ok := c.roster.Mailbox(cursor); cursor != "" && !ok {
 		return MailboxList{}, errBadRequest("bad_cursor", "the cursor is not one of a list", "leave it out, or use what the last answer gave")
 	}
-	if err := c.checkNames(q.list("app"), q.list("account"), q.list("reason")); err != nil {
-		return MailboxList{}, err
-	}
-	campaigns, err := c.campaignIDs(q.list("campaign"))
+	filter, err := c.filter(chosen)
 	if err != nil {
 		return MailboxList{}, err
-	}
-	filter := roster.Filter{
-		Campaigns: campaigns, Apps: q.list("app"), Accounts: q.list("account"), States: states, Reasons: q.list("reason"),
 	}
 	return c.page(filter, cursor, limit), nil
 }
@@ -182,17 +176,20 @@ func (c *Console) getMailbox(r *request) error {
 	return writeJSON(r.w, http.StatusOK, c.detail(item, facts.Invitation, facts.Grant))
 }
 
-func (c *Console) postReinvite(r *request) error {
-	var body Reinvitation
+// answerOne reads what is asked about the mailbox of the path, does it, and answers what came of it.
+func answerOne[B, A any](r *request, do func(r *request, id mailbox.ID, body B) (A, error)) error {
+	var body B
 	if err := readJSON(r.Request, &body); err != nil {
 		return err
 	}
-	link, err := c.reinviteOne(r, r.PathValue("id"), body)
+	done, err := do(r, r.PathValue("id"), body)
 	if err != nil {
 		return err
 	}
-	return writeJSON(r.w, http.StatusOK, link)
+	return writeJSON(r.w, http.StatusOK, done)
 }
+
+func (c *Console) postReinvite(r *request) error { return answerOne(r, c.reinviteOne) }
 
 func (c *Console) reinviteOne(r *request, id mailbox.ID, body Reinvitation) (NewLink, error) {
 	if _, ok := c.roster.Mailbox(id); !ok {

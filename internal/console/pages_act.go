@@ -125,7 +125,23 @@ type confirmPage struct {
 	Canary, Rate                           int
 }
 
+// worthACanary is how many chosen ones a canary is offered for.
+const worthACanary = 50
+
+func (p *confirmPage) offerCanary() {
+	if p.Paced && p.Preview.Count >= worthACanary {
+		p.Canary = 10
+	}
+}
+
 func (c *Console) actPreviewReinvite(r *request) error {
+	return c.confirmMailboxes(r, c.previewReinvite, confirmPage{
+		Title: "Issue new links", Action: "/mailboxes/reinvite/confirm", Verb: "Issue new links for", Rate: defaultInviteRate,
+	})
+}
+
+// confirmMailboxes asks before a bulk verb about the mailboxes that a page has chosen.
+func (c *Console) confirmMailboxes(r *request, look func(MailboxSelection) (Preview, error), data confirmPage) error {
 	form, err := readForm(r)
 	if err != nil {
 		return err
@@ -134,48 +150,49 @@ func (c *Console) actPreviewReinvite(r *request) error {
 	if err != nil {
 		return err
 	}
-	preview, err := c.previewReinvite(sel)
-	if err != nil {
+	if data.Preview, err = look(sel); err != nil {
 		return err
 	}
-	return c.pages.render(r, http.StatusOK, "confirm", page{Title: "New links", Active: "/mailboxes", Data: confirmPage{
-		Title: "Issue new links", Action: "/mailboxes/reinvite/confirm", Verb: "Issue new links for", Noun: "mailboxes", Style: "main",
-		Back: "/mailboxes?" + encoded, Encoded: encoded, Preview: preview, Rate: defaultInviteRate,
-	}})
+	data.Noun, data.Style, data.Encoded, data.Back = "mailboxes", "main", encoded, "/mailboxes?"+encoded
+	if len(sel.IDs) == 1 {
+		data.Back = "/mailboxes/" + url.PathEscape(sel.IDs[0])
+	}
+	data.offerCanary()
+	return c.pages.render(r, http.StatusOK, "confirm", page{Title: data.Title, Active: "/mailboxes", Data: data})
 }
 
+// mailboxSelection reads what a page has chosen, and encodes it for the next one; nothing means all.
 func mailboxSelection(form url.Values) (MailboxSelection, string, error) {
 	given := url.Values{}
-	for _, key := range []string{"id", "campaign", "app", "state", "reason"} {
+	for _, key := range append(mailboxKeys(), "id") {
 		if v := form.Get(key); v != "" {
 			given.Set(key, v)
 		}
 	}
-	q := query(given)
-	sel := MailboxSelection{IDs: q.list("id"), Campaigns: q.list("campaign"), Apps: q.list("app"), Reasons: q.list("reason"), All: len(given) == 0}
-	var err error
-	sel.States, err = q.states("state")
+	sel, err := mailboxSelectionOf(query(given))
+	sel.All = len(given) == 0
 	return sel, given.Encode(), err
 }
 
 func (c *Console) actReinvites(r *request) error {
-	form, b, err := readBulkForm(r)
+	return c.actMailboxes(r, jobReinvite, c.previewReinvite)
+}
+
+// actMailboxes starts what confirmMailboxes has asked about.
+func (c *Console) actMailboxes(r *request, kind string, look func(MailboxSelection) (Preview, error)) error {
+	given, b, err := readBulkForm(r)
 	if err != nil {
 		return err
-	}
-	given, err := url.ParseQuery(form.Get("filter"))
-	if err != nil {
-		return errBadRequest("bad_form", "the selection cannot be read", "choose again")
 	}
 	sel, _, err := mailboxSelection(given)
 	if err != nil {
 		return err
 	}
-	preview, err := c.previewReinvite(sel)
+	preview, err := look(sel)
 	if err != nil {
 		return err
 	}
-	return c.startFromPage(r, jobReinvite, b, preview)
+	return c.startFromPage(r, kind, b, preview)
 }
 
 func (c *Console) startFromPage(r *request, kind string, b Bulk, preview Preview) error {
@@ -226,10 +243,7 @@ func (c *Console) showPreviewDead(r *request, verb string, given url.Values) err
 	if data.Preview, err = look(r.Context(), sel); err != nil {
 		return err
 	}
-	const worthACanary = 50
-	if data.Preview.Count >= worthACanary {
-		data.Canary = 10
-	}
+	data.offerCanary()
 	return c.pages.render(r, http.StatusOK, "confirm", page{Title: data.Title, Active: "/dead", Data: data})
 }
 
@@ -247,13 +261,9 @@ func (c *Console) actReplay(r *request) error { return c.actDead(r, jobReplay) }
 func (c *Console) actDiscard(r *request) error { return c.actDead(r, jobDiscard) }
 
 func (c *Console) actDead(r *request, kind string) error {
-	form, b, err := readBulkForm(r)
+	given, b, err := readBulkForm(r)
 	if err != nil {
 		return err
-	}
-	given, err := url.ParseQuery(form.Get("filter"))
-	if err != nil {
-		return errBadRequest("bad_form", "the filter cannot be read", "choose again")
 	}
 	sel, err := selectionFrom(given)
 	if err != nil {
@@ -270,7 +280,7 @@ func (c *Console) actDead(r *request, kind string) error {
 	return c.startFromPage(r, kind, b, preview)
 }
 
-// readBulkForm reads what the confirm page asks.
+// readBulkForm reads what the confirm page asks, and the selection that it was opened with.
 func readBulkForm(r *request) (url.Values, Bulk, error) {
 	form, err := readForm(r)
 	if err != nil {
@@ -284,7 +294,7 @@ func readBulkForm(r *request) (url.Values, Bulk, error) {
 			continue
 		}
 		n, err := strconv.ParseFloat(text, 64)
-		if err != nil || n < 0 || n > 1e9 {
+		if err != nil || !(n >= 0 && n <= 1e9) { // NaN is neither
 			return nil, b, errBadRequest("bad_form", fmt.Sprintf("the field %s is not a number", words(key)), "go back and write a number")
 		}
 		numbers[i] = n
@@ -294,7 +304,11 @@ func readBulkForm(r *request) (url.Values, Bulk, error) {
 		b.Confirm = &confirm
 	}
 	b.Canary, b.MaxFailure, b.Rate = int(numbers[1]), numbers[2], numbers[3]
-	return form, b, nil
+	given, err := url.ParseQuery(form.Get("filter"))
+	if err != nil {
+		return nil, b, errBadRequest("bad_form", "the selection cannot be read", "choose again")
+	}
+	return given, b, nil
 }
 
 func (c *Console) actCancel(r *request) error {

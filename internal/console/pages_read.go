@@ -1,6 +1,7 @@
 package console
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -112,8 +113,18 @@ func (c *Console) pageCampaigns(r *request) error {
 
 // mailboxFilter is what the filter's form shows again.
 type mailboxFilter struct {
-	Campaign, State, Reason string
-	Several                 bool // states
+	Campaign, State, Reason, App, Account, ToldBefore string
+
+	Several bool // states
+}
+
+// Given are the fields that choose, by their names in a form.
+func (f mailboxFilter) Given() map[string]string {
+	given := map[string]string{
+		"campaign": f.Campaign, "state": f.State, "reason": f.Reason, "app": f.App, "account": f.Account, "told_before": f.ToldBefore,
+	}
+	maps.DeleteFunc(given, func(_, value string) bool { return value == "" })
+	return given
 }
 
 type mailboxesPage struct {
@@ -125,7 +136,7 @@ type mailboxesPage struct {
 }
 
 func (c *Console) pageMailboxes(r *request) error {
-	q, err := readQuery(r, "campaign", "state", "reason", "cursor")
+	q, err := readQuery(r, append(mailboxKeys(), "cursor")...)
 	if err != nil {
 		return err
 	}
@@ -135,6 +146,7 @@ func (c *Console) pageMailboxes(r *request) error {
 	}
 	data := mailboxesPage{Campaigns: c.campaignViews(), List: list, Filter: mailboxFilter{
 		Campaign: q.one("campaign", ""), State: q.one("state", ""), Reason: q.one("reason", ""), Several: len(q.list("state")) > 1,
+		App: q.one("app", ""), Account: q.one("account", ""), ToldBefore: q.one("told_before", ""),
 	}}
 	if list.Next != "" {
 		data.More = "/mailboxes?" + with(r.URL.Query(), "cursor", list.Next)

@@ -7,6 +7,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -135,21 +136,21 @@ type Config struct {
 	OperatorsFile  string        // see LoadOperators; read again when it changes
 	Log            *slog.Logger
 	Now            func() time.Time // nil: time.Now
-	CanaryWait     time.Duration    // how long a replay waits for news of its mailboxes; 0: one minute
+	SettleWait     time.Duration    // how long a job whose work is done waits for news of its mailboxes; 0: one minute
+	StallLimit     time.Duration    // without news of its mailboxes a job with more to do stops after this; 0: half an hour
 }
 
 const (
 	defaultLinkLife   = 14 * 24 * time.Hour
-	defaultCanaryWait = time.Minute
+	defaultSettleWait = time.Minute
+	defaultStallLimit = 30 * time.Minute
 )
 
 func (c Config) withDefaults() Config {
 	if c.LinkLife == 0 {
 		c.LinkLife = defaultLinkLife
 	}
-	if c.CanaryWait == 0 {
-		c.CanaryWait = defaultCanaryWait
-	}
+	c.SettleWait, c.StallLimit = cmp.Or(c.SettleWait, defaultSettleWait), cmp.Or(c.StallLimit, defaultStallLimit)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"kindling/internal/console/roster"
 	"kindling/internal/events"
@@ -28,18 +27,8 @@ func (c *Console) postReconnect(r *request) error {
 		return err
 	}
 	preview, err := c.previewReconnect(b.Selection)
-	if err != nil {
-		return err
-	}
-	if b.DryRun {
-		return writeJSON(r.w, http.StatusOK, preview)
-	}
-	bulk := Bulk{Confirm: b.Confirm, Reason: b.Reason, Canary: b.Canary, MaxFailure: b.MaxFailure, Rate: b.Rate}
-	job, err := c.startBulk(r, jobReconnect, bulk, preview)
-	if err != nil {
-		return err
-	}
-	return writeJSON(r.w, http.StatusAccepted, job)
+	bulk := Bulk{DryRun: b.DryRun, Confirm: b.Confirm, Reason: b.Reason, Canary: b.Canary, MaxFailure: b.MaxFailure, Rate: b.Rate}
+	return c.answerBulk(r, jobReconnect, bulk, preview, err)
 }
 
 // previewReconnect chooses the mailboxes that Warmy has, and whose tokens are stored.
@@ -68,48 +57,11 @@ func (c *Console) reconnect(ctx context.Context, j *Job, id mailbox.ID) error {
 }
 
 func (c *Console) actPreviewReconnect(r *request) error {
-	form, err := readForm(r)
-	if err != nil {
-		return err
-	}
-	sel, encoded, err := mailboxSelection(form)
-	if err != nil {
-		return err
-	}
-	preview, err := c.previewReconnect(sel)
-	if err != nil {
-		return err
-	}
-	data := confirmPage{
-		Title: "Reconnect at Warmy", Action: "/mailboxes/reconnect/confirm", Verb: "Reconnect", Noun: "mailboxes", Style: "main",
-		Back: "/mailboxes?" + encoded, Encoded: encoded, Preview: preview, Paced: true, Rate: defaultRate,
-	}
-	if len(sel.IDs) == 1 {
-		data.Back = "/mailboxes/" + url.PathEscape(sel.IDs[0])
-	}
-	const worthACanary = 50
-	if preview.Count >= worthACanary {
-		data.Canary = 10
-	}
-	return c.pages.render(r, http.StatusOK, "confirm", page{Title: data.Title, Active: "/mailboxes", Data: data})
+	return c.confirmMailboxes(r, c.previewReconnect, confirmPage{
+		Title: "Reconnect at Warmy", Action: "/mailboxes/reconnect/confirm", Verb: "Reconnect", Paced: true, Rate: defaultRate,
+	})
 }
 
 func (c *Console) actReconnect(r *request) error {
-	form, b, err := readBulkForm(r)
-	if err != nil {
-		return err
-	}
-	given, err := url.ParseQuery(form.Get("filter"))
-	if err != nil {
-		return errBadRequest("bad_form", "the selection cannot be read", "choose again")
-	}
-	sel, _, err := mailboxSelection(given)
-	if err != nil {
-		return err
-	}
-	preview, err := c.previewReconnect(sel)
-	if err != nil {
-		return err
-	}
-	return c.startFromPage(r, jobReconnect, b, preview)
+	return c.actMailboxes(r, jobReconnect, c.previewReconnect)
 }

@@ -33,12 +33,17 @@ func (c *Console) runJobs(ctx context.Context) error {
 var (
 	errCancelled = errors.New("cancelled by an operator")
 	errTooMany   = errors.New("too many mailboxes died again")
+	errUndecided = errors.New("what became of the mailboxes is not known")
 )
 
 // run does a job's remaining items and writes down how it ended.
 func (c *Console) run(ctx context.Context, j *Job) {
 	err := c.work(ctx, j)
 	c.dead.forget()
+	undecided := ""
+	if errors.Is(err, errUndecided) {
+		undecided = c.undecided(j)
+	}
 	c.jobs.change(j, func(j *Job) {
 		j.EndedAt = c.cfg.Now().UTC()
 		switch {
@@ -48,6 +53,8 @@ func (c *Console) run(ctx context.Context, j *Job) {
 			j.State, j.Note = JobCancelled, "resume it to do the rest"
 		case errors.Is(err, errTooMany):
 			j.State, j.Note = JobStopped, tooManyNote(j)
+		case undecided != "":
+			j.State, j.Note = JobStopped, undecided
 		case ctx.Err() != nil:
 			j.State, j.Note = JobStopped, "the console was stopped; choose the same again"
 		default:
@@ -74,18 +81,19 @@ func (c *Console) work(ctx context.Context, j *Job) error {
 		j.State = JobRunning
 		if j.replayed == nil {
 			j.replayed = make([]replayed, j.Total)
+			j.underWay, j.window = map[string]int{}, map[string]int{}
 		}
 	})
 	pace := time.NewTicker(time.Duration(float64(time.Second) / j.Rate))
 	defer pace.Stop()
 	for i := j.Done + j.Skipped; i < j.Total; i++ {
+		if err := c.look(ctx, j, i); err != nil {
+			return err
+		}
 		if err := c.turn(ctx, j, pace.C); err != nil {
 			return err
 		}
 		if err := c.step(ctx, j, i); err != nil {
-			return err
-		}
-		if err := c.look(ctx, j, i+1); err != nil {
 			return err
 		}
 	}
@@ -144,18 +152,21 @@ func (c *Console) step(ctx context.Context, j *Job, i int) error {
 	return nil
 }
 
-// look judges a job behind its canary, and from time to time.
-func (c *Console) look(ctx context.Context, j *Job, done int) error {
+// look judges a job before its step i: behind its canary, from time to time, and where it would crowd an account.
+func (c *Console) look(ctx context.Context, j *Job, i int) error {
 	if !j.watches() {
 		return nil
 	}
-	if j.Canary > 0 && !j.canaried && done >= j.Canary && done < j.Total {
-		c.jobs.change(j, func(j *Job) { j.canaried = true })
-		return c.waitForCanary(ctx, j)
+	if j.Canary > 0 && !j.canaried && j.Done >= j.Canary {
+		if err := c.waitForCanary(ctx, j); err != nil {
+			return err
+		}
 	}
-	if done%judgeEvery != 0 {
-		return nil
+	if i%judgeEvery == 0 {
+		c.judge(j)
+		if err := tooMany(j, judged(j)); err != nil {
+			return err
+		}
 	}
-	c.judge(j)
-	return tooMany(j)
+	return c.makeRoom(ctx, j, j.mailboxes[i])
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"kindling/internal/console/roster"
 	"kindling/internal/events"
 	"kindling/internal/fault"
 	"kindling/internal/mailbox"
@@ -141,7 +142,7 @@ func selectionOf(q query) (Selection, error) {
 	return s, s.check()
 }
 
-// MailboxSelection chooses mailboxes for a bulk reinvitation.
+// MailboxSelection chooses mailboxes, for lists and bulk verbs.
 type MailboxSelection struct {
 	IDs       []mailbox.ID    `json:"ids,omitempty"`
 	Campaigns []string        `json:"campaigns,omitempty"`
@@ -149,16 +150,49 @@ type MailboxSelection struct {
 	Accounts  []string        `json:"accounts,omitempty"`
 	States    []mailbox.State `json:"states,omitempty"`
 	Reasons   []string        `json:"reasons,omitempty"`
-	All       bool            `json:"all,omitempty"`
+	// ToldBefore chooses what Warmy has and was told before then what to use, with the registration or a reconnection since;
+	// an attempt counts, because what failed has a reason of its own.
+	ToldBefore time.Time `json:"told_before,omitzero"`
+	All        bool      `json:"all,omitempty"`
+}
+
+// mailboxKeys are the names of a selection's fields in queries and forms, ids apart.
+func mailboxKeys() []string {
+	return []string{"campaign", "app", "account", "state", "reason", "told_before"}
+}
+
+// mailboxSelectionOf reads a selection from a query.
+func mailboxSelectionOf(q query) (s MailboxSelection, err error) {
+	s = MailboxSelection{
+		IDs: q.list("id"), Campaigns: q.list("campaign"), Apps: q.list("app"), Accounts: q.list("account"), Reasons: q.list("reason"),
+	}
+	if s.States, err = q.states("state"); err != nil {
+		return s, err
+	}
+	s.ToldBefore, err = q.time("told_before")
+	return s, err
+}
+
+// filter is the selection for the roster, ids apart. It refuses names that are not known.
+func (c *Console) filter(s MailboxSelection) (roster.Filter, error) {
+	if err := c.checkNames(s.Apps, s.Accounts, s.Reasons); err != nil {
+		return roster.Filter{}, err
+	}
+	campaigns, err := c.campaignIDs(s.Campaigns)
+	return roster.Filter{
+		Campaigns: campaigns, Apps: s.Apps, Accounts: s.Accounts, States: s.States, Reasons: s.Reasons, ToldBefore: s.ToldBefore,
+	}, err
 }
 
 func (s MailboxSelection) check() error {
-	empty := len(s.IDs)+len(s.Campaigns)+len(s.Apps)+len(s.Accounts)+len(s.States)+len(s.Reasons) == 0
+	empty := len(s.IDs)+len(s.Campaigns)+len(s.Apps)+len(s.Accounts)+len(s.States)+len(s.Reasons) == 0 && s.ToldBefore.IsZero()
 	switch {
 	case empty && !s.All:
 		return errBadRequest("bad_selection", "nothing is selected", "choose mailboxes, or say all")
 	case !empty && s.All:
 		return errBadRequest("bad_selection", "all stands beside other choices", "leave one of them out")
+	case len(s.IDs) > 0 && !s.ToldBefore.IsZero():
+		return errBadRequest("bad_selection", "ids stand beside told_before", "leave one of them out")
 	case len(s.IDs) > maxIDs:
 		return errBadRequest("bad_selection", "there are more than 10,000 ids", "choose by campaign and state instead")
 	case slices.ContainsFunc(s.States, func(v mailbox.State) bool { return !slices.Contains(mailbox.States(), v) }):
@@ -179,6 +213,9 @@ func (s MailboxSelection) String() string {
 	}
 	for _, state := range s.States {
 		parts = append(parts, "state="+string(state))
+	}
+	if !s.ToldBefore.IsZero() {
+		parts = append(parts, "told_before="+s.ToldBefore.Format(time.RFC3339))
 	}
 	if len(s.IDs) > 0 {
 		parts = append(parts, fmt.Sprintf("%d ids", len(s.IDs)))

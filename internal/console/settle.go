@@ -1,8 +1,11 @@
 package console
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"kindling/internal/mailbox"
@@ -28,42 +31,59 @@ func (c *Console) beforeReplay(j *Job, i int) replayed {
 	return r
 }
 
-// waitForCanary waits until what became of every mailbox replayed so far is known, at most CanaryWait.
+// waitForCanary waits until it is known what became of every mailbox so far. What is not known never means "go on": a held
+// leg, a 429 or a second id that only the listing shows would let all the others follow.
 func (c *Console) waitForCanary(ctx context.Context, j *Job) error {
 	c.jobs.change(j, func(j *Job) { j.State = JobCanary })
-	timeout := time.NewTimer(c.cfg.CanaryWait)
-	defer timeout.Stop()
+	err := c.await(ctx, j, func(pending int) (bool, error) { return pending == 0, nil })
+	c.jobs.change(j, func(j *Job) { j.State, j.canaried = JobRunning, err == nil })
+	if err == nil || errors.Is(err, errUndecided) {
+		err = cmp.Or(tooMany(j, j.watched), err)
+	}
+	return err
+}
+
+// await looks at what became of the job's mailboxes until that is enough. It gives up when nothing new is known for too long.
+func (c *Console) await(ctx context.Context, j *Job, enough func(pending int) (bool, error)) error {
+	quiet := time.NewTimer(c.cfg.StallLimit)
+	defer quiet.Stop()
 	tick := time.NewTicker(c.settleTick())
 	defer tick.Stop()
-	for waiting := true; waiting && c.judge(j) > 0; {
+	for least := j.Total + 1; ; {
+		pending := c.judge(j)
+		if ok, err := enough(pending); ok || err != nil {
+			return err
+		}
+		if pending < least {
+			least = pending
+			quiet.Reset(c.cfg.StallLimit)
+		}
 		select {
-		case <-timeout.C:
-			waiting = false
+		case <-quiet.C:
+			return errUndecided
 		default:
-			if err := c.turn(ctx, j, tick.C); err != nil {
-				return err
-			}
+		}
+		if err := c.turn(ctx, j, tick.C); err != nil {
+			return err
 		}
 	}
-	c.jobs.change(j, func(j *Job) { j.State = JobRunning })
-	return tooMany(j)
 }
 
 func (c *Console) settleTick() time.Duration {
-	return min(time.Second, c.cfg.CanaryWait/20+time.Millisecond)
+	return min(time.Second, c.cfg.SettleWait/20+time.Millisecond)
 }
 
-// patience is how many times CanaryWait a job waits at its end, at most: others may wait for its place.
+// patience is how many times SettleWait a job waits at its end, at most: others may wait for its place.
 const patience = 10
 
-// settle waits until what became of every replayed mailbox is known: while mailboxes settle, and CanaryWait longer.
+// settle waits until what became of every replayed mailbox is known: while mailboxes settle, and SettleWait longer.
 // A job that is cancelled or stopped meanwhile has done its work: it says how many are undecided, and ends.
 func (c *Console) settle(ctx context.Context, j *Job) error {
 	if !j.watches() {
 		return nil
 	}
 	c.jobs.change(j, func(j *Job) { j.State = JobSettling })
-	limit, quiet := time.NewTimer(patience*c.cfg.CanaryWait), time.NewTimer(c.cfg.CanaryWait)
+	limit, quiet := time.NewTimer(patience*c.cfg.SettleWait), time.NewTimer(c.cfg.SettleWait)
 	defer limit.Stop()
 	defer quiet.Stop()
 	tick := time.NewTicker(c.settleTick())
@@ -81,7 +101,7 @@ func (c *Console) settle(ctx context.Context, j *Job) error {
 		}
 		now := c.judge(j)
 		if now < pending {
-			quiet.Reset(c.cfg.CanaryWait)
+			quiet.Reset(c.cfg.SettleWait)
 		}
 		pending = now
 	}
@@ -90,7 +110,7 @@ func (c *Console) settle(ctx context.Context, j *Job) error {
 			j.Note = fmt.Sprintf("what becomes of %d mailboxes is not known yet; they go on by themselves", pending)
 		})
 	}
-	return tooMany(j)
+	return tooMany(j, judged(j))
 }
 
 // judge counts what became of the replayed mailboxes and returns of how many that is not known yet.
@@ -98,27 +118,59 @@ func (c *Console) judge(j *Job) (pending int) {
 	if !j.watches() {
 		return 0
 	}
-	fate := replayed.fate
-	if j.Kind == jobReconnect {
-		fate = replayed.fateAgain
-	}
 	recovered, died := 0, 0
+	underWay := map[string]int{}
 	for i, before := range j.replayed {
 		item, ok := c.roster.Mailbox(j.mailboxes[i])
 		if !before.done || !ok {
 			continue
 		}
-		switch fate(before, item.Status) {
+		switch fateOf(j, before, item.Status) {
 		case fateDied:
 			died++
 		case fateOpen:
 			pending++
+			underWay[item.Account]++
 		case fateGood:
 			recovered++
 		}
 	}
-	c.jobs.change(j, func(j *Job) { j.Recovered, j.DiedAgain, j.watched = recovered, died, recovered+died+pending })
+	c.jobs.change(j, func(j *Job) {
+		j.Recovered, j.DiedAgain, j.watched, j.underWay = recovered, died, recovered+died+pending, underWay
+	})
 	return pending
+}
+
+// keepUndecided forgets the mailboxes of which it is known what became of them: an operator who resumes the job has seen that,
+// and it must not stop the job a second time. The others are still waited for.
+func (c *Console) keepUndecided(j *Job) {
+	for i, before := range j.replayed {
+		item, ok := c.roster.Mailbox(j.mailboxes[i])
+		if ok && before.done && j.watches() && fateOf(j, before, item.Status) != fateOpen {
+			j.replayed[i] = replayed{}
+		}
+	}
+}
+
+// undecided words what a job waits for in vain, and what to do. It names ids and no addresses.
+func (c *Console) undecided(j *Job) string {
+	const named = 5
+	var some []string
+	pending := 0
+	for i, before := range j.replayed {
+		item, ok := c.roster.Mailbox(j.mailboxes[i])
+		if !ok || !before.done || fateOf(j, before, item.Status) != fateOpen {
+			continue
+		}
+		if pending++; pending <= named {
+			some = append(some, item.ID+" ("+orElse(item.Status.Reason, string(item.Status.State))+")")
+		}
+	}
+	if pending > named {
+		some = append(some, "...")
+	}
+	return fmt.Sprintf("no news for %s of %d mailboxes: %s. Look at the legs, and at one of them (kindling mailbox explain); "+
+		"kindling replay resume %s waits for them first, then does the rest", c.cfg.StallLimit, pending, strings.Join(some, ", "), j.ID)
 }
 
 // fate is what became of a mailbox.
@@ -129,6 +181,14 @@ const (
 	fateGood
 	fateDied
 )
+
+// fateOf is what became of one of the job's mailboxes.
+func fateOf(j *Job, before replayed, now mailbox.Status) fate {
+	if j.Kind == jobReconnect {
+		return before.fateAgain(now)
+	}
+	return before.fate(now)
+}
 
 func (before replayed) fate(now mailbox.Status) fate {
 	dead := now.State == mailbox.StateDead
@@ -142,22 +202,32 @@ func (before replayed) fate(now mailbox.Status) fate {
 }
 
 // fateAgain is that of a mailbox that was to be reconnected. One whose tokens turned out to be gone died, too: only its
-// owner can help.
+// owner can help. So did one of which Warmy has told a second id, before the listing has settled that: what makes mailboxes
+// anew must not go on until it is known.
 func (before replayed) fateAgain(now mailbox.Status) fate {
 	switch {
 	case now.State != mailbox.StateRegistered:
 		return fateDied
-	case now.Reason == mailbox.Reconnecting || now.Told.Equal(before.told):
+	case now.Told.Equal(before.told):
 		return fateOpen
-	case now.Reason == mailbox.ReconnectFailed:
+	case now.Two, now.Reason == mailbox.ReconnectFailed:
 		return fateDied
+	case now.Reason == mailbox.Reconnecting:
+		return fateOpen
 	}
 	return fateGood
 }
 
-// tooMany compares with all that were replayed: those that are undecided may still recover, and dying is often quicker.
-func tooMany(j *Job) error {
-	if float64(j.DiedAgain)*100 > j.MaxFailure*float64(j.watched) {
+// fewest is how many mailboxes a share is counted of at least: the very first news say little.
+const fewest = 20
+
+// judged is the number that failures are compared with while others are undecided. Those are not taken for good ones:
+// whatever holds them up would let the job go on.
+func judged(j *Job) int { return max(j.Recovered+j.DiedAgain, min(j.watched, fewest)) }
+
+// tooMany compares the failures with so many mailboxes.
+func tooMany(j *Job, of int) error {
+	if float64(j.DiedAgain)*100 > j.MaxFailure*float64(of) {
 		return errTooMany
 	}
 	return nil

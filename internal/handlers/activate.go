@@ -54,25 +54,3 @@ func (h ActivateMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 
 // Bury records nothing: the dead letter says it, and what is registered stays registered.
 func (ActivateMailbox) Bury(context.Context, events.Event, *fault.Fault) error { return nil }
-
-// RegisterLane handles the kinds of the register lane.
-type RegisterLane struct {
-	Register RegisterMailbox
-	Activate ActivateMailbox
-}
-
-// Handle handles e by its kind.
-func (l RegisterLane) Handle(ctx context.Context, e events.Event) ([]events.Event, error) {
-	if e.Kind == events.ActivationRequested {
-		return l.Activate.Handle(ctx, e)
-	}
-	return l.Register.Handle(ctx, e)
-}
-
-// Bury records that the bus gave e up.
-func (l RegisterLane) Bury(ctx context.Context, e events.Event, f *fault.Fault) error {
-	if e.Kind == events.ActivationRequested {
-		return l.Activate.Bury(ctx, e, f)
-	}
-	return l.Register.Bury(ctx, e, f)
-}

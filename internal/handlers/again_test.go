@@ -192,6 +192,47 @@ func TestAMailboxThatIsGoneAtWarmyIsMadeAnew(t *testing.T) {
 	}
 }
 
+func TestAnOperatorsWordSettlesASecondID(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		d             events.Decision
+		wants, reason string
+		posts         int
+	}{
+		"the known id":    {events.Decision{WarmyID: "w1", Forced: true}, "w1", mailbox.ReconnectUnsure, 2},
+		"the second id":   {events.Decision{WarmyID: "w2", Forced: true}, "w2", mailbox.ReconnectUnsure, 2},
+		"declared absent": {events.Decision{Forced: true}, "w1", "", 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := connected(t)
+			w.warmy.update, w.warmy.twice = false, true
+			o := w.deliver(t.Context(), reconnectOf("job", w.now))
+			if o.err != nil || len(o.follow) != 1 || !w.registrations.get().Two() {
+				t.Fatalf("%+v", o)
+			}
+			work := w.registrations.get().Work()
+			decided := o.follow[0].Follow(events.RegistrationDecided, w.now)
+			c.d.Posts = work.Posts
+			decided.Attempt, decided.Proof, decided.Decision = work.Attempt, work.Proof, &c.d
+			w.warmy.update = true
+			if c.d.WarmyID == "" {
+				w.warmy.ids = []string{"w1"}
+			}
+			if !w.run(t.Context(), decided) {
+				t.Fatal("it does not end")
+			}
+			w.now = w.now.Add(time.Hour)
+			if o := w.deliver(t.Context(), o.follow[0]); o.dead || o.err != nil { // the listing that was asked for
+				t.Errorf("%+v", o)
+			}
+			if got := w.status(); got.WarmyID != c.wants || got.Reason != c.reason || got.Two || w.warmy.posts != c.posts {
+				t.Errorf("%+v after %d POSTs", got, w.warmy.posts)
+			}
+		})
+	}
+}
+
 func TestASecondIDIsNeverTakenInSilence(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -143,25 +143,3 @@ func settledOtherwise() error {
 
 // Bury leaves the registration as it is: that a decision was not carried out settles nothing.
 func (DecideMailbox) Bury(context.Context, events.Event, *fault.Fault) error { return nil }
-
-// ReconcileLane handles both kinds of the reconcile lane.
-type ReconcileLane struct {
-	Unclear ReconcileMailbox
-	Decided DecideMailbox
-}
-
-// Handle handles e by its kind.
-func (l ReconcileLane) Handle(ctx context.Context, e events.Event) ([]events.Event, error) {
-	if e.Kind == events.RegistrationDecided {
-		return l.Decided.Handle(ctx, e)
-	}
-	return l.Unclear.Handle(ctx, e)
-}
-
-// Bury records that the bus gave e up.
-func (l ReconcileLane) Bury(ctx context.Context, e events.Event, f *fault.Fault) error {
-	if e.Kind == events.RegistrationDecided {
-		return l.Decided.Bury(ctx, e, f)
-	}
-	return l.Unclear.Bury(ctx, e, f)
-}

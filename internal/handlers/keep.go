@@ -96,28 +96,6 @@ func (h KeepGrant) Bury(ctx context.Context, e events.Event, f *fault.Fault) err
 	return buryGrant(ctx, h.Grants, e, f, h.Now())
 }
 
-// RefreshLane handles both kinds of the refresh lane.
-type RefreshLane struct {
-	Requested RefreshGrant
-	Idle      KeepGrant
-}
-
-// Handle handles e by its kind.
-func (l RefreshLane) Handle(ctx context.Context, e events.Event) ([]events.Event, error) {
-	if e.Kind == events.GrantIdle {
-		return l.Idle.Handle(ctx, e)
-	}
-	return l.Requested.Handle(ctx, e)
-}
-
-// Bury records that the bus gave e up.
-func (l RefreshLane) Bury(ctx context.Context, e events.Event, f *fault.Fault) error {
-	if e.Kind == events.GrantIdle {
-		return l.Idle.Bury(ctx, e, f)
-	}
-	return l.Requested.Bury(ctx, e, f)
-}
-
 // IdleTimers says which grants must have a timer. It is for the walk over the grants: the first timer of a grant comes
 // from there, so that the way from the code to the registration carries no write for it.
 type IdleTimers struct {

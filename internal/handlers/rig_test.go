@@ -195,22 +195,16 @@ func (w *world) activate() handlers.ActivateMailbox {
 
 func (w *world) owner() string { return fmt.Sprintf("worker%d", w.processes) }
 
-// handler is what the bus knows of a handler.
-type handler interface {
-	Handle(ctx context.Context, e events.Event) ([]events.Event, error)
-	Bury(ctx context.Context, e events.Event, f *fault.Fault) error
-}
-
-func (w *world) handlerOf(e events.Event) handler {
+func (w *world) handlerOf(e events.Event) handlers.Handler {
 	switch e.Kind {
 	case events.CodeReceived:
 		return w.redeem()
 	case events.RefreshRequested, events.GrantIdle:
-		return handlers.RefreshLane{Requested: w.refresh(), Idle: w.keep()}
+		return handlers.Lane{Usual: w.refresh(), Kind: events.GrantIdle, Other: w.keep()}
 	case events.RegistrationRequested, events.ReconnectRequested, events.ActivationRequested:
-		return handlers.RegisterLane{Register: w.register(), Activate: w.activate()}
+		return handlers.Lane{Usual: w.register(), Kind: events.ActivationRequested, Other: w.activate()}
 	case events.RegistrationUnclear, events.RegistrationDecided:
-		return handlers.ReconcileLane{Unclear: w.reconcile(), Decided: handlers.DecideMailbox{
+		return handlers.Lane{Usual: w.reconcile(), Kind: events.RegistrationDecided, Other: handlers.DecideMailbox{
 			Invitations: w.invitations, Registrations: w.registrations, Warmy: w.registrar(), Listing: w.registrar(), Activate: w.activated,
 			Apart: settle, Now: w.clock,
 		}}

@@ -182,14 +182,22 @@ func (r Registration) Two() bool {
 	return r.Phase == Registered && r.Again != nil && r.Again.OtherID != ""
 }
 
+// one forgets a second id, because somebody knows which one counts.
+func (r Registration) one() Registration {
+	if !r.Two() {
+		return r
+	}
+	a := *r.Again
+	a.OtherID = ""
+	return r.with(a)
+}
+
 // Recheck lets the listing settle which of two ids counts, after an operator has looked: he may have removed one of them.
 func (r Registration) Recheck(now time.Time) Registration {
 	if !r.Two() {
 		return r
 	}
-	a := *r.Again
-	a.OtherID, a.Work = "", a.Work.Unclear(secondID(), now)
-	return r.with(a)
+	return r.one().Unclear(secondID(), now)
 }
 
 // SecondID is the fault of a mailbox that Warmy may have twice.
@@ -229,7 +237,7 @@ func unproven() *fault.Fault {
 // viewRegistered is the status of a mailbox that Warmy has: whatever becomes of a POST made again, Warmy has it.
 func (f Facts) viewRegistered() Status {
 	r := f.Registration
-	s := Status{State: StateRegistered, Since: r.Since}
+	s := Status{State: StateRegistered, Since: r.Since, Two: r.Two()}
 	work := r.Work()
 	if r.Again != nil {
 		s.Told = work.Since

@@ -80,6 +80,8 @@ func TestWhatIsSeenOfAReconnectionIsARegisteredMailbox(t *testing.T) {
 		"a second id, to be listed":      {under.Created("4712", false, at), mailbox.Reconnecting},
 		"a second id, and not listed":    {under.Created("4712", false, at).Created("4711", true, at), mailbox.ReconnectFailed},
 		"a second id, and an older POST": {under.Created("4712", false, at).Recheck(at), mailbox.Reconnecting},
+		"a second id, and an operator":   {under.Created("4712", false, at).DeclaredAs("4711", at), mailbox.ReconnectUnsure},
+		"a second id, declared absent":   {under.Created("4712", false, at).DeclaredAbsent(at), mailbox.Reconnecting},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -87,6 +89,9 @@ func TestWhatIsSeenOfAReconnectionIsARegisteredMailbox(t *testing.T) {
 			got := mailbox.View(facts, at)
 			if got.State != mailbox.StateRegistered || got.Reason != test.reason || got.WarmyID != "4711" || !got.Since.Equal(at) {
 				t.Errorf("%+v", got)
+			}
+			if got.Two != (name == "a second id, to be listed" || name == "a second id, and not listed") {
+				t.Errorf("two ids: %v", got.Two)
 			}
 			if test.reason == mailbox.ReconnectFailed && got.Finding == nil {
 				t.Error("nothing says why")

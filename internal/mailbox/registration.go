@@ -194,7 +194,7 @@ func (r Registration) DeclaredAs(id string, now time.Time) Registration {
 }
 
 // DeclaredAbsent records an operator's word that the last POST had no effect: it may be posted again, and how often it was
-// counts on.
+// counts on. A second id that this POST was answered with is not there, then.
 func (r Registration) DeclaredAbsent(now time.Time) Registration {
 	r = r.Recheck(now)
 	r.Elsewhere = ""

@@ -43,6 +43,7 @@ type Status struct {
 	Stage   string // with dead: the lane it died in; with needs_consent: the lane whose tokens are kept until somebody acts
 	Since   time.Time
 	Told    time.Time // with registered: the last step of telling Warmy anew what to use; zero: never begun
+	Two     bool      // with registered: Warmy has told a second id, and nothing has settled which one counts
 	WarmyID string    // with any state, once Warmy has the mailbox
 	Finding *Finding  // what went wrong last, if anything is known
 }

@@ -39,8 +39,14 @@ type aliasWorld struct {
 // more are lines of the Warmy account's settings.
 func startAlias(t *testing.T, more ...string) *aliasWorld {
 	t.Helper()
+	return startListing(t, time.Second, more...)
+}
+
+// startListing is startAlias where the listing is asked so long after an unclear POST.
+func startListing(t *testing.T, after time.Duration, more ...string) *aliasWorld {
+	t.Helper()
 	w := &aliasWorld{t: t, data: t.TempDir()}
-	settings := Settings{Data: app.Data(w.data), CallsPerMinute: 60_000, ReconcileAfter: time.Second, RetryBase: 500 * time.Millisecond, HoldFor: time.Second}
+	settings := Settings{Data: app.Data(w.data), CallsPerMinute: 60_000, ReconcileAfter: after, RetryBase: 500 * time.Millisecond, HoldFor: time.Second}
 	var err error
 	for _, address := range []*string{&settings.EdgeListen, &settings.ConsoleListen} {
 		if *address, err = freeAddress(t.Context()); err != nil {

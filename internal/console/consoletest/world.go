@@ -116,7 +116,7 @@ func (w *World) config() console.Config {
 		Expiries:  []console.Expiry{{App: "main", Position: 1, At: w.Expires.AddDate(1, 0, 0)}, {App: "main", Position: 2, At: w.Expires}},
 		Defaults:  campaign.Defaults{App: "main", Account: "main", TariffPlanTypeID: 41, SpeedMode: "fast"},
 		PublicURL: "https://connect.example", OperatorsFile: w.OperatorsFile, Log: slog.New(slog.DiscardHandler),
-		Now: w.clock.now, CanaryWait: 200 * time.Millisecond,
+		Now: w.clock.now, SettleWait: 200 * time.Millisecond, StallLimit: 2 * time.Second,
 	}
 }
 
@@ -472,8 +472,19 @@ func (d *Dead) Discard(_ context.Context, seq uint64) error {
 
 // Legs are two legs.
 type Legs struct {
-	mu   sync.Mutex
-	held map[string]leg.Leg
+	mu    sync.Mutex
+	held  map[string]leg.Leg
+	paces map[string]float64
+}
+
+// SetPace says how many calls a minute a leg takes.
+func (l *Legs) SetPace(name string, perMinute float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.paces == nil {
+		l.paces = map[string]float64{}
+	}
+	l.paces[name] = perMinute
 }
 
 // List returns both.
@@ -486,6 +497,7 @@ func (l *Legs) List(context.Context) ([]leg.Leg, error) {
 		if !ok {
 			one = leg.Leg{Name: name, State: leg.Open}
 		}
+		one.PerMinute = l.paces[name]
 		legs = append(legs, one)
 	}
 	return legs, nil

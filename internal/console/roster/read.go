@@ -38,7 +38,8 @@ type Filter struct {
 	Campaigns, Apps, Accounts []string
 	States                    []mailbox.State
 	Reasons                   []string
-	Contains                  string // part of the address, in lower case
+	Contains                  string    // part of the address, in lower case
+	ToldBefore                time.Time // Warmy has it, and was last told before then what to use; an attempt counts
 }
 
 // Counts says how many mailboxes are in each state.
@@ -208,6 +209,8 @@ func (r *Roster) item(e *entry, now time.Time) Item {
 type matcher struct {
 	campaigns, apps, accounts, states, reasons map[uint32]bool
 	contains                                   string
+	toldBefore                                 int64 // 0: whenever
+	registered                                 uint32
 }
 
 func (r *Roster) matcher(f Filter) matcher {
@@ -218,6 +221,7 @@ func (r *Roster) matcher(f Filter) matcher {
 	return matcher{
 		campaigns: numbers(r.wide, f.Campaigns), apps: numbers(r.narrow, f.Apps), accounts: numbers(r.narrow, f.Accounts),
 		states: states, reasons: numbers(r.narrow, f.Reasons), contains: strings.ToLower(f.Contains),
+		toldBefore: toMilli(f.ToldBefore), registered: r.narrow.ids[string(mailbox.Registered)],
 	}
 }
 
@@ -238,7 +242,13 @@ func (m matcher) matches(e *entry) bool {
 	return e.invited != 0 &&
 		among(m.campaigns, e.campaign) && among(m.apps, uint32(e.app)) && among(m.accounts, uint32(e.account)) &&
 		among(m.states, uint32(e.state)) && among(m.reasons, uint32(e.reason)) &&
-		(m.contains == "" || m.within(e))
+		(m.contains == "" || m.within(e)) && (m.toldBefore == 0 || m.toldEarlier(e))
+}
+
+// toldEarlier tells whether Warmy has the mailbox and was told what to use before the given time alone: with the registration,
+// or by the last POST made again.
+func (m matcher) toldEarlier(e *entry) bool {
+	return m.registered != 0 && uint32(e.registrationPhase) == m.registered && max(e.told, e.registrationSince) < m.toldBefore
 }
 
 func (m matcher) within(e *entry) bool {
