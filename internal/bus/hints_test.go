@@ -104,7 +104,7 @@ func TestAHintIsLookedAtOnceTheLatestOfEachMailbox(t *testing.T) { //nolint:para
 }
 
 func TestALookThatFailsIsTakenAgainUntilItCannotHelp(t *testing.T) { //nolint:paralleltest // a bubble
-	for name, c := range map[string]struct {
+	for name, c := range map[string]struct { //nolint:paralleltest // bubbles
 		fails int // looks that fail
 		err   error
 		age   time.Duration

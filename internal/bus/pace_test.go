@@ -49,7 +49,7 @@ func TestAWrongClockNeitherStopsTheFleetNorMakesItFaster(t *testing.T) { //nolin
 // two calls too many, which is what the default budget leaves free of Warmy's.
 func TestAClockThatIsSetMakesNobodyFaster(t *testing.T) { //nolint:paralleltest // bubbles
 	const perMinute, each, twoMore = 60, 60, 2
-	for name, set := range map[string]struct {
+	for name, set := range map[string]struct { //nolint:paralleltest // bubbles
 		own    time.Duration // by which a process's own clock is set
 		server time.Duration // by which the server's clock, as that process knows it, is wrong from now on
 		over   int

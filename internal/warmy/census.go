@@ -108,7 +108,7 @@ func (c *Census) Look(ctx context.Context, account, address string, since time.T
 	}
 	r := c.roll(account)
 	a := &ask{ctx: context.WithoutCancel(ctx), probe: leg.IsProbe(ctx), address: canonical(address), since: since, reply: make(chan reply, 1)}
-	if said, ok := r.ask(a); ok {
+	if said, ok := r.ask(a); ok { //nolint:contextcheck // a call is made with the context of one who asks
 		return said.listing, said.err
 	}
 	select {

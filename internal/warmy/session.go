@@ -150,20 +150,24 @@ func (l *loan) make(ctx context.Context, q *call) (answer, error) {
 // ready waits for the pace, and sees to it that the loan lasts for a call. If the store took too long for that, it waits
 // for one more turn.
 func (l *loan) ready(ctx context.Context) error {
-	for again := range 2 {
-		if err := l.client.wait(ctx, l.w.Name); err != nil {
-			return err
-		}
-		turn := time.Now()
-		if l.left() > l.client.timeout*2/3 {
-			return nil
-		}
-		if err := l.keep(ctx); err != nil || again > 0 || time.Since(turn) <= LeavesWithin {
-			return err
-		}
-		ctx = leg.Begun(ctx)
+	late, err := l.paced(ctx)
+	if late {
+		_, err = l.paced(leg.Begun(ctx))
 	}
-	return nil
+	return err
+}
+
+// paced is ready with one turn; late tells that it is over.
+func (l *loan) paced(ctx context.Context) (late bool, err error) {
+	if err := l.client.wait(ctx, l.w.Name); err != nil {
+		return false, err
+	}
+	turn := time.Now()
+	if l.left() > l.client.timeout*2/3 {
+		return false, nil
+	}
+	err = l.keep(ctx)
+	return err == nil && time.Since(turn) > LeavesWithin, err
 }
 
 // send makes a request that ends before the loan does, and follows the token.
