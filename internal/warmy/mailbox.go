@@ -66,9 +66,6 @@ func created(status int, body []byte, address string) (string, *fault.Fault) {
 	if !ok {
 		return "", unclear("warmy_unreadable", "Warmy's answer cannot be read")
 	}
-	if document["success"] == false {
-		return "", permanent("warmy_refused", "Warmy said no, with a status that says yes", "ask Warmy's support; replay when it is settled", fault.ByConfig)
-	}
 	ids := make(map[string]bool)
 	for _, object := range objects(document) {
 		if value, given := object["id"]; given {
@@ -78,6 +75,9 @@ func created(status int, body []byte, address string) (string, *fault.Fault) {
 			return "", unclear("warmy_other_address", "Warmy's answer names another address")
 		}
 	}
+	if document["success"] == false {
+		return "", denied(body, len(ids) > 1 || len(ids) == 1 && !ids[""])
+	}
 	if len(ids) != 1 || ids[""] {
 		return "", unclear("warmy_no_id", "Warmy's answer names no single id")
 	}
@@ -85,6 +85,17 @@ func created(status int, body []byte, address string) (string, *fault.Fault) {
 		return id, nil
 	}
 	return "", nil
+}
+
+// denied is a no with a status that says yes: what its words say, and nothing certain when it names a mailbox all the same.
+func denied(body []byte, named bool) *fault.Fault {
+	if f := complaints(body).verdict(); f != nil {
+		return f
+	}
+	if named {
+		return unclear("warmy_no_id", "Warmy said no, and named a mailbox")
+	}
+	return permanent("warmy_refused", "Warmy said no, with a status that says yes", "ask Warmy's support; replay when it is settled", fault.ByConfig)
 }
 
 // objects are the places of an answer in which Warmy may name the mailbox.

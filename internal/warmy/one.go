@@ -98,6 +98,9 @@ func failedChange(a answer, now time.Time) *fault.Fault {
 	case http.StatusNotFound, http.StatusGone:
 		return permanent("warmy_gone", "Warmy does not know the mailbox any more", "send the registration again by replay", fault.ByConfig)
 	case http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity:
+		if !a.whole() {
+			break
+		}
 		words := complaints(a.body)
 		if words.say([]string{"not allowed transmission"}) {
 			return nil

@@ -133,7 +133,6 @@ func (l *loan) make(ctx context.Context, q *call) (answer, error) {
 		if err := q.intend(ctx); err != nil {
 			return answer{}, err
 		}
-		q.intend = nil
 	}
 	got := l.send(ctx, *q, l.session.sign)
 	switch {
