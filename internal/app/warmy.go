@@ -38,18 +38,18 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets), Sessions: b.Sessions(keys.grants)})
 	probeEvery := min(policy.HoldFor, warmy.ProbeEvery)
 	registrar := warmy.NewBreaker(client, probeEvery)
+	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed})
 	activate := activated(h.Config)
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
-		Apps: apps, Warmy: registrar, Margin: policy.RefreshMargin,
+		Apps: apps, Warmy: census.Registrar(registrar), Margin: policy.RefreshMargin,
 		ReconcileAfter: policy.ReconcileAfter, Activate: activate, Owner: owner(), Now: time.Now,
 	}
-	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed})
 	reconcile := handlers.ReconcileLane{Unclear: handlers.ReconcileMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census, Activate: activate,
 		Apart: policy.ReconcileAfter, Now: time.Now,
 	}, Decided: handlers.DecideMailbox{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Activate: activate, Now: time.Now,
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: census.Registrar(registrar), Activate: activate, Now: time.Now,
 	}}
 	lane := handlers.RegisterLane{Register: register, Activate: handlers.ActivateMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Now: time.Now,
