@@ -114,6 +114,7 @@ func TestWhatMayHaveTakenEffectIsUnclearAndPostedOnce(t *testing.T) {
 		"204":                  {say(204, ""), "warmy_no_id", false},
 		"206":                  {say(206, good), "warmy_no_id", false},
 		"500":                  {say(500, canary), "warmy_5xx", true},
+		"maintenance page":     {say(503, "<html>maintenance"), "warmy_5xx", true},
 		"502":                  {say(502, "<html>"), "warmy_5xx", true},
 		"503":                  {say(503, ""), "warmy_5xx", true},
 		"504":                  {say(504, ""), "warmy_5xx", true},

@@ -153,14 +153,17 @@ func TestAFailedListingIsNeverUnclear(t *testing.T) {
 		"HTML":       {say(200, "<html>"), fault.Transient, "warmy_listing_untrusted"},
 		"empty":      {say(200, ""), fault.Transient, "warmy_listing_untrusted"},
 		"plain text": {say(200, "success"), fault.Transient, "warmy_listing_untrusted"},
-		"429":        {say(429, "", "Retry-After", "5"), fault.RetryAfter, "warmy_429"},
-		"401":        {say(401, ""), fault.LegDown, "warmy_401"},
-		"403":        {say(403, ""), fault.LegDown, "warmy_403"},
-		"404":        {say(404, ""), fault.LegDown, "warmy_api_changed"},
-		"400":        {say(400, ""), fault.LegDown, "warmy_api_changed"},
-		"422":        {say(422, `{"errors":["already taken"]}`), fault.LegDown, "warmy_api_changed"},
-		"409":        {say(409, ""), fault.LegDown, "warmy_api_changed"},
-		"302":        {say(302, "", "Location", "/x"), fault.LegDown, "warmy_redirect"},
+
+		"maintenance page":           {say(503, "<html>maintenance"), fault.Transient, "warmy_5xx"},
+		"maintenance page, with 200": {say(200, "<html>maintenance"), fault.Transient, "warmy_listing_untrusted"},
+		"429":                        {say(429, "", "Retry-After", "5"), fault.RetryAfter, "warmy_429"},
+		"401":                        {say(401, ""), fault.LegDown, "warmy_401"},
+		"403":                        {say(403, ""), fault.LegDown, "warmy_403"},
+		"404":                        {say(404, ""), fault.LegDown, "warmy_api_changed"},
+		"400":                        {say(400, ""), fault.LegDown, "warmy_api_changed"},
+		"422":                        {say(422, `{"errors":["already taken"]}`), fault.LegDown, "warmy_api_changed"},
+		"409":                        {say(409, ""), fault.LegDown, "warmy_api_changed"},
+		"302":                        {say(302, "", "Location", "/x"), fault.LegDown, "warmy_redirect"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
