@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kindling/internal/fault"
@@ -297,11 +298,38 @@ func TestOneCountServesAllWhoAreAbsent(t *testing.T) {
 		})
 	}
 	all.Wait()
-	before = a.lists - before
+	if a.lists != before+1 {
+		t.Errorf("%d counts", a.lists-before)
+	}
 	a.pass(time.Minute)
 	if got := a.look(t, c, "m1@contoso.example"); got.err != nil || !got.Found || a.lists != before+1 {
-		t.Errorf("%+v after %d counts: what is found needs none", got, a.lists)
+		t.Errorf("%+v after %d counts: what is found needs none", got, a.lists-before)
 	}
+}
+
+// TestAbsencesThatComeOneAfterTheOtherShareCounts: one a second would double the calls.
+func TestAbsencesThatComeOneAfterTheOtherShareCounts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := accountOf(1000)
+		c := warmy.NewCensus(warmy.CensusConfig{Warmy: a, Listed: a})
+		var all sync.WaitGroup
+		began := time.Now()
+		for range 120 {
+			all.Go(func() {
+				asked := time.Now()
+				l, err := c.Look(t.Context(), "main", "absent@contoso.example", asked)
+				if took := time.Since(asked); err != nil || l.Found || took > 15*time.Second {
+					t.Errorf("%+v, %v after %s", l, err, took)
+				}
+			})
+			time.Sleep(time.Second)
+		}
+		all.Wait()
+		if a.finds != 120 || a.lists > 10 {
+			t.Errorf("%d lookups and %d counts in %s", a.finds, a.lists, time.Since(began))
+		}
+	})
 }
 
 func TestALookUpThatIsOddAnswersNobody(t *testing.T) {

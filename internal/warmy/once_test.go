@@ -2,6 +2,7 @@ package warmy_test
 
 import (
 	"bufio"
+	"crypto/x509"
 	"io"
 	"net"
 	"net/http"
@@ -86,8 +87,8 @@ func TestAGetOverHTTP2HasNoBody(t *testing.T) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	transport := warmy.Transport()
-	transport.TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig.Clone() //nolint:forcetypeassert // httptest's own
-	transport.TLSClientConfig.NextProtos = nil
+	transport.TLSClientConfig.RootCAs = x509.NewCertPool()
+	transport.TLSClientConfig.RootCAs.AddCert(server.Certificate())
 	t.Cleanup(transport.CloseIdleConnections)
 	c := warmy.New(warmy.Config{Accounts: []warmy.Account{bearer(server.URL)}, Transport: transport, Timeout: 5 * time.Second})
 	if _, err := c.Plans(t.Context(), "main"); err != nil {
