@@ -20,9 +20,9 @@ type heed = func(context.Context, events.Hint) ([]events.Event, error)
 // looker speaks the handlers' words to the client.
 type looker struct{ warmy *warmy.Breaker }
 
-func (l looker) Look(ctx context.Context, account, warmyID string) (address, state string, err error) {
+func (l looker) Look(ctx context.Context, account, warmyID string) (handlers.Looked, error) {
 	d, err := l.warmy.Get(ctx, account, warmyID)
-	return d.Address, d.State, err
+	return handlers.Looked{Address: d.Address, State: d.State, Status: d.Status}, err
 }
 
 // hinted is what a hint is given to; nil if no account takes webhooks.
@@ -61,14 +61,19 @@ func (m *Metrics) heeding(accounts []string, look heed) heed {
 const (
 	hintFine    = "fine"    // Warmy can use the mailbox
 	hintRepair  = "repair"  // it cannot: fresh tokens were asked for
+	hintGone    = "gone"    // Warmy does not know the mailbox (any more)
 	hintUnknown = "unknown" // no mailbox of ours
 	hintFailed  = "failed"  // the look is taken again
 )
 
-func hintOutcomes() []string { return []string{hintFine, hintRepair, hintUnknown, hintFailed} }
+func hintOutcomes() []string {
+	return []string{hintFine, hintRepair, hintGone, hintUnknown, hintFailed}
+}
 
 func hintOutcome(follows []events.Event, err error) string {
 	switch {
+	case err != nil && fault.Of(err).Code == handlers.CodeGone:
+		return hintGone
 	case err != nil && fault.Of(err).Class == fault.Permanent:
 		return hintUnknown
 	case err != nil:

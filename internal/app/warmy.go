@@ -41,19 +41,19 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets), Sessions: b.Sessions(keys.grants)})
 	probeEvery := min(policy.HoldFor, warmy.ProbeEvery)
 	registrar := warmy.NewBreaker(client, probeEvery)
+	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed})
 	activate := activated(h.Config)
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
-		Apps: apps, Warmy: registrar, Margin: policy.RefreshMargin,
+		Apps: apps, Warmy: census.Registrar(registrar), Margin: policy.RefreshMargin,
 		ReconcileAfter: policy.ReconcileAfter, Activate: activate, Owner: owner(), Now: now,
 	}
-	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed, Now: now})
 	reconcile := handlers.Lane{Usual: handlers.ReconcileMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census, Activate: activate,
 		Apart: policy.ReconcileAfter, Now: now,
 	}, Kind: events.RegistrationDecided, Other: handlers.DecideMailbox{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Listing: census, Activate: activate,
-		Apart: policy.ReconcileAfter, Now: now,
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: census.Registrar(registrar), Listing: census,
+		Activate: activate, Apart: policy.ReconcileAfter, Now: now,
 	}}
 	lane := handlers.Lane{Usual: register, Kind: events.ActivationRequested, Other: handlers.ActivateMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Now: now,

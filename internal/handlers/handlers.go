@@ -76,7 +76,8 @@ func (e *MismatchError) Unwrap() error { return e.Fault }
 type Registrar interface {
 	// Create posts the mailbox with exactly one request and returns Warmy's id. An Unclear fault means that it may exist; the
 	// id that comes with one is what Warmy answered with for another address than the mailbox's, where no listing shows it.
-	// It calls m.Intend once, when the account's turn has come and before a byte is sent; an error of it ends the call.
+	// It calls m.Intend when the account's turn has come and before a byte is sent, and anew before it sends again what
+	// certainly had no effect; an error of it ends the call.
 	Create(ctx context.Context, account string, m NewMailbox) (id string, err error)
 	// Find looks for the whole address in Warmy's listing.
 	Find(ctx context.Context, account, address string) (id string, found bool, err error)
@@ -114,7 +115,7 @@ type NewMailbox struct {
 	SpeedMode        string
 
 	// Intend saves the intent to post. It comes after the wait for the account's turn, so that a worker that dies while
-	// it waits leaves nothing unclear behind.
+	// it waits leaves nothing unclear behind; and after each further wait, so that nothing is posted when its lease is over.
 	Intend func(ctx context.Context) error
 }
 

@@ -13,8 +13,31 @@ import (
 
 // Looker looks a mailbox up at Warmy. Every error is a classified fault.
 type Looker interface {
-	// Look returns its address and its state, as Warmy has them.
-	Look(ctx context.Context, account, warmyID string) (address, state string, err error)
+	// Look returns what Warmy says of it. One that Warmy does not know (any more) is a Permanent fault of CodeGone.
+	Look(ctx context.Context, account, warmyID string) (Looked, error)
+}
+
+// CodeGone is the code of the fault of a mailbox that Warmy does not know (any more).
+const CodeGone = "warmy_gone"
+
+// Looked is what Warmy says of a mailbox. Texts that it does not say are empty.
+type Looked struct {
+	Address string
+	State   string // state_key
+	Status  string
+}
+
+// broken tells whether Warmy cannot use the mailbox's tokens: by its state, or because it is blocked, for which no other
+// reason is given.
+func (l Looked) broken() bool {
+	return slices.Contains([]string{"reconnect", "credentials", "less_secure"}, l.State) || l.Status == "blocked" && !slices.Contains(otherMatters(), l.State)
+}
+
+// otherMatters are Warmy's states of a mailbox that fresh tokens do not change.
+func otherMatters() []string {
+	return []string{
+		"expired", "domain", "folder", "quota", "server", "unusual_activity", "invalid_email", "full_storage", "unconfigured_domain", "not_active",
+	}
 }
 
 // Namer derives the ids of mailboxes.
@@ -35,15 +58,15 @@ type HeedHint struct {
 
 // Handle looks at the mailbox that the hint names.
 func (h HeedHint) Handle(ctx context.Context, hint events.Hint) ([]events.Event, error) {
-	address, state, err := h.Warmy.Look(ctx, hint.Account, hint.WarmyID)
+	seen, err := h.Warmy.Look(ctx, hint.Account, hint.WarmyID)
 	if err != nil {
 		return nil, fmt.Errorf("look at the mailbox: %w", err)
 	}
-	if !slices.Contains([]string{"reconnect", "credentials", "less_secure"}, state) {
+	if !seen.broken() {
 		return nil, nil // Warmy can use it, or something else is the matter
 	}
 	for _, app := range h.Apps {
-		inv, ours, err := h.find(ctx, h.IDs.Mailbox(app, address), hint)
+		inv, ours, err := h.find(ctx, h.IDs.Mailbox(app, seen.Address), hint)
 		if err != nil || ours {
 			return h.repair(inv), err
 		}

@@ -17,11 +17,12 @@ type seen struct {
 	address, state string
 	err            error
 	looks          int
+	status         string
 }
 
-func (s *seen) Look(context.Context, string, string) (string, string, error) {
+func (s *seen) Look(context.Context, string, string) (handlers.Looked, error) {
 	s.looks++
-	return s.address, s.state, s.err
+	return handlers.Looked{Address: s.address, State: s.state, Status: s.status}, s.err
 }
 
 type names map[string]mailbox.ID
@@ -70,6 +71,24 @@ func TestAHintAboutADeadGrantAsksItsOwner(t *testing.T) {
 	}
 }
 
+func TestWhatWarmyCannotUseIsRepaired(t *testing.T) {
+	t.Parallel()
+	for name, s := range map[string]seen{
+		"reconnect":             {state: "reconnect"},
+		"credentials":           {state: "credentials"},
+		"less secure":           {state: "less_secure"},
+		"blocked":               {status: "blocked"},
+		"blocked, and critical": {status: "blocked", state: "critical"},
+	} {
+		s.address = address
+		w := connected(t)
+		evs, err := w.heed(&s).Handle(t.Context(), events.NewHint("agency", "w1", "ev", w.now))
+		if err != nil || len(evs) != 1 || evs[0].Kind != events.ReconnectRequested {
+			t.Errorf("%s: %+v, %v", name, evs, err)
+		}
+	}
+}
+
 func TestAHintIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -78,13 +97,15 @@ func TestAHintIsNotBelieved(t *testing.T) {
 		before func(*world)
 		err    bool
 	}{
-		"Warmy can use it":         {seen{address: address, state: "trial"}, events.NewHint("agency", "w1", "ev", at), nil, false},
-		"Warmy says nothing of it": {seen{address: address}, events.NewHint("agency", "w1", "ev", at), nil, false},
-		"an address of nobody's":   {seen{address: "else@example.com", state: "reconnect"}, events.NewHint("agency", "w1", "ev", at), nil, true},
-		"another id":               {seen{address: address, state: "reconnect"}, events.NewHint("agency", "w2", "ev", at), nil, true},
-		"another account":          {seen{address: address, state: "reconnect"}, events.NewHint("other", "w1", "ev", at), nil, true},
-		"Warmy does not answer":    {seen{err: passing("warmy_timeout")}, events.NewHint("agency", "w1", "ev", at), nil, true},
-		"Warmy does not know it":   {seen{err: classed(fault.Permanent, "warmy_gone")}, events.NewHint("agency", "w1", "ev", at), nil, true},
+		"Warmy can use it":            {seen{address: address, state: "trial"}, events.NewHint("agency", "w1", "ev", at), nil, false},
+		"Warmy says nothing of it":    {seen{address: address}, events.NewHint("agency", "w1", "ev", at), nil, false},
+		"blocked, for another reason": {seen{address: address, state: "full_storage", status: "blocked"}, events.NewHint("agency", "w1", "ev", at), nil, false},
+		"running":                     {seen{address: address, status: "active"}, events.NewHint("agency", "w1", "ev", at), nil, false},
+		"an address of nobody's":      {seen{address: "else@example.com", state: "reconnect"}, events.NewHint("agency", "w1", "ev", at), nil, true},
+		"another id":                  {seen{address: address, state: "reconnect"}, events.NewHint("agency", "w2", "ev", at), nil, true},
+		"another account":             {seen{address: address, state: "reconnect"}, events.NewHint("other", "w1", "ev", at), nil, true},
+		"Warmy does not answer":       {seen{err: passing("warmy_timeout")}, events.NewHint("agency", "w1", "ev", at), nil, true},
+		"Warmy does not know it":      {seen{err: classed(fault.Permanent, "warmy_gone")}, events.NewHint("agency", "w1", "ev", at), nil, true},
 		"erased": {seen{address: address, state: "reconnect"}, events.NewHint("agency", "w1", "ev", at), func(w *world) {
 			inv := w.invitations.get()
 			inv.ErasedAt = at

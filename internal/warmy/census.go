@@ -42,8 +42,8 @@ const (
 	Broken     Outcome = "failed"     // Warmy did not answer
 	Unreadable Outcome = "unreadable" // no listing, or one that does not add up, repeats itself or does not end
 	Fell       Outcome = "fell"       // a fifth of the mailboxes is gone
-	Emptied    Outcome = "empty"      // all of 500 and more are
-	Renamed    Outcome = "renamed"    // an id stands for another address than before
+	Emptied    Outcome = "empty"      // all are
+	Renamed    Outcome = "renamed"    // an id stands for another address than before; about others it is believed
 )
 
 // Outcomes lists every outcome.
@@ -51,7 +51,7 @@ func Outcomes() []Outcome {
 	return []Outcome{Complete, Counted, Filtered, Moved, Broken, Unreadable, Fell, Emptied, Renamed}
 }
 
-// Suspicious tells whether a listing of this outcome wants somebody to look at Warmy. Nothing was changed by it.
+// Suspicious tells whether a listing of this outcome wants somebody to look at Warmy. Nothing was changed by what is odd in it.
 func (o Outcome) Suspicious() bool {
 	return slices.Contains([]Outcome{Unreadable, Fell, Emptied, Renamed}, o)
 }
@@ -66,8 +66,10 @@ type ListingSeen struct {
 }
 
 const (
-	// countFor is how long the number of an account's mailboxes is known, and with it that the account is not suspicious.
+	// countFor is how long the number of an account's mailboxes is known, to choose the cheaper question by it.
 	countFor = 5 * time.Minute
+	// countApart is how long absences wait for others before the account is counted for them.
+	countApart = 15 * time.Second
 	// suspectFor is how long a suspicious account is not asked again.
 	suspectFor = 2 * time.Minute
 	// unsteadyFor is how long an account is not listed whole whose mailboxes moved while they were listed.
@@ -79,7 +81,8 @@ const (
 
 // Census answers for many mailboxes from one complete listing of their account. It asks as little of Warmy as it can: a
 // filtered lookup for each mailbox while there are fewer of them than the account has pages, the pages otherwise. At
-// most one listing of an account is under way, and all who wait are answered by it. What is suspicious answers nobody.
+// most one listing of an account is under way, and all who wait are answered by it. What is suspicious answers nobody; and
+// because a lookup cannot tell, nobody is said to be absent by one before the account was counted anew.
 // It is safe for concurrent use.
 type Census struct {
 	cfg CensusConfig
@@ -123,12 +126,28 @@ func (c *Census) Look(ctx context.Context, account, address string, since time.T
 	}
 }
 
+// Registrar returns r with a Find that is answered by the census: whoever posts, or takes an operator's word, because an
+// address is not listed must not believe a listing that the census does not.
+func (c *Census) Registrar(r handlers.Registrar) handlers.Registrar { return counted{r, c} }
+
+type counted struct {
+	handlers.Registrar
+
+	census *Census
+}
+
+// Find is Registrar's.
+func (c counted) Find(ctx context.Context, account, address string) (id string, found bool, err error) {
+	l, err := c.census.Look(ctx, account, address, c.census.cfg.Now())
+	return l.ID, l.Found, err
+}
+
 func (c *Census) roll(account string) *roll {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.rolls[account]
 	if r == nil {
-		r = &roll{census: c, account: account}
+		r = &roll{census: c, account: account, more: make(chan struct{}, 1)}
 		c.rolls[account] = r
 	}
 	return r
@@ -141,6 +160,7 @@ type ask struct {
 	address string          // canonical
 	since   time.Time
 	reply   chan reply
+	absent  *reply // of its lookup, which did not find it, until the account is counted
 }
 
 // reply answers an ask.
@@ -159,21 +179,24 @@ type roll struct {
 	mu      sync.Mutex
 	asks    []*ask // the oldest first
 	serving bool
+	more    chan struct{}      // hears of those who come
 	stop    context.CancelFunc // of the call under way
 	last    *snapshot          // the last complete listing
 
 	// What the one who serves knows.
-	pages    int       // of the account
-	counted  time.Time // when that was
-	unsteady time.Time // until when the account is not listed whole
-	suspect  error     // what is answered while the account is suspicious
-	until    time.Time // when that ends
+	pages    int              // of the account
+	counted  time.Time        // when the count began that told so, and that the account is not suspicious
+	unsteady time.Time        // until when the account is not listed whole
+	suspect  error            // what is answered while the account is suspicious
+	until    time.Time        // when that ends
+	doubts   map[string]doubt // by id
 }
 
 // snapshot is a complete listing: the ids by canonical address, nothing else, for 100,000 mailboxes are many.
 type snapshot struct {
-	began time.Time
-	ids   map[string]string // twice: listed under two ids
+	began    time.Time
+	ids      map[string]string // twice: listed under two ids
+	withheld map[string]bool   // addresses of which nothing is said
 }
 
 // twice stands for the id of an address that is listed twice. No id of Warmy's is empty.
@@ -182,7 +205,10 @@ const twice = ""
 // of answers for one address.
 func (s *snapshot) of(address string) reply {
 	id, found := s.ids[address]
-	if found && id == twice {
+	switch {
+	case s.withheld[address]:
+		return reply{err: suspicious(renamed())}
+	case found && id == twice:
 		return reply{err: listedTwice()}
 	}
 	return reply{listing: handlers.Listing{ID: id, Found: found, Began: s.began}}
@@ -196,6 +222,10 @@ func (r *roll) ask(a *ask) (reply, bool) {
 		return r.last.of(a.address), true
 	}
 	r.asks = append(r.asks, a)
+	select {
+	case r.more <- struct{}{}:
+	default:
+	}
 	if !r.serving {
 		r.serving = true
 		go r.serve()
@@ -241,17 +271,65 @@ func (r *roll) first() (a *ask, waiting int) {
 	return r.asks[0], len(r.asks)
 }
 
-// step makes the next call or listing. Before an address may be said to be absent, the account must have been counted.
+// step makes the next call or listing. Absences are kept until all have been looked up, so that one count serves them all.
 func (r *roll) step(ctx context.Context, first *ask, waiting int) {
 	now := r.census.cfg.Now()
+	next, questions, overdue := r.questions(first, now)
 	switch {
 	case now.Before(r.until):
 		r.answer(everybody, func(*ask) reply { return reply{err: r.suspect} })
-	case now.Sub(r.counted) < countFor && (waiting < r.pages || now.Before(r.unsteady)):
-		r.lookUp(ctx, first)
-	default:
-		r.list(ctx, waiting)
+	case now.Sub(r.counted) >= countFor || questions >= r.pages && !now.Before(r.unsteady):
+		r.list(ctx, waiting, questions)
+	case next != nil && !overdue:
+		r.lookUp(ctx, next)
+	case overdue || r.rest(ctx, countApart-now.Sub(r.counted)):
+		r.list(ctx, waiting, questions)
 	}
+}
+
+// questions returns who is to be looked up next, nil for nobody, and what it costs to answer all who wait without listing
+// the account whole: a lookup each, and a count for those whose absence waits for it. overdue tells that one has waited long.
+func (r *roll) questions(first *ask, now time.Time) (next *ask, cost int, overdue bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch { // a probe asks for itself alone
+	case first.probe && first.absent == nil:
+		return first, 1, false
+	case first.probe:
+		return nil, 1, true
+	}
+	count := 0
+	if first.absent == nil {
+		next = first
+	}
+	for _, a := range r.asks {
+		if a.absent != nil {
+			count = 1
+			overdue = overdue || now.Sub(a.absent.listing.Began) >= overdueAfter
+			continue
+		}
+		cost++
+		if next == nil {
+			next = a
+		}
+	}
+	return next, cost + count, overdue
+}
+
+// overdueAfter is how long an absence waits for the count while others are looked up.
+const overdueAfter = 30 * time.Second
+
+// rest waits for d, and tells whether it ended by itself: not because somebody came, or because nobody waits any more.
+func (r *roll) rest(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-r.more:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // answer replies to those who wait and are meant.
@@ -267,56 +345,104 @@ func (r *roll) answer(meant func(*ask) bool, say func(*ask) reply) {
 	})
 }
 
-// lookUp answers one ask with a filtered listing.
+// lookUp answers one ask with a filtered listing: at once if it is found.
 func (r *roll) lookUp(ctx context.Context, a *ask) {
 	began := r.census.cfg.Now()
+	if r.withheld()[a.address] {
+		r.census.cfg.Seen(r.account, ListingSeen{Outcome: Renamed, Asks: 1})
+		r.answer(only(a), func(*ask) reply { return reply{err: suspicious(renamed())} })
+		return
+	}
 	ctx, seen := leg.Watch(ctx)
 	id, found, err := r.census.cfg.Warmy.Find(ctx, r.account, a.address)
-	said := reply{listing: handlers.Listing{ID: id, Found: found, Began: began}, err: err, asked: seen.Answered() || seen.Failed(), outage: seen.Failed()}
+	said := reply{err: err, asked: seen.Answered() || seen.Failed(), outage: seen.Failed()}
 	outcome := Filtered
 	if err != nil {
-		said.listing, outcome = handlers.Listing{}, Broken
+		outcome = unread(err)
 	}
 	r.census.cfg.Seen(r.account, ListingSeen{Outcome: outcome, Asks: 1, Took: r.census.cfg.Now().Sub(began)})
-	r.answer(func(b *ask) bool { return a == b }, func(*ask) reply { return said })
+	switch {
+	case outcome == Unreadable:
+		r.distrust(err)
+		return
+	case outcome == Moved: // so many addresses contain this one that they fill pages
+		said.err = suspicious(err)
+	case err == nil:
+		said.listing = handlers.Listing{ID: id, Found: found, Began: began}
+	}
+	if err == nil && !found {
+		r.miss(a, said)
+		return
+	}
+	r.answer(only(a), func(*ask) reply { return said })
 	if fault.Is(err, fault.LegDown) { // nobody else would fare better, but a probe that came meanwhile
 		r.answer(func(b *ask) bool { return !b.probe }, func(*ask) reply { return reply{err: err} })
 	}
 }
 
-// list answers all who wait with a complete listing, unless its first page tells that looking them up costs less.
-func (r *roll) list(ctx context.Context, waiting int) {
+// miss keeps an absence until the account has been counted anew.
+func (r *roll) miss(a *ask, said reply) {
+	r.mu.Lock()
+	a.absent = &said
+	r.mu.Unlock()
+	r.settle()
+}
+
+// settle answers those whose absence is certain: the account was counted since they may be asked about.
+func (r *roll) settle() {
+	r.answer(func(a *ask) bool { return a.absent != nil && !r.counted.Before(a.since) }, func(a *ask) reply { return *a.absent })
+}
+
+// distrust answers everybody for a while that the account is suspicious.
+func (r *roll) distrust(err error) {
+	r.suspect, r.until = suspicious(err), r.census.cfg.Now().Add(suspectFor)
+	r.answer(everybody, func(*ask) reply { return answered(reply{err: r.suspect}) })
+}
+
+// list answers all who wait with a complete listing, unless its first page tells that other questions cost less, whose
+// number is given.
+func (r *roll) list(ctx context.Context, waiting, questions int) {
 	began := r.census.cfg.Now()
 	ctx, seen := leg.Watch(ctx)
-	v := &visit{roll: r, began: began, limit: waiting}
+	v := &visit{roll: r, began: began, limit: questions}
 	outcome, err := v.run(ctx)
 	took := ListingSeen{Outcome: outcome, Mailboxes: v.count, Before: v.before, Asks: waiting, Took: r.census.cfg.Now().Sub(began)}
 	r.census.cfg.Seen(r.account, took)
 	switch {
-	case outcome == Complete:
+	case outcome == Complete || outcome == Renamed:
 		shot := v.snapshot()
 		r.mu.Lock()
 		r.last = shot
 		r.mu.Unlock()
 		r.answer(shot.serves, func(a *ask) reply { return answered(shot.of(a.address)) })
+	case outcome == Counted:
+		r.settle()
 	case outcome == Moved:
 		r.unsteady = r.census.cfg.Now().Add(unsteadyFor)
 	case outcome.Suspicious():
-		r.suspect, r.until = suspicious(err), r.census.cfg.Now().Add(suspectFor)
-		r.answer(everybody, func(*ask) reply { return answered(reply{err: r.suspect}) })
-	case err != nil && ctx.Err() == nil: // else nobody waits any more, or somebody who came just now
-		outage := seen.Failed()
-		r.answer((&snapshot{began: began}).serves, func(*ask) reply {
-			said := reply{err: err, asked: outage || seen.Answered(), outage: outage}
-			if outage {
-				outage, seen = false, new(leg.Witness) // one failed call is one failure, however many waited for it
-			}
-			return said
-		})
+		r.distrust(err)
+	case ctx.Err() == nil: // else nobody waits any more, or somebody who came just now
+		r.fail(began, err, seen)
 	}
 }
 
+// fail answers those whom a listing that began then would have served. One failed call is one failure, however many waited
+// for it: the first hears of it for all.
+func (r *roll) fail(began time.Time, err error, seen *leg.Witness) {
+	others := reply{err: err, asked: seen.Answered()}
+	next := others
+	if seen.Failed() {
+		next.asked, next.outage = true, true
+	}
+	r.answer((&snapshot{began: began}).serves, func(*ask) (said reply) {
+		said, next = next, others
+		return said
+	})
+}
+
 func everybody(*ask) bool { return true }
+
+func only(a *ask) func(*ask) bool { return func(b *ask) bool { return a == b } }
 
 func answered(said reply) reply {
 	said.asked = true

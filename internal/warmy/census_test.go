@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kindling/internal/fault"
@@ -21,8 +22,9 @@ type account struct {
 	bend   func(n int, p warmy.Page) (warmy.Page, error) // what becomes of page n
 	lists  int                                           // pages asked for
 	finds  int
-	held   chan struct{} // a listing waits for it; nil: none does
-	asked  chan struct{} // hears of every page
+	lost   func(address string) error // what becomes of a lookup
+	held   chan struct{}              // a listing waits for it; nil: none does
+	asked  chan struct{}              // hears of every page
 	stored mailbox.Listed
 	seen   []warmy.Outcome
 	now    time.Time
@@ -70,6 +72,11 @@ func (a *account) Find(_ context.Context, _, address string) (string, bool, erro
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.finds++
+	if a.lost != nil {
+		if err := a.lost(address); err != nil {
+			return "", false, err
+		}
+	}
 	for _, box := range a.boxes {
 		if strings.EqualFold(box.Email, address) {
 			return box.ID, true, nil
@@ -213,10 +220,6 @@ func suspects() map[warmy.Outcome]map[string]func(a *account) {
 		},
 		warmy.Fell:    {"a quarter is gone": func(a *account) { a.boxes = a.boxes[:450] }},
 		warmy.Emptied: {"all are gone": func(a *account) { a.boxes = nil }},
-		warmy.Renamed: {"an id stands for another": func(a *account) {
-			a.boxes = append([]warmy.Item(nil), a.boxes...)
-			a.boxes[5].Email = "somebody@contoso.example"
-		}},
 	}
 }
 
@@ -251,6 +254,202 @@ func TestASuspiciousListingAnswersNobody(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// look asks for one mailbox.
+func (a *account) look(t *testing.T, c *warmy.Census, address string) answer {
+	t.Helper()
+	l, err := c.Look(t.Context(), "main", address, a.now)
+	return answer{l, err}
+}
+
+// TestAnAbsenceIsNotBelievedOnAnOldCount: a lookup cannot tell an address that is absent from a listing that is empty.
+func TestAnAbsenceIsNotBelievedOnAnOldCount(t *testing.T) {
+	t.Parallel()
+	a := accountOf(1000)
+	c := a.census()
+	if got := a.look(t, c, "absent@contoso.example"); got.err != nil || got.Found || a.lists != 1 || a.finds != 1 {
+		t.Fatalf("%+v after %d counts and %d lookups", got, a.lists, a.finds)
+	}
+	a.pass(time.Minute)
+	a.boxes = nil
+	got := a.look(t, c, "m7@contoso.example")
+	if f := fault.Of(got.err); f.Code != "warmy_listing_suspicious" || f.Class != fault.RetryAfter {
+		t.Errorf("%+v: the listing went empty, and nobody saw it", got)
+	}
+}
+
+func TestOneCountServesAllWhoAreAbsent(t *testing.T) {
+	t.Parallel()
+	a := accountOf(1000)
+	c := a.census()
+	a.look(t, c, "m1@contoso.example")
+	a.pass(time.Minute)
+	a.boxes = a.boxes[:990] // the last ten are gone
+	before := a.lists
+	var all sync.WaitGroup
+	for i := range 6 {
+		all.Go(func() {
+			l, err := c.Look(t.Context(), "main", fmt.Sprintf("m%d@contoso.example", 988+i), a.now)
+			if err != nil || l.Found != (988+i <= 990) {
+				t.Errorf("mailbox %d: %+v, %v", 988+i, l, err)
+			}
+		})
+	}
+	all.Wait()
+	if a.lists != before+1 {
+		t.Errorf("%d counts", a.lists-before)
+	}
+	a.pass(time.Minute)
+	if got := a.look(t, c, "m1@contoso.example"); got.err != nil || !got.Found || a.lists != before+1 {
+		t.Errorf("%+v after %d counts: what is found needs none", got, a.lists-before)
+	}
+}
+
+// TestAbsencesThatComeOneAfterTheOtherShareCounts: one a second would double the calls.
+func TestAbsencesThatComeOneAfterTheOtherShareCounts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := accountOf(1000)
+		c := warmy.NewCensus(warmy.CensusConfig{Warmy: a, Listed: a})
+		var all sync.WaitGroup
+		began := time.Now()
+		for range 120 {
+			all.Go(func() {
+				asked := time.Now()
+				l, err := c.Look(t.Context(), "main", "absent@contoso.example", asked)
+				if took := time.Since(asked); err != nil || l.Found || took > 15*time.Second {
+					t.Errorf("%+v, %v after %s", l, err, took)
+				}
+			})
+			time.Sleep(time.Second)
+		}
+		all.Wait()
+		if a.finds != 120 || a.lists > 10 {
+			t.Errorf("%d lookups and %d counts in %s", a.finds, a.lists, time.Since(began))
+		}
+	})
+}
+
+func TestALookUpThatIsOddAnswersNobody(t *testing.T) {
+	t.Parallel()
+	a := accountOf(1000)
+	a.lost = func(string) error { return odd() }
+	c := a.census()
+	for range 2 {
+		got := a.look(t, c, "m1@contoso.example")
+		if f := fault.Of(got.err); f.Class != fault.RetryAfter || f.Code != "warmy_listing_suspicious" || a.finds != 1 {
+			t.Errorf("%+v after %d lookups: it counts against the mailbox, or is asked again at once", got, a.finds)
+		}
+	}
+	if got := a.outcomes(); got != "[counted unreadable]" {
+		t.Errorf("no alarm: %s", got)
+	}
+}
+
+func TestWhoPostsBecauseOfAnAbsenceBelievesWhatTheCensusDoes(t *testing.T) {
+	t.Parallel()
+	a := accountOf(100)
+	r := a.census().Registrar(&upstream{})
+	if id, found, err := r.Find(t.Context(), "main", "M7@contoso.example"); err != nil || !found || id != "7" {
+		t.Errorf("%q, %t, %v", id, found, err)
+	}
+	a.stored, a.boxes = mailbox.Listed{Count: 100, At: a.now}, nil
+	a.pass(time.Minute)
+	_, found, err := r.Find(t.Context(), "main", "m7@contoso.example")
+	if wants(t, err, fault.RetryAfter, "warmy_listing_suspicious"); found {
+		t.Error("found")
+	}
+	if id, err := r.Create(t.Context(), "main", mailboxOf()); err != nil || id != "1" {
+		t.Errorf("Create() = %q, %v", id, err)
+	}
+}
+
+// TestARenamedMailboxConcernsNobodyElse: one mailbox that an owner renamed at Warmy must not stop an account.
+func TestARenamedMailboxConcernsNobodyElse(t *testing.T) {
+	t.Parallel()
+	a := accountOf(150)
+	c := a.census()
+	a.crowd(t, c, 2, a.now)
+	a.boxes = append([]warmy.Item(nil), a.boxes...)
+	a.boxes[5].Email = "somebody@contoso.example"
+	suspect := func(got answer) bool {
+		f := fault.Of(got.err)
+		return got.err != nil && f.Class == fault.RetryAfter && f.Code == "warmy_listing_suspicious" && f.After > 0
+	}
+	for range 3 { // it does not stop being told, and never stops the others
+		a.pass(10 * time.Minute)
+		for i, got := range a.crowd(t, c, 150, a.now) {
+			if i == 5 && !suspect(got) || i != 5 && (got.err != nil || got.ID != fmt.Sprint(i+1)) {
+				t.Fatalf("mailbox %d: %+v", i+1, got)
+			}
+		}
+		if got := a.outcomes(); !strings.HasSuffix(got, "renamed]") {
+			t.Fatalf("no alarm: %s", got)
+		}
+	}
+	a.held, a.asked = nil, nil
+	a.pass(time.Minute)
+	for _, address := range []string{"somebody@contoso.example", "m6@contoso.example"} {
+		if got := a.look(t, c, address); !suspect(got) || a.finds > 0 {
+			t.Errorf("%s is looked up by itself: %+v", address, got)
+		}
+	}
+	a.pass(24 * time.Hour)
+	for i, got := range a.crowd(t, c, 150, a.now) {
+		if got.err != nil || got.Found != (i != 5) {
+			t.Fatalf("mailbox %d a day later: %+v", i+1, got)
+		}
+	}
+	if got := a.outcomes(); !strings.HasSuffix(got, "complete]") {
+		t.Errorf("a day later: %s", got)
+	}
+}
+
+func TestARenamedMailboxThatIsRenamedBackIsInDoubtNoMore(t *testing.T) {
+	t.Parallel()
+	a := accountOf(150)
+	c := a.census()
+	for _, then := range []struct{ email, outcome string }{
+		{"m6@contoso.example", "complete"},
+		{"x@contoso.example", "renamed"},
+		{"", "renamed"}, // not listed
+		{"x@contoso.example", "renamed"},
+		{"m6@contoso.example", "complete"},
+		{"m6@contoso.example", "complete"},
+	} {
+		a.pass(10 * time.Minute)
+		whole := accountOf(150).boxes
+		if whole[5].Email = then.email; then.email == "" {
+			whole = append(whole[:5], whole[6:]...)
+		}
+		a.boxes = whole
+		a.crowd(t, c, 150, a.now)
+		if got := a.outcomes(); !strings.HasSuffix(got, then.outcome+"]") {
+			t.Errorf("%q: %s", then.email, got)
+		}
+	}
+}
+
+func TestOnlyWhatAddsUpIsRemembered(t *testing.T) {
+	t.Parallel()
+	a := accountOf(80)
+	a.bend = func(_ int, p warmy.Page) (warmy.Page, error) { p.Count = 100; return p, nil }
+	for _, got := range a.crowd(t, a.census(), 80, a.now) {
+		wants(t, got.err, fault.RetryAfter, "warmy_listing_suspicious")
+	}
+	if a.stored.Count != 0 {
+		t.Errorf("%d mailboxes are remembered", a.stored.Count)
+	}
+	a.bend, a.held, a.asked = nil, nil, nil
+	for _, got := range a.crowd(t, a.census(), 80, a.now) {
+		if got.err != nil {
+			t.Fatal(got.err)
+		}
+	}
+	if a.stored.Count != 80 {
+		t.Errorf("%d mailboxes are remembered", a.stored.Count)
 	}
 }
 

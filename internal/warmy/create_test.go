@@ -82,52 +82,63 @@ func TestWhatMayHaveTakenEffectIsUnclearAndPostedOnce(t *testing.T) {
 		code   string
 		breaks bool
 	}{
-		"time-out":            {hang, "warmy_timeout", true},
-		"RST":                 {reset, "warmy_connection_lost", true},
-		"EOF":                 {cut(""), "warmy_connection_lost", true},
-		"not HTTP":            {cut(canary), "warmy_connection_lost", true},
-		"short body":          {cut("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), "warmy_connection_lost", true},
-		"slow drip":           {drip(good), "warmy_timeout", true},
-		"endless":             {endless, "warmy_unreadable", false},
-		"gzip bomb":           {gzipped(strings.Repeat(" ", 8<<20)), "warmy_unreadable", false},
-		"empty":               {say(200, ""), "warmy_unreadable", false},
-		"without id":          {say(200, `{"data":{}}`), "warmy_no_id", false},
-		"id null":             {say(200, `{"data":{"id":null}}`), "warmy_no_id", false},
-		"id 0":                {say(200, `{"data":{"id":0}}`), "warmy_no_id", false},
-		"id text 0":           {say(200, `{"data":{"id":"0"}}`), "warmy_no_id", false},
-		"id -1":               {say(200, `{"data":{"id":-1}}`), "warmy_no_id", false},
-		"id text -1":          {say(200, `{"data":{"id":"-1"}}`), "warmy_no_id", false},
-		"id 1e20":             {say(200, `{"data":{"id":1e20}}`), "warmy_no_id", false},
-		"id 1.5":              {say(200, `{"data":{"id":1.5}}`), "warmy_no_id", false},
-		"id a path":           {say(200, `{"data":{"id":"../x"}}`), "warmy_no_id", false},
-		"two ids":             {say(200, `{"id":1,"data":{"id":2}}`), "warmy_no_id", false},
-		"id twice":            {say(200, `{"data":{"id":1,"id":2}}`), "warmy_unreadable", false},
-		"HTML":                {say(200, "<html>"+canary), "warmy_unreadable", false},
-		"plain text":          {say(200, "success"), "warmy_unreadable", false},
-		"a list":              {say(200, `[{"id":1}]`), "warmy_unreadable", false},
-		"bad JSON":            {say(200, `{"data":{"id":77}`), "warmy_unreadable", false},
-		"trailing garbage":    {say(200, good+"x"), "warmy_unreadable", false},
-		"two documents":       {say(200, good+good), "warmy_unreadable", false},
-		"Latin-1":             {say(200, "{\"data\":{\"id\":77,\"from_name\":\"J\xfcrgen\"}}"), "warmy_unreadable", false},
-		"other address":       {say(200, `{"data":{"id":77,"email":"boss@contoso.example"}}`), "warmy_other_address", false},
-		"202":                 {say(202, good), "warmy_no_id", false},
-		"204":                 {say(204, ""), "warmy_no_id", false},
-		"206":                 {say(206, good), "warmy_no_id", false},
-		"408":                 {say(408, ""), "warmy_timeout", true},
-		"499":                 {say(499, ""), "warmy_timeout", true},
-		"500":                 {say(500, canary), "warmy_5xx", true},
-		"502":                 {say(502, "<html>"), "warmy_5xx", true},
-		"503":                 {say(503, ""), "warmy_5xx", true},
-		"504":                 {say(504, ""), "warmy_5xx", true},
-		"520":                 {say(520, ""), "warmy_5xx", true},
-		"524":                 {say(524, ""), "warmy_5xx", true},
-		"500 with a promise":  {say(500, good), "warmy_5xx", true},
-		"500 and a cut body":  {cut("HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{"), "warmy_5xx", true},
-		"taken 409":           {say(409, ""), "warmy_taken", false},
-		"taken 422 by field":  {say(422, `{"errors":{"email":["has already been taken"]}}`), "warmy_taken", false},
-		"taken 422 in a list": {say(422, `{"errors":["Email has already been taken"]}`), "warmy_taken", false},
-		"taken in message":    {say(422, `{"message":"Mailbox already exists"}`), "warmy_taken", false},
-		"taken in error":      {say(400, `{"error":{"email":"Already taken"}}`), "warmy_taken", false},
+		"time-out":             {hang, "warmy_timeout", true},
+		"RST":                  {reset, "warmy_connection_lost", true},
+		"EOF":                  {cut(""), "warmy_connection_lost", true},
+		"not HTTP":             {cut(canary), "warmy_connection_lost", true},
+		"short body":           {cut("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), "warmy_connection_lost", true},
+		"slow drip":            {drip(good), "warmy_timeout", true},
+		"endless":              {endless, "warmy_unreadable", false},
+		"gzip bomb":            {gzipped(strings.Repeat(" ", 8<<20)), "warmy_unreadable", false},
+		"empty":                {say(200, ""), "warmy_unreadable", false},
+		"without id":           {say(200, `{"data":{}}`), "warmy_no_id", false},
+		"id null":              {say(200, `{"data":{"id":null}}`), "warmy_no_id", false},
+		"id 0":                 {say(200, `{"data":{"id":0}}`), "warmy_no_id", false},
+		"id text 0":            {say(200, `{"data":{"id":"0"}}`), "warmy_no_id", false},
+		"id -1":                {say(200, `{"data":{"id":-1}}`), "warmy_no_id", false},
+		"id text -1":           {say(200, `{"data":{"id":"-1"}}`), "warmy_no_id", false},
+		"id 1e20":              {say(200, `{"data":{"id":1e20}}`), "warmy_no_id", false},
+		"id 1.5":               {say(200, `{"data":{"id":1.5}}`), "warmy_no_id", false},
+		"id a path":            {say(200, `{"data":{"id":"../x"}}`), "warmy_no_id", false},
+		"two ids":              {say(200, `{"id":1,"data":{"id":2}}`), "warmy_no_id", false},
+		"id twice":             {say(200, `{"data":{"id":1,"id":2}}`), "warmy_unreadable", false},
+		"HTML":                 {say(200, "<html>"+canary), "warmy_unreadable", false},
+		"plain text":           {say(200, "success"), "warmy_unreadable", false},
+		"a list":               {say(200, `[{"id":1}]`), "warmy_unreadable", false},
+		"bad JSON":             {say(200, `{"data":{"id":77}`), "warmy_unreadable", false},
+		"trailing garbage":     {say(200, good+"x"), "warmy_unreadable", false},
+		"two documents":        {say(200, good+good), "warmy_unreadable", false},
+		"Latin-1":              {say(200, "{\"data\":{\"id\":77,\"from_name\":\"J\xfcrgen\"}}"), "warmy_unreadable", false},
+		"other address":        {say(200, `{"data":{"id":77,"email":"boss@contoso.example"}}`), "warmy_other_address", false},
+		"202":                  {say(202, good), "warmy_no_id", false},
+		"204":                  {say(204, ""), "warmy_no_id", false},
+		"206":                  {say(206, good), "warmy_no_id", false},
+		"500":                  {say(500, canary), "warmy_5xx", true},
+		"maintenance page":     {say(503, "<html>maintenance"), "warmy_5xx", true},
+		"502":                  {say(502, "<html>"), "warmy_5xx", true},
+		"503":                  {say(503, ""), "warmy_5xx", true},
+		"504":                  {say(504, ""), "warmy_5xx", true},
+		"520":                  {say(520, ""), "warmy_5xx", true},
+		"524":                  {say(524, ""), "warmy_5xx", true},
+		"500 with a promise":   {say(500, good), "warmy_5xx", true},
+		"500 and a cut body":   {cut("HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{"), "warmy_5xx", true},
+		"taken 409":            {say(409, ""), "warmy_taken", false},
+		"taken 422 by field":   {say(422, `{"errors":{"email":["has already been taken"]}}`), "warmy_taken", false},
+		"taken 422 in a list":  {say(422, `{"errors":["Email has already been taken"]}`), "warmy_taken", false},
+		"taken in message":     {say(422, `{"message":"Mailbox already exists"}`), "warmy_taken", false},
+		"taken in error":       {say(400, `{"error":{"email":"Already taken"}}`), "warmy_taken", false},
+		"taken at the top":     {say(422, `{"email":["has already been taken"]}`), "warmy_taken", false},
+		"taken in a bare list": {say(422, `["Email has already been taken"]`), "warmy_taken", false},
+		"taken in plain text":  {say(422, "Mailbox already exists"), "warmy_taken", false},
+		"taken with 200":       {say(200, `{"success":false,"errors":["Email has already been taken"]}`), "warmy_taken", false},
+		"no, with an id":       {say(200, `{"success":false,"errors":["no"],"data":{"id":77}}`), "warmy_no_id", false},
+		"521":                  {say(521, ""), "warmy_5xx", true},
+		"522":                  {say(522, ""), "warmy_5xx", true},
+		"523":                  {say(523, ""), "warmy_5xx", true},
+		"422 and a cut body":   {cut("HTTP/1.1 422 No\r\nContent-Length: 99\r\n\r\n{\"errors\":[\"Email has al"), "warmy_connection_lost", true},
+		"400 and a cut body":   {cut("HTTP/1.1 400 No\r\nContent-Length: 99\r\n\r\n{\"message\":\"Plan li"), "warmy_connection_lost", true},
+		"422 and a slow body":  {slowly(422, `{"errors":["Email has al`), "warmy_timeout", true},
+		"422 without an end":   {say(422, `{"errors":["`+strings.Repeat("x", 256<<10)+`"]}`), "warmy_unreadable", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -167,6 +178,38 @@ func TestAnAnswerAboutAnotherAddressKeepsItsID(t *testing.T) {
 		if id != want {
 			t.Errorf("%s: id %q, want %q", body, id, want)
 		}
+	}
+}
+
+// slowly answers with a status and the beginning of a body.
+func slowly(status int, start string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(status)
+		drip(start)(w, r)
+	}
+}
+
+// TestWhatSaysNothingOfWarmysHealthIsNotCounted: what is counted as an answer makes up for the failures before it.
+func TestWhatSaysNothingOfWarmysHealthIsNotCounted(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		class  fault.Class
+		code   string
+	}{
+		"429": {say(429, ""), fault.RetryAfter, "warmy_429"},
+		"408": {say(408, ""), fault.Unclear, "warmy_4xx_timeout"},
+		"499": {say(499, ""), fault.Unclear, "warmy_4xx_timeout"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, c.answer)
+			ctx, seen := leg.Watch(t.Context())
+			got := wants(t, create(ctx, client(t, f)), c.class, c.code)
+			if got.Outage || seen.Failed() || seen.Answered() || len(f.got()) != 1 {
+				t.Errorf("outage %t, failed %t, answered %t after %d requests", got.Outage, seen.Failed(), seen.Answered(), len(f.got()))
+			}
+		})
 	}
 }
 
@@ -219,6 +262,9 @@ func TestARefusedMailboxIsBuriedAndOpensNoBreaker(t *testing.T) {
 		"413":               {say(413, ""), "warmy_413", "413"},
 		"451":               {say(451, ""), "warmy_451", "451"},
 		"success false":     {say(200, `{"success":false,"errors":["no"]}`), "warmy_refused", "said no"},
+		"422 at the top":    {say(422, `{"refresh_token":["is invalid"]}`), "warmy_422", "the field refresh_token"},
+		"422 plain text":    {say(422, "Provider is not included in the list"), "warmy_422", "the field provider"},
+		"no, and no id":     {say(200, `{"success":false,"data":{"id":null}}`), "warmy_refused", "said no"},
 	} {
 		t.Log(name)
 		f.answer(want.answer)
@@ -254,6 +300,9 @@ func TestWhatIsAboutTheAccountHoldsTheLeg(t *testing.T) {
 		{308, "", "warmy_redirect"},
 		{422, `{"errors":["Mailbox limit reached, upgrade your plan"]}`, "warmy_plan_limit"},
 		{400, `{"message":"Plan limit exceeded"}`, "warmy_plan_limit"},
+		{400, "Plan limit exceeded", "warmy_plan_limit"},
+		{422, `{"base":["Mailbox limit reached"]}`, "warmy_plan_limit"},
+		{200, `{"success":false,"message":"Plan limit exceeded"}`, "warmy_plan_limit"},
 	} {
 		f.answer(say(want.status, want.body, "Location", "/api/v2/mailboxes"))
 		before := len(f.got())
@@ -275,10 +324,25 @@ func TestTooManyRequestsWaitsAsAsked(t *testing.T) {
 		clock().Add(90 * time.Second).Format(http.TimeFormat): 90 * time.Second,
 		clock().Add(-time.Hour).Format(http.TimeFormat):       time.Second,
 	} {
-		f.answer(say(429, "error 429", "Retry-After", header))
+		f.answer(say(429, "error 429", "Retry-After", header, "Date", clock().Format(http.TimeFormat)))
 		err := create(t.Context(), c)
 		if got := wants(t, err, fault.RetryAfter, "warmy_429"); got.After != want || fault.Of(err).Outage {
 			t.Errorf("Retry-After %q: wait %s, want %s", header, got.After, want)
+		}
+	}
+}
+
+// TestADateToWaitForIsReadByTheClockThatWroteIt: this machine's clock may be an hour off.
+func TestADateToWaitForIsReadByTheClockThatWroteIt(t *testing.T) {
+	t.Parallel()
+	theirs := clock().Add(time.Hour)
+	for date, want := range map[string]time.Duration{
+		theirs.Format(http.TimeFormat): 90 * time.Second,
+		"yesterday":                    10 * time.Minute, // no date: this machine's clock must do
+	} {
+		f := newFake(t, say(429, "", "Retry-After", theirs.Add(90*time.Second).Format(http.TimeFormat), "Date", date))
+		if got := wants(t, create(t.Context(), client(t, f)), fault.RetryAfter, "warmy_429"); got.After != want {
+			t.Errorf("Date %q: wait %s, want %s", date, got.After, want)
 		}
 	}
 }
@@ -295,12 +359,34 @@ func TestWhatWasNeverSentIsTransient(t *testing.T) {
 	untrusted.Config.ErrorLog = log.New(io.Discard, "", 0)
 	untrusted.StartTLS()
 	t.Cleanup(untrusted.Close)
-	for _, base := range []string{refusing, "http://nowhere.invalid", untrusted.URL, "://", "ftp://odd"} {
+	for _, base := range []string{refusing, "http://nowhere.invalid", untrusted.URL} {
 		err := create(t.Context(), newClient(t, bearer(base), nil, time.Second))
 		wants(t, err, fault.Transient, "warmy_unreachable")
 		if !fault.Of(err).Outage {
 			t.Errorf("%s: does not feed the breaker", base)
 		}
+	}
+}
+
+// TestWhatCannotBeMadeIsNoOutage: a mistake in the configuration holds the leg under its own name.
+func TestWhatCannotBeMadeIsNoOutage(t *testing.T) {
+	t.Parallel()
+	good := bearer("http://127.0.0.1:1")
+	broken := good
+	broken.HolderUID = "a\r\nb"
+	torn := good
+	torn.APIKey = secret.New("key-" + canary + "\n")
+	for name, account := range map[string]warmy.Account{
+		"no address": bearer("://"), "another protocol": bearer("ftp://odd"), "no host": bearer("https:///"), "a header of two lines": broken, "a key of two lines": torn,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, seen := leg.Watch(t.Context())
+			got := wants(t, create(ctx, newClient(t, account, nil, time.Second)), fault.LegDown, "warmy_misconfigured")
+			if got.Outage || seen.Failed() || seen.Answered() {
+				t.Errorf("outage %t, failed %t, answered %t", got.Outage, seen.Failed(), seen.Answered())
+			}
+		})
 	}
 }
 

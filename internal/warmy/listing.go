@@ -85,6 +85,22 @@ type Page struct {
 	Last    bool
 }
 
+// fits tells whether so many mailboxes fill so many pages, of which this one holds n. All pages but the last are full, so n
+// is their size then; Warmy documents that it may be asked for, and nothing of what it does with an empty list.
+func (p Page) fits(n int) bool {
+	size := n
+	if p.Last {
+		size = perPage
+	}
+	switch {
+	case n > perPage, p.Count < n, p.Count > p.Total*size:
+		return false
+	case p.Last: // the others may have been smaller than was asked for
+		return p.Count >= p.Total-1
+	}
+	return p.Count > (p.Total-1)*size
+}
+
 // List returns a page, from 1, of the mailboxes whose address contains filter; all for an empty one.
 // It is a substring match: the caller compares whole addresses.
 func (c *Client) List(ctx context.Context, account, filter string, page int) (Page, error) {
@@ -149,8 +165,11 @@ func parsePage(body []byte) (Page, *fault.Fault) {
 	}
 	p := Page{Current: raw.Pagination.Current, Total: raw.Pagination.Total, Count: raw.Pagination.Count}
 	p.Last = p.Current >= p.Total
-	if p.Last != (raw.Pagination.Next == nil) || p.Count < 0 || p.Total < 0 {
+	if p.Last != (raw.Pagination.Next == nil) || p.Total < 0 {
 		return Page{}, untrusted("the listing contradicts itself about its last page")
+	}
+	if !p.fits(len(*raw.Items)) {
+		return Page{}, untrusted("the number of mailboxes does not fit the number of pages")
 	}
 	for _, item := range *raw.Items {
 		id := identifier(item.ID)

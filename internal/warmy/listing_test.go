@@ -92,7 +92,11 @@ func TestAnOddListingIsNotTrusted(t *testing.T) {
 		"the total changes midway":    {page(1, 2, 2, a), page(2, 2, 3, b)},
 		"shorter than it says":        {page(1, 1, 2, a)},
 		"longer than it says":         {page(1, 1, 1, a, b)},
-		"empty in the middle":         {page(1, 3, 2, a), page(2, 3, 2), page(3, 3, 2, b)},
+		"empty in the middle":         {page(1, 3, 3, a), page(2, 3, 3), page(3, 3, 3, b)},
+		"more than its pages hold":    {page(1, 2, 3, a), page(2, 2, 3, b)},
+		"fewer than its pages hold":   {page(1, 3, 2, a), page(2, 3, 2, b), page(3, 3, 2)},
+		"a nonsense count":            {page(1, 1, 1<<30, a)},
+		"mailboxes on no page":        {page(1, 0, 1)},
 		"says there is no next":       {noNext},
 		"an item without an address":  {page(1, 1, 1, item(1, ""))},
 		"an item without an id":       {page(1, 1, 1, item(nil, address))},
@@ -124,7 +128,7 @@ func TestAnEndlessListingEnds(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
 		n, _ := strconv.Atoi(r.URL.Query().Get("page"))
-		say(200, encode(t, page(n, n+1, 1<<20, item(n, fmt.Sprintf("m%d@x.example", n)))))(w, r)
+		say(200, encode(t, page(n, n+1, n+1, item(n, fmt.Sprintf("m%d@x.example", n)))))(w, r)
 	})
 	_, _, err := client(t, f).Find(t.Context(), "main", address)
 	wants(t, err, fault.Transient, "warmy_listing_untrusted")
@@ -149,14 +153,17 @@ func TestAFailedListingIsNeverUnclear(t *testing.T) {
 		"HTML":       {say(200, "<html>"), fault.Transient, "warmy_listing_untrusted"},
 		"empty":      {say(200, ""), fault.Transient, "warmy_listing_untrusted"},
 		"plain text": {say(200, "success"), fault.Transient, "warmy_listing_untrusted"},
-		"429":        {say(429, "", "Retry-After", "5"), fault.RetryAfter, "warmy_429"},
-		"401":        {say(401, ""), fault.LegDown, "warmy_401"},
-		"403":        {say(403, ""), fault.LegDown, "warmy_403"},
-		"404":        {say(404, ""), fault.LegDown, "warmy_api_changed"},
-		"400":        {say(400, ""), fault.LegDown, "warmy_api_changed"},
-		"422":        {say(422, `{"errors":["already taken"]}`), fault.LegDown, "warmy_api_changed"},
-		"409":        {say(409, ""), fault.LegDown, "warmy_api_changed"},
-		"302":        {say(302, "", "Location", "/x"), fault.LegDown, "warmy_redirect"},
+
+		"maintenance page":           {say(503, "<html>maintenance"), fault.Transient, "warmy_5xx"},
+		"maintenance page, with 200": {say(200, "<html>maintenance"), fault.Transient, "warmy_listing_untrusted"},
+		"429":                        {say(429, "", "Retry-After", "5"), fault.RetryAfter, "warmy_429"},
+		"401":                        {say(401, ""), fault.LegDown, "warmy_401"},
+		"403":                        {say(403, ""), fault.LegDown, "warmy_403"},
+		"404":                        {say(404, ""), fault.LegDown, "warmy_api_changed"},
+		"400":                        {say(400, ""), fault.LegDown, "warmy_api_changed"},
+		"422":                        {say(422, `{"errors":["already taken"]}`), fault.LegDown, "warmy_api_changed"},
+		"409":                        {say(409, ""), fault.LegDown, "warmy_api_changed"},
+		"302":                        {say(302, "", "Location", "/x"), fault.LegDown, "warmy_redirect"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -176,6 +183,35 @@ func TestAPageIsListedAsWarmyGivesIt(t *testing.T) {
 	}
 	if query, err := url.ParseQuery(f.got()[0].query); err != nil || query.Has("filter[email]") {
 		t.Errorf("asked with %v", slices.Sorted(maps.Keys(query)))
+	}
+}
+
+// TestAPageWhoseCountDoesNotFitIsNone: its first page alone tells how many mailboxes an account has.
+func TestAPageWhoseCountDoesNotFitIsNone(t *testing.T) {
+	t.Parallel()
+	a, b := item(1, "a@x.example"), item(2, "b@x.example")
+	for name, c := range map[string]struct {
+		page map[string]any
+		ok   bool
+	}{
+		"two pages of two, full":      {page(1, 2, 4, a, b), true},
+		"two pages of two, one short": {page(1, 2, 3, a, b), true},
+		"one too many":                {page(1, 2, 5, a, b), false},
+		"one too few":                 {page(1, 2, 2, a, b), false},
+		"a nonsense count":            {page(1, 2, 1<<30, a, b), false},
+		"a nonsense number of pages":  {page(1, 1<<30, 4, a, b), false},
+		"more listed than there are":  {page(1, 1, 1, a, b), false},
+		"mailboxes on no page":        {page(1, 0, 2, a, b), false},
+		"a page of none":              {page(1, 1, 0), true},
+		"no page":                     {page(1, 0, 0), true},
+	} {
+		_, err := client(t, newFake(t, pages(t, c.page))).List(t.Context(), "main", "", 1)
+		if c.ok != (err == nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !c.ok {
+			wants(t, err, fault.Transient, "warmy_listing_untrusted")
+		}
 	}
 }
 

@@ -68,9 +68,6 @@ func created(status int, body []byte, address string) (string, *fault.Fault) {
 	if !ok {
 		return "", unclear("warmy_unreadable", "Warmy's answer cannot be read")
 	}
-	if document["success"] == false {
-		return "", permanent("warmy_refused", "Warmy said no, with a status that says yes", "ask Warmy's support; replay when it is settled", fault.ByConfig)
-	}
 	ids, elsewhere := make(map[string]bool), false
 	for _, object := range objects(document) {
 		if value, given := object["id"]; given {
@@ -80,7 +77,10 @@ func created(status int, body []byte, address string) (string, *fault.Fault) {
 			elsewhere = true
 		}
 	}
-	id := only(ids)
+	if document["success"] == false {
+		return "", denied(body, len(ids) > 1 || len(ids) == 1 && !ids[""])
+	}
+	id := theOne(ids)
 	switch {
 	case elsewhere:
 		return id, unclear("warmy_other_address", "Warmy's answer names another address")
@@ -90,8 +90,8 @@ func created(status int, body []byte, address string) (string, *fault.Fault) {
 	return id, nil
 }
 
-// only returns the one id that is named, or "" when there is none, several, or one that cannot be an id.
-func only(ids map[string]bool) string {
+// theOne returns the one id that is named, or "" when there is none, several, or one that cannot be an id.
+func theOne(ids map[string]bool) string {
 	if len(ids) != 1 {
 		return ""
 	}
@@ -99,6 +99,17 @@ func only(ids map[string]bool) string {
 		return id
 	}
 	return ""
+}
+
+// denied is a no with a status that says yes: what its words say, and nothing certain when it names a mailbox all the same.
+func denied(body []byte, named bool) *fault.Fault {
+	if f := complaints(body).verdict(); f != nil {
+		return f
+	}
+	if named {
+		return unclear("warmy_no_id", "Warmy said no, and named a mailbox")
+	}
+	return permanent("warmy_refused", "Warmy said no, with a status that says yes", "ask Warmy's support; replay when it is settled", fault.ByConfig)
 }
 
 // objects are the places of an answer in which Warmy may name the mailbox.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kindling/internal/fault"
+	"kindling/internal/handlers"
 )
 
 // Detail is what Warmy says of one mailbox. Its texts are safe to show: Warmy's own words are kept only if they are keys.
@@ -96,8 +97,11 @@ func (c *Client) one(ctx context.Context, account, warmyID string, q call) (answ
 func failedChange(a answer, now time.Time) *fault.Fault {
 	switch a.status {
 	case http.StatusNotFound, http.StatusGone:
-		return permanent("warmy_gone", "Warmy does not know the mailbox any more", "send the registration again by replay", fault.ByConfig)
+		return permanent(handlers.CodeGone, "Warmy does not know the mailbox any more", "send the registration again by replay", fault.ByConfig)
 	case http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity:
+		if !a.whole() {
+			break
+		}
 		words := complaints(a.body)
 		if words.say([]string{"not allowed transmission"}) {
 			return nil

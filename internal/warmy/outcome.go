@@ -43,8 +43,8 @@ func outcome(a answer, now time.Time) *fault.Fault {
 		return torn(a)
 	case a.status >= 500:
 		return unclear("warmy_5xx", fmt.Sprintf("Warmy answered %d", a.status))
-	case a.status == http.StatusRequestTimeout, a.status == 499:
-		return unclear("warmy_timeout", fmt.Sprintf("Warmy answered %d", a.status))
+	case a.status == http.StatusRequestTimeout, a.status == 499: // it may be our own line that was slow: no failure of Warmy's, and no sign of health
+		return unclear(codeSlow, fmt.Sprintf("Warmy answered %d", a.status))
 	case a.status == http.StatusTooManyRequests:
 		return &fault.Fault{
 			Class: fault.RetryAfter, Code: "warmy_429", Forecast: fault.ByTime, After: retryAfter(a.header, now),
@@ -53,6 +53,9 @@ func outcome(a answer, now time.Time) *fault.Fault {
 	}
 	return refused(a)
 }
+
+// codeSlow is the code of a request that took too long for a server to wait for its end.
+const codeSlow = "warmy_4xx_timeout"
 
 // lost is a call whose connection broke after a byte had left.
 func lost(a answer) *fault.Fault {
@@ -65,7 +68,7 @@ func lost(a answer) *fault.Fault {
 	return unclear("warmy_connection_lost", "the connection broke before an answer came")
 }
 
-// torn is a success whose body did not come whole; nil if it did.
+// torn is an answer whose body did not come whole; nil if it did.
 func torn(a answer) *fault.Fault {
 	switch {
 	case a.whole():
@@ -96,16 +99,17 @@ func unclear(code, cause string) *fault.Fault {
 
 // refused classifies a 3xx or 4xx.
 func refused(a answer) *fault.Fault {
-	words := complaints(a.body)
 	switch a.status {
 	case http.StatusConflict:
 		return taken()
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
-		switch {
-		case words.say(takenPhrases()):
-			return taken()
-		case words.say(planPhrases()):
-			return down("warmy_plan_limit", "the account's plan has no room for another mailbox", "raise the plan's limit at Warmy, or free seats; then release the leg")
+		if !a.whole() { // the words that are missing may be those that count
+			return torn(a)
+		}
+		words := complaints(a.body)
+		switch f := words.verdict(); {
+		case f != nil:
+			return f
 		case a.status == http.StatusBadRequest:
 			return permanent("warmy_400_credentials", "Warmy could not use the mailbox's tokens",
 				"check that the app is multi-tenant, its client secret current and its permissions complete, then replay", fault.ByConfig)
@@ -115,6 +119,17 @@ func refused(a answer) *fault.Fault {
 		return permanent(fmt.Sprintf("warmy_%d", a.status), fmt.Sprintf("Warmy refused the mailbox with %d", a.status), "ask Warmy's support", fault.Never)
 	}
 	return byStatus(a.status)
+}
+
+// verdict is what a refusal's words say that its status does not: nil if they say nothing known.
+func (c complaint) verdict() *fault.Fault {
+	switch {
+	case c.say(takenPhrases()):
+		return taken()
+	case c.say(planPhrases()):
+		return down("warmy_plan_limit", "the account's plan has no room for another mailbox", "raise the plan's limit at Warmy, or free seats; then release the leg")
+	}
+	return nil
 }
 
 // byStatus is a status that says something about the account or the API, not about a mailbox.
@@ -161,32 +176,34 @@ func planPhrases() []string {
 type complaint struct{ texts []string }
 
 // complaints gathers the texts of every shape that Warmy's errors have: message, error (text or object), errors (list
-// or object of lists).
+// or object of lists); without any of them those of the whole document, or of what is no document at all.
 func complaints(body []byte) complaint {
-	var shape struct {
-		Message json.RawMessage `json:"message"`
-		Error   json.RawMessage `json:"error"`
-		Errors  json.RawMessage `json:"errors"`
+	var document any
+	if json.Unmarshal(body, &document) != nil {
+		return complaint{gather(nil, "", string(body[:min(len(body), maxPlain)]), 0)}
 	}
-	if json.Unmarshal(body, &shape) != nil {
-		return complaint{}
-	}
+	object, _ := document.(map[string]any)
 	var texts []string
-	for _, raw := range []json.RawMessage{shape.Message, shape.Error, shape.Errors} {
-		var value any
-		if len(raw) > 0 && json.Unmarshal(raw, &value) == nil {
-			texts = gather(texts, "", value, 0)
-		}
+	for _, name := range []string{"message", "error", "errors"} {
+		texts = gather(texts, "", object[name], 0)
+	}
+	if len(texts) == 0 {
+		texts = gather(nil, "", document, 0)
 	}
 	return complaint{texts}
 }
 
-// maxDepth bounds how deep an error may be nested; deeper words are not ours to know.
-const maxDepth = 6
+const (
+	// maxDepth bounds how deep an error may be nested, maxTexts how many texts are looked at, and maxPlain how much of one
+	// without a form; words beyond are not ours to know.
+	maxDepth = 6
+	maxTexts = 1000
+	maxPlain = 4 << 10
+)
 
 // gather adds the texts in value, each with the names of the fields that it is under.
 func gather(texts []string, path string, value any, depth int) []string {
-	if depth > maxDepth {
+	if depth > maxDepth || len(texts) >= maxTexts {
 		return texts
 	}
 	switch v := value.(type) {

@@ -1,6 +1,8 @@
 package warmy_test
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -128,5 +130,43 @@ func TestAnExpiredSessionIsNotTried(t *testing.T) {
 	}
 	if got := strings.Join(paths, " "); got != "sign_in tariff_plan_types tariff_plan_types sign_in tariff_plan_types" {
 		t.Errorf("calls: %s", got)
+	}
+}
+
+// TestTheIntentIsSavedBeforeEverySend: a session that has ended is begun anew, and that may take as long as a lease.
+func TestTheIntentIsSavedBeforeEverySend(t *testing.T) {
+	t.Parallel()
+	var posts, intents int
+	f := newFake(t, split(say(200, "{}", "access-token", "t", "client", "c", "uid", "u"), func(w http.ResponseWriter, r *http.Request) {
+		posts++
+		if intents != posts {
+			t.Errorf("POST %d after %d intents", posts, intents)
+		}
+		if posts == 1 {
+			say(401, "")(w, r)
+			return
+		}
+		say(200, `{"data":{"id":1}}`)(w, r)
+	}))
+	account := signsIn(f.URL)
+	account.UID, account.Client, account.AccessToken = secret.New("u"), secret.New("c"), secret.New("ended")
+	m := mailboxOf()
+	m.Intend = func(context.Context) error {
+		intents++
+		return nil
+	}
+	if _, err := newClient(t, account, nil, time.Second).Create(t.Context(), "main", m); err != nil || posts != 2 || intents != 2 {
+		t.Errorf("%v after %d posts and %d intents", err, posts, intents)
+	}
+	posts, intents = 0, 0
+	overtaken := failing(fault.Transient, "overtaken", false)
+	m.Intend = func(context.Context) error {
+		if intents++; intents == 2 {
+			return overtaken
+		}
+		return nil
+	}
+	if _, err := newClient(t, account, nil, time.Second).Create(t.Context(), "main", m); !errors.Is(err, overtaken) || posts != 1 {
+		t.Errorf("%v after %d posts: an intent that cannot be saved ends the call", err, posts)
 	}
 }

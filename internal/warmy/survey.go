@@ -18,7 +18,7 @@ type survey struct {
 // meanwhile, since mailboxes are posted all the time: what was there is still seen, if it all adds up in the end.
 func (s *survey) add(p Page) *fault.Fault {
 	if s.byID == nil {
-		s.byID, s.count = make(map[string]string, max(0, min(p.Count, maxPages*perPage))), p.Count
+		s.byID, s.count = make(map[string]string, len(p.Items)), p.Count
 	}
 	switch {
 	case p.Total > maxPages:

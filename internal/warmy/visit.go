@@ -21,7 +21,7 @@ type visit struct {
 	before int // and as the last trusted listing said
 }
 
-// run reads the listing. An error goes with every outcome but Complete, Counted and Moved.
+// run reads the listing. An error goes with every outcome but Complete and Counted.
 func (v *visit) run(ctx context.Context) (Outcome, error) {
 	for page := 1; page <= maxPages; page++ {
 		listed, err := v.page(ctx, page)
@@ -37,7 +37,7 @@ func (v *visit) run(ctx context.Context) (Outcome, error) {
 			}
 		}
 		if listed.Last {
-			return v.conclude()
+			return v.conclude(ctx)
 		}
 	}
 	return Unreadable, endless()
@@ -57,29 +57,31 @@ func (v *visit) page(ctx context.Context, n int) (listed Page, err error) {
 // measure takes the size of the account from its first page, and tells whether to read on: Complete if so.
 func (v *visit) measure(ctx context.Context, first Page) (Outcome, error) {
 	v.count = first.Count
-	if outcome, err := v.remember(ctx); err != nil {
+	if outcome, err := v.compare(ctx); err != nil {
 		return outcome, err
 	}
-	v.roll.pages, v.roll.counted = max(1, first.Total), v.roll.census.cfg.Now()
-	if first.Total > v.limit || !first.Last && v.roll.counted.Before(v.roll.unsteady) {
+	now := v.roll.census.cfg.Now()
+	if first.Total > v.limit || !first.Last && now.Before(v.roll.unsteady) {
+		if err := v.trust(ctx); err != nil {
+			return Broken, err
+		}
+		v.roll.pages, v.roll.counted = max(1, first.Total), v.began
 		return Counted, nil
 	}
+	v.roll.pages = max(1, first.Total)
 	return Complete, nil
 }
 
-// remember compares the size with the last trusted one, which outlives this process, and keeps it.
-func (v *visit) remember(ctx context.Context) (Outcome, error) {
-	records, now := v.roll.census.cfg.Listed, v.roll.census.cfg.Now()
-	known, revision, err := records.Load(ctx, v.roll.account)
+// compare judges the size by the last trusted one, which outlives this process.
+func (v *visit) compare(ctx context.Context) (Outcome, error) {
+	var shrunk mailbox.Shrinkage
+	err := v.remember(ctx, func(known mailbox.Listed) (next mailbox.Listed) {
+		v.before = known.Count
+		next, shrunk = known.Sighted(v.count, v.roll.census.cfg.Now())
+		return next
+	})
 	if err != nil {
-		return Broken, fmt.Errorf("load the last listing: %w", err)
-	}
-	v.before = known.Count
-	next, shrunk := known.Now(v.count, now)
-	if next != known {
-		if _, err := records.Save(ctx, v.roll.account, next, revision); err != nil && !errors.Is(err, handlers.ErrConflict) {
-			return Broken, fmt.Errorf("save the last listing: %w", err)
-		}
+		return Broken, err
 	}
 	switch shrunk {
 	case mailbox.Fell:
@@ -91,21 +93,41 @@ func (v *visit) remember(ctx context.Context) (Outcome, error) {
 	return Complete, nil
 }
 
-// conclude judges a listing that has ended.
-func (v *visit) conclude() (Outcome, error) {
+// trust remembers the size: it was read whole and adds up, or nothing else will be read of it.
+func (v *visit) trust(ctx context.Context) error {
+	return v.remember(ctx, func(known mailbox.Listed) mailbox.Listed { return known.Trusted(v.count, v.roll.census.cfg.Now()) })
+}
+
+// remember changes what is remembered of the account. Whoever was faster has seen the same.
+func (v *visit) remember(ctx context.Context, change func(mailbox.Listed) mailbox.Listed) error {
+	records := v.roll.census.cfg.Listed
+	known, revision, err := records.Load(ctx, v.roll.account)
+	if err != nil {
+		return fmt.Errorf("load the last listing: %w", err)
+	}
+	next := change(known)
+	if next == known {
+		return nil
+	}
+	if _, err := records.Save(ctx, v.roll.account, next, revision); err != nil && !errors.Is(err, handlers.ErrConflict) {
+		return fmt.Errorf("save the last listing: %w", err)
+	}
+	return nil
+}
+
+// conclude judges a listing that has ended. One that is Renamed is believed but for the addresses concerned.
+func (v *visit) conclude(ctx context.Context) (Outcome, error) {
 	if f := v.survey.complete(); f != nil {
 		return unread(f), f
 	}
-	v.roll.mu.Lock()
-	last := v.roll.last
-	v.roll.mu.Unlock()
-	if last == nil {
-		return Complete, nil
+	v.count = v.survey.count
+	if err := v.trust(ctx); err != nil {
+		return Broken, err
 	}
-	for address, id := range last.ids {
-		if email, listed := v.survey.byID[id]; listed && canonical(email) != address {
-			return Renamed, untrusted("an id stands for another address than before")
-		}
+	v.roll.pages, v.roll.counted = max(1, (v.count+perPage-1)/perPage), v.began
+	v.roll.doubt(v.survey.byID)
+	if len(v.roll.doubts) > 0 {
+		return Renamed, renamed()
 	}
 	return Complete, nil
 }
@@ -120,8 +142,65 @@ func (v *visit) snapshot() *snapshot {
 		}
 		ids[address] = id
 	}
-	return &snapshot{began: v.began, ids: ids}
+	return &snapshot{began: v.began, ids: ids, withheld: v.roll.withheld()}
 }
+
+// doubt is an id that stands for another address than before. Nobody knows whether the mailbox was renamed or Warmy is wrong.
+type doubt struct {
+	was, is string // canonical addresses
+	since   time.Time
+}
+
+// doubtFor is how long an id must stand for another address before that is believed: somebody will have seen the alarm.
+const doubtFor = 24 * time.Hour
+
+// doubt compares a complete listing with the last one, and what was in doubt already with what it was before.
+func (r *roll) doubt(byID map[string]string) {
+	now := r.census.cfg.Now()
+	r.mu.Lock()
+	last := r.last
+	r.mu.Unlock()
+	doubts := make(map[string]doubt)
+	note := func(id, was string, before doubt) {
+		email, listed := byID[id]
+		is := canonical(email)
+		switch {
+		case !listed && before.was == "", listed && is == was:
+			return
+		case !listed || before.is == is:
+			doubts[id] = before
+		default:
+			doubts[id] = doubt{was, is, now}
+		}
+	}
+	for id, before := range r.doubts {
+		if now.Sub(before.since) < doubtFor {
+			note(id, before.was, before)
+		}
+	}
+	if last != nil {
+		for address, id := range last.ids {
+			if _, known := r.doubts[id]; !known {
+				note(id, address, doubt{})
+			}
+		}
+	}
+	r.doubts = doubts
+}
+
+// withheld are the addresses about which nothing is said.
+func (r *roll) withheld() map[string]bool {
+	now := r.census.cfg.Now()
+	addresses := make(map[string]bool)
+	for _, d := range r.doubts {
+		if now.Sub(d.since) < doubtFor {
+			addresses[d.was], addresses[d.is] = true, true
+		}
+	}
+	return addresses
+}
+
+func renamed() *fault.Fault { return untrusted("an id stands for another address than before") }
 
 // unread is the outcome of a listing that ended in err.
 func unread(err error) Outcome {

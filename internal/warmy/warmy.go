@@ -59,12 +59,12 @@ type Config struct {
 
 // Client makes calls for a set of accounts. It is safe for concurrent use.
 type Client struct {
-	accounts map[string]*workspace
-	http     *http.Client
-	pace     Pacer
-	sessions Sessions
-	timeout  time.Duration
-	now      func() time.Time
+	accounts  map[string]*workspace
+	transport http.RoundTripper
+	pace      Pacer
+	sessions  Sessions
+	timeout   time.Duration
+	now       func() time.Time
 }
 
 var _ handlers.Registrar = (*Client)(nil)
@@ -73,7 +73,10 @@ var _ handlers.Registrar = (*Client)(nil)
 func New(c Config) *Client {
 	client := &Client{
 		accounts: make(map[string]*workspace, len(c.Accounts)), pace: c.Pace, timeout: c.Timeout, now: c.Now,
-		http: httpClient(c.Transport), sessions: c.Sessions,
+		transport: c.Transport, sessions: c.Sessions,
+	}
+	if client.transport == nil {
+		client.transport = Transport()
 	}
 	if client.sessions == nil {
 		client.sessions = &localSessions{}

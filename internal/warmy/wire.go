@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -52,17 +53,6 @@ func Transport() *http.Transport {
 	}
 }
 
-// httpClient follows no redirect, which would re-post the tokens to another host, and has no cookie jar.
-func httpClient(transport http.RoundTripper) *http.Client {
-	if transport == nil {
-		transport = Transport()
-	}
-	return &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
 // call is one request.
 type call struct {
 	method string
@@ -70,7 +60,7 @@ type call struct {
 	body   any                             // nil: none
 	limit  int                             // of the answer's length
 	within time.Duration                   // the deadline, if it is shorter than the client's; 0: it is not
-	intend func(ctx context.Context) error // called once, last before the request; nil: nothing is to be done
+	intend func(ctx context.Context) error // called last before each request; nil: nothing is to be done
 	begun  bool                            // intend was called
 	sign   func(header http.Header)        // adds what proves the account
 }
@@ -108,11 +98,13 @@ func (c *Client) do(ctx context.Context, account string, q call) (answer, error)
 
 // prepare returns when q may be sent at once: its turn has come, by ready, and its intent is saved. If that took too long
 // after the turn, it waits for one more: not for a third, since a store that is always slow must not keep every call back.
+// A call that is sent again, because it certainly had no effect, saves its intent anew: the first one may be over.
 func prepare(ctx context.Context, q *call, ready func(context.Context) error) error {
+	wait := ready
 	if q.begun {
-		return again(ctx, ready)
+		wait = func(ctx context.Context) error { return again(ctx, ready) }
 	}
-	if err := ready(ctx); err != nil || q.intend == nil {
+	if err := wait(ctx); err != nil || q.intend == nil {
 		return err
 	}
 	turn := time.Now()
@@ -151,10 +143,16 @@ func (c *Client) send(ctx context.Context, w *workspace, q call) answer {
 	if f != nil && f.Class == fault.RetryAfter {
 		c.throttled(context.WithoutCancel(ctx), w.Name, left, f.After)
 	}
-	if f == nil || !errors.Is(f.Err, context.Canceled) { // our own stop says nothing about Warmy
+	if speaks(f) {
 		leg.Asked(ctx, f != nil && f.Outage)
 	}
 	return got
+}
+
+// speaks tells whether a call's outcome says anything of Warmy's health. Our own stop does not, nor a call that could not be
+// made; and neither a 429 nor a request that took too long must make up for the failures around it.
+func speaks(f *fault.Fault) bool {
+	return f == nil || f.Class != fault.RetryAfter && f.Code != codeUnbuilt && f.Code != codeSlow && !errors.Is(f.Err, context.Canceled)
 }
 
 // wait spends one call of the account's budget. It comes last before the call: a spent call must not wait further.
@@ -175,9 +173,10 @@ func (c *Client) roundTrip(ctx context.Context, w *workspace, q call) answer {
 	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
 	req, err := newRequest(httptrace.WithClientTrace(ctx, trace), w, q)
 	if err != nil {
-		return answer{err: err}
+		return answer{err: errUnbuilt}
 	}
-	resp, err := c.http.Do(req)
+	once(req, &sent)
+	resp, err := c.transport.RoundTrip(req) // of itself it follows no redirect, which would re-post the tokens to another host, and keeps no cookie
 	if err != nil {
 		return answer{sent: sent.Load(), err: err}
 	}
@@ -186,6 +185,26 @@ func (c *Client) roundTrip(ctx context.Context, w *workspace, q call) answer {
 	return answer{
 		sent: true, status: resp.StatusCode, header: resp.Header, body: body[:min(len(body), q.limit)],
 		err: err, large: len(body) > q.limit,
+	}
+}
+
+// errRepeated ends a call that the transport would repeat.
+var errRepeated = errors.New("the connection broke after the request was written")
+
+// once keeps the transport from repeating what may have arrived: it repeats a GET by itself when a connection that it used
+// before breaks, and over HTTP/2 even a POST when its stream is broken off. It asks for the body again before it does so, for
+// which a GET needs one; an empty one does not go over the wire. What was not sent may be repeated.
+func once(req *http.Request, sent *atomic.Bool) {
+	again := req.GetBody
+	if req.Body == nil || req.Body == http.NoBody {
+		again = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("")), nil }
+		req.Body, _ = again()
+	}
+	req.GetBody = func() (io.ReadCloser, error) {
+		if sent.Load() {
+			return nil, errRepeated
+		}
+		return again()
 	}
 }
 
@@ -209,8 +228,32 @@ func newRequest(ctx context.Context, w *workspace, q call) (*http.Request, error
 	}
 	req.Header.Set("holder-uid", w.HolderUID)
 	q.sign(req.Header)
+	if !sendable(req) {
+		return nil, errUnbuilt
+	}
 	return req, nil
 }
+
+// codeUnbuilt is the code of a call that cannot be made as it is configured.
+const codeUnbuilt = "warmy_misconfigured"
+
+var errUnbuilt = errors.New("no request can be made of it")
+
+// sendable tells whether a request can be made at all: the address is one of the web, and no header has a line break.
+func sendable(req *http.Request) bool {
+	if req.URL.Host == "" || req.URL.Scheme != "https" && req.URL.Scheme != "http" {
+		return false
+	}
+	for _, values := range req.Header {
+		if slices.ContainsFunc(values, func(v string) bool { return strings.ContainsFunc(v, unprintable) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// unprintable is what net/http refuses in a header.
+func unprintable(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
 // notSent is a call that certainly had no effect.
 func notSent(cause string, err error) *fault.Fault {
@@ -232,6 +275,8 @@ func unsent(err error) *fault.Fault {
 	var name *net.DNSError
 	var certificate *tls.CertificateVerificationError
 	switch {
+	case errors.Is(err, errUnbuilt):
+		return down(codeUnbuilt, "no request can be made with the account's base_url, holder_uid and credentials", "correct base_url; look for a line break in the others; then release the leg")
 	case errors.Is(err, context.Canceled):
 		return notSent("this worker was shut down before the call", err)
 	case errors.As(err, &name):
@@ -267,6 +312,9 @@ func retryAfter(header http.Header, now time.Time) time.Duration {
 		return waitMost // longer than an int64 holds
 	}
 	if at, err := http.ParseTime(text); err == nil {
+		if said, err := http.ParseTime(header.Get("Date")); err == nil {
+			now = said // the clock that wrote the other date; this machine's may be off
+		}
 		return min(max(at.Sub(now), time.Second), waitMost)
 	}
 	return waitUnsaid
