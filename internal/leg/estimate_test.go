@@ -43,7 +43,7 @@ func TestTheOutlookSaysWhatWaitsAndUntilWhen(t *testing.T) {
 			State: leg.Open, Load: leg.Load{Waiting: 7, Calls: 14, PerMinute: 7, NotBefore: now.Add(10 * time.Minute), Seen: now}.Estimated(leg.Open),
 		},
 		"0 waiting and 3 on their way, 55/min: done at about 12:00 UTC": {State: leg.Open, Load: leg.Load{Coming: 3, PerMinute: 55, Seen: now}.Estimated(leg.Open)},
-		"7 waiting: no estimate":                                     {State: leg.Open, Load: leg.Load{Waiting: 7}},
+		"7 waiting: no estimate": {State: leg.Open, Load: leg.Load{Waiting: 7}},
 	} {
 		if got := l.Outlook(now); got != want {
 			t.Errorf("%q, want %q", got, want)
