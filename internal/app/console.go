@@ -51,9 +51,17 @@ func consoleConfig(h Host, b *bus.Bus, people *seal.Box, ids *seal.IDs) console.
 		Invitations: b.InvitationStore(people), Campaigns: b.Campaigns(), Facts: facts{b.Facts(people)},
 		DeadLetters: deadLetters{b.DeadLetters()}, Events: b, Legs: b.Legs(), Audit: b.Audit(), Links: ids, AdminLinks: seal.NewAdminLinks(people),
 		Claims: b.Claims(), Grants: b.GrantsOf(nil, people), Registrations: b.Registrations(), Plans: b.Plans(),
-		Apps: appNames(cfg), AppTenants: appTenants(cfg), Accounts: accountNames(cfg), Expiries: expiriesOf(cfg), Defaults: defaultsOf(cfg),
+		Apps: appNames(cfg), AppTenants: appTenants(cfg), Accounts: accountNames(cfg), Budgets: consoleBudgets(cfg), Expiries: expiriesOf(cfg), Defaults: defaultsOf(cfg),
 		PublicURL: cfg.Edge.PublicURL, LinkLife: cfg.Edge.LinkLife, OperatorsFile: cfg.Console.OperatorsFile, Log: h.Log,
 	}
+}
+
+func consoleBudgets(cfg config.Config) map[string]console.Budget {
+	budgets := make(map[string]console.Budget, len(cfg.Accounts))
+	for _, a := range cfg.Accounts {
+		budgets[a.Name] = console.Budget{PerMinute: a.CallsPerMinute, Activates: a.Activate}
+	}
+	return budgets
 }
 
 func expiriesOf(cfg config.Config) []console.Expiry {

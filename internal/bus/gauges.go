@@ -162,30 +162,35 @@ func (g *Gauges) leg(ctx context.Context, name string) (leg.Leg, error) {
 	return l, err
 }
 
-// lane adds up the consumers of a share. It is empty before the first worker made them: then nobody knows what waits.
+// lane adds up the consumers of a share. It is empty before the first worker made them: then nobody knows what waits. Workers
+// of another version may have others: what there is counts.
 func (g *Gauges) lane(ctx context.Context, s share) ([]LaneFigures, error) {
-	f := LaneFigures{Lane: s.lane, Leg: s.leg}
+	f, found := LaneFigures{Lane: s.lane, Leg: s.leg}, false
 	for _, src := range sources(s.lane) {
 		want := consumerOf(s.lane, src, s.leg, 0)
 		consumer, err := g.bus.js.Consumer(ctx, src.stream, want.Durable)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return nil, nil
+			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("ask for consumer %s: %w: %w", want.Durable, ErrUnavailable, err)
 		}
 		info := consumer.CachedInfo()
+		found = true
 		f.Pending += info.NumPending
 		f.InFlight += info.NumAckPending
 		f.Window = max(f.Window, float64(info.NumAckPending)/float64(max(1, info.Config.MaxAckPending)))
 		if info.NumPending == 0 && info.NumAckPending == 0 {
 			continue
 		}
-		age, err := g.oldest(ctx, src.stream, want.FilterSubject)
+		age, err := g.oldest(ctx, src.stream, info.Config.FilterSubject)
 		if err != nil {
 			return nil, err
 		}
 		f.Oldest = max(f.Oldest, age)
+	}
+	if !found {
+		return nil, nil
 	}
 	return []LaneFigures{f}, nil
 }

@@ -19,6 +19,9 @@ var errLeaseLost = errors.New("the lease is another process's by now")
 // lease lets one process of all do a piece of work that returns from time to time. It is kept in the control bucket and
 // taken by compare-and-set. It saves work, no more: whoever was paused over its end may still be at work beside the next
 // one, and what both do must be harmless.
+//
+// Its times are the server's, so that all processes agree on its end. Its holder goes by the time that has passed here since
+// it wrote: a clock that is set meanwhile must not let it believe in a lease that others see end.
 type lease struct {
 	kv    kv
 	key   string
@@ -27,6 +30,7 @@ type lease struct {
 
 	stored   storedLease
 	revision uint64
+	written  time.Time // when stored was, by this machine's monotonic clock: before the write began
 }
 
 type storedLease struct {
@@ -42,8 +46,12 @@ func (l *lease) lives() time.Duration {
 	return leaseFor
 }
 
-// take takes the lease, or returns how long to wait before it is worth asking again.
+// take takes the lease, or returns how long to wait before it is worth asking again. One that is this process's own already is
+// not waited for: its write was stored, and the answer was lost.
 func (l *lease) take(ctx context.Context, every time.Duration) (wait time.Duration, err error) {
+	if err := l.kv.bus.lookAtClock(ctx); err != nil {
+		return l.lives() / 2, err
+	}
 	data, revision, err := l.kv.get(ctx, l.key)
 	if err != nil {
 		return l.lives() / 2, err
@@ -52,40 +60,50 @@ func (l *lease) take(ctx context.Context, every time.Duration) (wait time.Durati
 	if len(data) > 0 && json.Unmarshal(data, &stored) != nil {
 		stored = storedLease{} // what is unreadable is nobody's
 	}
-	now := time.Now()
+	now := l.now()
+	own := l.owner != "" && stored.Owner == l.owner
 	// What lies further ahead than clocks may differ was written by a clock that was wrong: it must stop nobody.
-	if held := stored.Until.Sub(now); held > 0 && held <= l.lives()+events.ClockSkew {
+	if held := stored.Until.Sub(now); !own && held > 0 && held <= l.lives()+events.ClockSkew {
 		return min(held, l.lives()) + time.Second, nil
 	}
 	if wait := stored.Done.Add(every).Sub(now); wait > 0 && wait <= every+events.ClockSkew {
 		return min(wait, every), nil
 	}
 	l.revision = revision
-	err = l.put(ctx, storedLease{Owner: l.owner, Until: now.Add(l.lives()).UTC(), Done: stored.Done})
+	err = l.put(ctx, storedLease{Owner: l.owner, Until: now.Add(l.lives()), Done: stored.Done})
 	if errors.Is(err, handlers.ErrConflict) {
 		return time.Second, nil
 	}
 	return 0, err
 }
 
-// keep renews the lease when a third of it is over.
+// now is the server's time.
+func (l *lease) now() time.Time { return l.kv.bus.clock.now().UTC() }
+
+// keep renews the lease when a third of it is over. One that is over is renewed, too, if nobody has taken it.
 func (l *lease) keep(ctx context.Context) error {
-	now := time.Now()
-	left := l.stored.Until.Sub(now)
-	switch {
-	case left > l.lives()*2/3:
+	passed := l.kv.bus.clock.local().Sub(l.written)
+	if passed >= 0 && passed < l.lives()/3 {
 		return nil
-	case left < 0:
-		return errLeaseLost
 	}
-	next := l.stored
-	next.Until = now.Add(l.lives()).UTC()
-	if err := l.put(ctx, next); errors.Is(err, handlers.ErrConflict) {
+	switch err := l.renew(ctx); {
+	case err == nil:
+		return nil
+	case errors.Is(err, handlers.ErrConflict) || passed >= l.lives():
 		return errLeaseLost
-	} else if err != nil {
+	default:
 		return fmt.Errorf("renew lease: %w", err)
 	}
-	return nil
+}
+
+// renew writes the lease anew. The server is asked for its time each time: this machine may have slept.
+func (l *lease) renew(ctx context.Context) error {
+	if err := l.kv.bus.askClock(ctx); err != nil {
+		return err
+	}
+	next := l.stored
+	next.Until = l.now().Add(l.lives())
+	return l.put(ctx, next)
 }
 
 // release gives the lease back. It outlives ctx, which may be what ended the work.
@@ -94,7 +112,7 @@ func (l *lease) release(ctx context.Context, done bool) error {
 	defer cancel()
 	next := storedLease{Done: l.stored.Done}
 	if done {
-		next.Done = time.Now().UTC()
+		next.Done = l.now()
 	}
 	return l.put(ctx, next)
 }
@@ -104,9 +122,10 @@ func (l *lease) put(ctx context.Context, next storedLease) error {
 	if err != nil {
 		return fmt.Errorf("encode lease: %w", err)
 	}
+	written := l.kv.bus.clock.local()
 	revision, err := l.kv.put(ctx, l.key, data, l.revision)
 	if err == nil {
-		l.stored, l.revision = next, revision
+		l.stored, l.revision, l.written = next, revision, written
 	}
 	return err
 }

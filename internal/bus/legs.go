@@ -72,6 +72,9 @@ func consumers(name string) [][2]string {
 
 // List returns every leg that has ever been held, and every leg that has consumers.
 func (l Legs) List(ctx context.Context) ([]leg.Leg, error) {
+	if err := l.bus.lookAtClock(ctx); err != nil {
+		return nil, err
+	}
 	var names []string
 	for _, source := range []struct{ stream, prefix, kind string }{
 		{streamCode, "code-", "microsoft"}, {streamRefresh, "refresh-", "refresh"}, {streamRegister, "register-", "warmy"},
@@ -121,11 +124,12 @@ func (l Legs) loadOf(ctx context.Context, current leg.Leg) (load leg.Load, err e
 	for _, lane := range lanes {
 		load.Waiting += int(lane.Pending) + lane.InFlight //nolint:gosec // a count
 	}
-	if load.PerMinute, err = l.bus.budgetOf(ctx, account); err != nil {
+	pace, err := l.bus.PaceOf(ctx, account)
+	if err != nil {
 		return load, err
 	}
-	load.DoneAt = leg.Estimate(l.now(), load.Waiting, load.PerMinute, current.State)
-	return load, nil
+	load.Seen, load.PerMinute, load.NotBefore = pace.Now, pace.PerMinute, pace.Until
+	return load.Estimated(current.State), nil
 }
 
 func (l Legs) load(ctx context.Context, name string) (leg.Leg, uint64, error) {
@@ -223,6 +227,9 @@ func (l Legs) endProbe(ctx context.Context, name string, answered bool) (leg.Leg
 func (l Legs) change(ctx context.Context, name string, next func(leg.Leg) (leg.Leg, bool)) (leg.Leg, uint64, error) {
 	if len(consumers(name)) == 0 {
 		return leg.Leg{}, 0, ErrNoLeg
+	}
+	if err := l.bus.lookAtClock(ctx); err != nil {
+		return leg.Leg{}, 0, err
 	}
 	for range changeTries {
 		current, revision, err := l.load(ctx, name)

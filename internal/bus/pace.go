@@ -390,20 +390,35 @@ func (p *Pacer) Throttled(ctx context.Context, account string, sent time.Time, w
 
 // budgetOf is how many calls a minute the fleet may make on an account now; 0 when it is not paced, or was never called.
 func (b *Bus) budgetOf(ctx context.Context, account string) (float64, error) {
-	data, _, err := kv{b, bucketControl}.get(ctx, accountPace+account)
-	if err != nil || data == nil {
-		return 0, err
-	}
-	return decodeTimeline(data, b.clock.now(), time.Minute).Rate, nil
+	pace, err := b.PaceOf(ctx, account)
+	return pace.PerMinute, err
 }
 
-// PaceEnd returns until when an account's call budget is given out: what lies ahead, or less than a call's share of a
-// minute behind, says that the budget is in full use; what lies long behind that it is idle. It is zero when nobody has ever
-// used it.
-func (b *Bus) PaceEnd(ctx context.Context, account string) (time.Time, error) {
+// AccountPace is the call budget of an account at one moment. Its times are the server's. It is zero, but for Now, when
+// nobody has ever called.
+type AccountPace struct {
+	Now       time.Time
+	End       time.Time // until when the budget is given out: what lies long behind says that it is idle
+	Until     time.Time // nobody calls before: a 429 said so; zero: none did, or the wait is over
+	PerMinute float64   // calls that the whole fleet may make
+	Part      float64   // that this is of what is configured, 0 to 1; 0: nobody has ever called
+}
+
+// PaceOf returns the pace of an account as its next call will find it: what was reduced has risen since the last one.
+func (b *Bus) PaceOf(ctx context.Context, account string) (AccountPace, error) {
+	if err := b.lookAtClock(ctx); err != nil {
+		return AccountPace{}, err
+	}
+	now := b.clock.now().UTC()
 	data, _, err := kv{b, bucketControl}.get(ctx, accountPace+account)
 	if err != nil || data == nil {
-		return time.Time{}, err
+		return AccountPace{Now: now}, err
 	}
-	return decodeTimeline(data, b.clock.now(), time.Minute).Next, nil
+	line := decodeTimeline(data, now, time.Minute)
+	next := line.recovered(now)
+	pace := AccountPace{Now: now, End: line.Next, PerMinute: line.Rate * next.Part / line.Part, Part: next.Part}
+	if line.Until.After(now) {
+		pace.Until = line.Until
+	}
+	return pace, nil
 }

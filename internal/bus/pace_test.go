@@ -199,11 +199,11 @@ func TestASlotThatAProcessSleptOverIsNotUsed(t *testing.T) { //nolint:parallelte
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		end, err := b.PaceEnd(t.Context(), "main")
+		pace, err := b.PaceOf(t.Context(), "main")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if reserved := end.Sub(began); reserved < sleep {
+		if reserved := pace.End.Sub(began); reserved < sleep {
 			t.Errorf("reserved until %v after the call began to wait, though it slept for %v", reserved, sleep)
 		}
 	})
@@ -217,11 +217,11 @@ func TestAWorkerThatIsKilledTakesLittleOfTheBudgetWithIt(t *testing.T) { //nolin
 		if err != nil {
 			t.Fatal(err)
 		}
-		end, err := b.PaceEnd(t.Context(), "main")
+		pace, err := b.PaceOf(t.Context(), "main")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if lost := end.Sub(began); lost > 300*time.Millisecond || lost < 200*time.Millisecond {
+		if lost := pace.End.Sub(began); lost > 300*time.Millisecond || lost < 200*time.Millisecond {
 			t.Errorf("%v of the budget are reserved at once", lost)
 		}
 	})

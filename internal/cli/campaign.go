@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"kindling/internal/campaign"
 	"kindling/internal/console"
 	"kindling/internal/console/roster"
+	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 	"kindling/internal/service"
 )
@@ -170,6 +172,9 @@ func (s *shell) reported(r console.ImportReport, written bool) error {
 	if len(r.Unchecked) > 0 {
 		s.say("the tariff plans of %s are not known yet, so that ids were taken without a check: see that warmy-worker runs and reaches Warmy", strings.Join(r.Unchecked, ", "))
 	}
+	for _, account := range r.Accounts {
+		s.say("%s: %s", account.Account, account.Words(time.Now()))
+	}
 	switch {
 	case r.File != nil:
 		return service.WithExit(service.ExitData, fmt.Errorf("the file ends early: %s; the rows before were taken", r.File))
@@ -189,12 +194,12 @@ func (s *shell) campaignListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d := sheet{header: []string{"id", "name", "created", "total", "registered", "under_way", "invited", "needs_consent", "dead"}, value: list, items: []any{}}
+			d := sheet{header: []string{"id", "name", "created", "total", "registered", "under_way", "invited", "needs_consent", "dead", "done_by"}, value: list, items: []any{}}
 			for _, c := range list.Campaigns {
 				n := c.Funnel.ByState
 				under := n[mailbox.StateCodeReceived] + n[mailbox.StateRedeeming] + n[mailbox.StateGranted] + n[mailbox.StateRegistering] + n[mailbox.StateUnclear]
-				d.rows = append(d.rows, append([]string{c.ID, c.Name, moment(c.CreatedAt)},
-					numbers(c.Funnel.Total, n[mailbox.StateRegistered], under, n[mailbox.StateInvited], n[mailbox.StateNeedsConsent], n[mailbox.StateDead])...))
+				counts := numbers(c.Funnel.Total, n[mailbox.StateRegistered], under, n[mailbox.StateInvited], n[mailbox.StateNeedsConsent], n[mailbox.StateDead])
+				d.rows = append(d.rows, slices.Concat([]string{c.ID, c.Name, moment(c.CreatedAt)}, counts, []string{moment(c.DoneBy)}))
 				d.items = append(d.items, c)
 			}
 			return s.print(d)
@@ -236,7 +241,15 @@ func (s *shell) campaignShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show CAMPAIGN", Short: "Show a campaign's funnel; it is named by its id or its name", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			c, err := s.campaign(cmd, given[0])
+			found, err := s.campaign(cmd, given[0])
+			if err != nil {
+				return err
+			}
+			api, err := s.api()
+			if err != nil {
+				return err
+			}
+			c, err := get[console.CampaignView](cmd.Context(), api, "/campaigns/"+url.PathEscape(found.ID), nil)
 			if err != nil {
 				return err
 			}
@@ -244,27 +257,24 @@ func (s *shell) campaignShowCommand() *cobra.Command {
 			if err := s.print(funnel(c.Funnel, c)); err != nil {
 				return err
 			}
-			return s.outlook(cmd.Context())
+			s.outlook(c)
+			return nil
 		},
 	}
 }
 
-// outlook says when what waits at Warmy will be done: of all campaigns, which share each account's calls.
-func (s *shell) outlook(ctx context.Context) error {
-	api, err := s.api()
-	if err != nil {
-		return err
-	}
-	legs, err := get[console.LegList](ctx, api, "/legs", nil)
-	if err != nil {
-		return err
-	}
-	for _, l := range legs.Legs {
-		if outlook := l.Outlook(time.Now()); outlook != "" {
+// outlook says what waits at the Warmy accounts that a campaign uses, of all campaigns, which share each account's calls; and
+// when this one will be done at the latest.
+func (s *shell) outlook(c console.CampaignView) {
+	now := time.Now()
+	for _, l := range c.Legs {
+		if outlook := l.Outlook(now); outlook != "" {
 			s.answer("%s, all campaigns: %s", l.Name, outlook)
 		}
 	}
-	return nil
+	if !c.DoneBy.IsZero() {
+		s.answer("what is under way of this campaign is done by about %s at the latest", leg.Clock(c.DoneBy, now))
+	}
 }
 
 // funnel lays counts out by state, each followed by its reasons.

@@ -103,7 +103,7 @@ func TestAFileIsImportedAndItsLinksHandedOut(t *testing.T) {
 	tm := newTerminal(t)
 	file := tm.file(t, "acme.csv", someRows)
 	r := tm.run(t, "campaign", "import", file, "--name", "Acme May").want(t, 0)
-	if r.out != "" || !strings.Contains(r.talk, "2 invited") {
+	if r.out != "" || !strings.Contains(r.talk, "2 invited") || !strings.Contains(r.talk, "main: 2 mailboxes at 60/min take 2 s once they have consented") {
 		t.Errorf("out %q talk %q", r.out, r.talk)
 	}
 	report := decode[console.ImportReport](t, tm.run(t, "campaign", "import", file, "--name", "Acme May", "-o", "json").want(t, 0))
@@ -122,8 +122,20 @@ func TestAFileIsImportedAndItsLinksHandedOut(t *testing.T) {
 	}
 	tm.run(t, "campaign", "export", "Acme May", "--to", to).want(t, 64)
 	shown := tm.run(t, "campaign", "show", "Acme May").want(t, 0)
-	if !strings.Contains(shown.out, "invited") {
+	if !strings.Contains(shown.out, "invited") || strings.Contains(shown.out+shown.talk, "done by") {
 		t.Errorf("%s", shown.out)
+	}
+	owner := tm.w.Links.Mailbox("main", "ada@a.example")
+	tm.w.Grants.Put(owner, mailbox.Grant{Phase: mailbox.GrantSaved, Attempt: "x", Tokens: &mailbox.Tokens{Attempt: "x", SavedAt: tm.w.Now()}})
+	tm.w.Eventually(t, "its estimate is told", func() bool {
+		shown := tm.run(t, "campaign", "show", "Acme May").want(t, 0)
+		return strings.Contains(shown.out+shown.talk, "warmy/main, all campaigns: 1 waiting, 60/min: done at about") && strings.Contains(shown.out+shown.talk, "of this campaign is done by about")
+	})
+	if st := tm.run(t, "status").want(t, 0); !strings.Contains(st.out+st.talk, "1 under way, done at about 12:00 UTC") {
+		t.Errorf("%s%s", st.out, st.talk)
+	}
+	if list := decode[console.CampaignList](t, tm.run(t, "campaign", "list", "-o", "json").want(t, 0)); len(list.Campaigns) != 1 || list.Campaigns[0].DoneBy.IsZero() {
+		t.Errorf("%+v", list)
 	}
 	if list := tm.run(t, "campaign", "list", "-o", "csv").want(t, 0); !strings.HasPrefix(list.out, "id,name,") {
 		t.Errorf("%s", list.out)

@@ -3,7 +3,6 @@ package cli
 import (
 	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,8 +26,11 @@ func (s *shell) statusCommand() *cobra.Command {
 				return err
 			}
 			eta := ""
-			if st.InPipeline > 0 && st.ETASeconds > 0 {
-				eta = ", done in " + time.Duration(st.ETASeconds*float64(time.Second)).Round(time.Second).String()
+			switch {
+			case !st.DoneAt.IsZero():
+				eta = ", done at about " + leg.Clock(st.DoneAt, st.At)
+			case st.InPipeline > 0:
+				eta = ", no estimate"
 			}
 			s.answer("%.1f registered a minute, %d in the last hour; %d under way%s; %d dead letters",
 				st.Rate, st.LastHour, st.InPipeline, eta, st.Dead.Total)

@@ -12,6 +12,7 @@ import (
 
 	"kindling/internal/campaign"
 	"kindling/internal/console/roster"
+	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 )
 
@@ -20,6 +21,8 @@ type CampaignView struct {
 	mailbox.Campaign
 
 	Funnel roster.Counts `json:"funnel"`
+	Legs   []leg.Leg     `json:"legs,omitempty"`   // of one campaign: those of the Warmy accounts that it uses, with what waits there of all campaigns
+	DoneBy time.Time     `json:"done_by,omitzero"` // when what is under way of it will be done at the latest; absent when nothing is, or nobody can tell
 }
 
 // CampaignList answers GET /campaigns.
@@ -40,11 +43,7 @@ type LinkView struct {
 }
 
 func (c *Console) getCampaigns(r *request) error {
-	list := CampaignList{Campaigns: []CampaignView{}}
-	for _, one := range c.roster.Campaigns() {
-		list.Campaigns = append(list.Campaigns, CampaignView{Campaign: one.Campaign, Funnel: one.Counts})
-	}
-	return writeJSON(r.w, http.StatusOK, list)
+	return writeJSON(r.w, http.StatusOK, CampaignList{Campaigns: c.campaignViews(c.legsIfKnown(r.Context()))})
 }
 
 func (c *Console) getCampaign(r *request) error {
@@ -52,7 +51,7 @@ func (c *Console) getCampaign(r *request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(r.w, http.StatusOK, view)
+	return writeJSON(r.w, http.StatusOK, c.prospects(view, c.legsIfKnown(r.Context())))
 }
 
 func (c *Console) campaign(id string) (CampaignView, error) {

@@ -31,6 +31,7 @@ type ImportReport struct {
 	Problems   []campaign.Problem    `json:"problems"` // the first 1,000; the CSV answer lists all
 	File       *campaign.Problem     `json:"file,omitempty"`
 	Unchecked  []string              `json:"unchecked,omitempty"` // accounts whose plans are not known yet: their rows' ids were taken as they are
+	Accounts   []ImportedAccount     `json:"accounts,omitempty"`  // what the new mailboxes ask of their accounts, once all have consented
 	SHA256     string                `json:"sha256,omitempty"`
 	Seconds    float64               `json:"seconds"`
 }
@@ -42,6 +43,7 @@ const (
 	importBatch     = 500
 	reportProblems  = 1000
 	mostUnchecked   = 100
+	mostAccounts    = 100
 	codeStoreFailed = campaign.Code("not_stored")
 	codeDiffers     = campaign.Code("differs")
 	codeElsewhere   = campaign.Code("other_campaign")
@@ -54,6 +56,7 @@ type importer struct {
 	created mailbox.Campaign
 	batch   []mailbox.Invitation
 	plans   map[string]campaign.Plans   // as far as known
+	invited map[string]int              // new mailboxes, by their accounts; as many accounts as are told
 	changed []campaign.Row              // known mailboxes' rows whose values are to be taken
 	results func(campaign.Result) error // takes what became of each row; nil: nobody wants to know
 }
@@ -62,11 +65,12 @@ type importer struct {
 // are invited: importing the mended file finds them known.
 func (c *Console) importFile(ctx context.Context, file io.Reader, rules campaign.Rules, m *importer) error {
 	started := c.cfg.Now()
-	m.c, m.plans, m.report.ByCode = c, rules.Plans, map[campaign.Code]int{}
+	m.c, m.plans, m.report.ByCode, m.invited = c, rules.Plans, map[campaign.Code]int{}, map[string]int{}
 	m.report.Campaign, m.report.Name = m.created.ID, m.created.Name
 	reader := campaign.Read(file, rules)
 	err := m.run(ctx, reader)
 	m.report.Seconds = c.cfg.Now().Sub(started).Seconds()
+	m.report.Accounts = c.asked(ctx, m.invited)
 	if broken := (*campaign.FileError)(nil); errors.As(err, &broken) {
 		m.report.File = &broken.Problem
 		return nil
@@ -170,6 +174,9 @@ func (m *importer) stored(ctx context.Context, inv mailbox.Invitation, outcome e
 	switch {
 	case outcome == nil:
 		m.report.Invited++
+		if _, known := m.invited[inv.Account]; known || len(m.invited) < mostAccounts {
+			m.invited[inv.Account]++
+		}
 		if !m.report.DryRun {
 			m.c.roster.Invitation(inv)
 		}

@@ -27,15 +27,17 @@ func (c *Console) getLegs(r *request) error {
 	return writeJSON(r.w, http.StatusOK, LegList{Legs: legs})
 }
 
+// legs are the legs with what waits on them: the one place where it is estimated when that will be done.
 func (c *Console) legs(ctx context.Context) ([]leg.Leg, error) {
 	legs, err := c.cfg.Legs.List(ctx)
 	if err != nil {
 		return nil, errUnavailable(err)
 	}
-	if legs == nil {
-		legs = []leg.Leg{}
+	all, loaded := ways(c.roster.Ways("")), make([]leg.Leg, len(legs))
+	for i, l := range legs {
+		loaded[i] = c.loaded(l, all)
 	}
-	return legs, nil
+	return loaded, nil
 }
 
 func (c *Console) postHold(r *request) error { return c.postLeg(r, c.hold) }

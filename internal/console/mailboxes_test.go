@@ -283,12 +283,18 @@ func TestStatusGivesEverythingAtAGlance(t *testing.T) {
 		call(t, w, console.Viewer, "GET", "/api/v1/status", "").decode(t, &s)
 		return s.Funnel.ByState[mailbox.StateRegistered] == 1 && s.InPipeline == 1
 	})
-	if s.Rate != 0.2 || s.LastHour != 1 || s.ETASeconds != 300 {
+	if s.Rate != 0.2 || s.LastHour != 1 || s.ETASeconds != 0 || !s.DoneAt.IsZero() {
 		t.Errorf("rate %v, hour %d, eta %v", s.Rate, s.LastHour, s.ETASeconds)
 	}
 	want := []leg.Leg{{Name: "microsoft/main", State: leg.Open}, {Name: "warmy/main", State: leg.Held, Code: "held_by_operator", Cause: "held by an operator", By: "operator one"}}
+	want[1].Load = leg.Load{Waiting: 1, Calls: 1, PerMinute: 60}
 	if diff := cmp.Diff(want, s.Legs); diff != "" {
 		t.Errorf("legs:\n%s", diff)
+	}
+	call(t, w, console.Worker, "POST", "/api/v1/legs/release", `{"name":"warmy/main"}`)
+	call(t, w, console.Viewer, "GET", "/api/v1/status", "").decode(t, &s)
+	if s.ETASeconds != 1 || !s.DoneAt.Equal(w.Now().Add(time.Second)) {
+		t.Errorf("released: done at %v, in %v s", s.DoneAt, s.ETASeconds)
 	}
 }
 

@@ -119,6 +119,8 @@ func (p *pages) funcs() template.FuncMap {
 		"forecasts": fault.Forecasts,
 		"dict":      dict,
 		"outlook":   func(l leg.Leg) string { return l.Outlook(p.now()) },
+		"clock":     func(at time.Time) string { return leg.Clock(at, p.now()) },
+		"workload":  func(a ImportedAccount) string { return a.Words(p.now()) },
 	}
 }
 

@@ -104,7 +104,7 @@ func (c *Console) actFind(r *request) error {
 	if err != nil {
 		return err
 	}
-	data := mailboxesPage{Campaigns: c.campaignViews(), List: list, Search: text}
+	data := mailboxesPage{Campaigns: c.campaignViews(nil), List: list, Search: text}
 	return c.pages.render(r, http.StatusOK, "mailboxes", page{Title: "Mailboxes", Active: "/mailboxes", Data: data})
 }
 

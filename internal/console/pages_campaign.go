@@ -37,6 +37,7 @@ func (c *Console) showCampaign(r *request, link *TenantLink) error {
 	if err != nil {
 		return err
 	}
+	view = c.prospects(view, c.legsIfKnown(r.Context()))
 	data := campaignPage{CampaignView: view, Tenants: c.tenants(view.ID, nil), Link: link}
 	if extra := len(data.Tenants.Tenants) - shownTenants; extra > 0 {
 		data.Tenants.Tenants, data.More = data.Tenants.Tenants[:shownTenants], extra

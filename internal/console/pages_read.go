@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"kindling/internal/campaign"
+	"kindling/internal/leg"
 )
 
 func (c *Console) pageRoutes() []route {
@@ -80,7 +81,7 @@ func (c *Console) pageOverview(r *request) error {
 	if err != nil {
 		return err
 	}
-	campaigns := c.campaignViews()
+	campaigns := c.campaignViews(status.Legs)
 	var running []Job
 	for _, j := range c.jobs.list() {
 		if !j.Ended() {
@@ -95,10 +96,15 @@ func (c *Console) pageOverview(r *request) error {
 	}{status, campaigns, campaigns[:min(latest, len(campaigns))], running}})
 }
 
-func (c *Console) campaignViews() []CampaignView {
+// campaignViews are all campaigns. Without legs nobody can tell when they will be done.
+func (c *Console) campaignViews(legs []leg.Leg) []CampaignView {
 	views := []CampaignView{}
 	for _, one := range c.roster.Campaigns() {
-		views = append(views, CampaignView{Campaign: one.Campaign, Funnel: one.Counts})
+		view := CampaignView{Campaign: one.Campaign, Funnel: one.Counts}
+		if len(legs) > 0 {
+			view.DoneBy = doneBy(legs, c.roster.Ways(view.ID))
+		}
+		views = append(views, view)
 	}
 	return views
 }
@@ -108,7 +114,7 @@ func (c *Console) pageCampaigns(r *request) error {
 		Campaigns              []CampaignView
 		Defaults               campaign.Defaults
 		Apps, Accounts, Speeds []string
-	}{c.campaignViews(), c.cfg.Defaults, c.cfg.Apps, c.cfg.Accounts, []string{"slow", "medium", "fast"}}})
+	}{c.campaignViews(c.legsIfKnown(r.Context())), c.cfg.Defaults, c.cfg.Apps, c.cfg.Accounts, []string{"slow", "medium", "fast"}}})
 }
 
 // mailboxFilter is what the filter's form shows again.
@@ -144,7 +150,7 @@ func (c *Console) pageMailboxes(r *request) error {
 	if err != nil {
 		return err
 	}
-	data := mailboxesPage{Campaigns: c.campaignViews(), List: list, Filter: mailboxFilter{
+	data := mailboxesPage{Campaigns: c.campaignViews(nil), List: list, Filter: mailboxFilter{
 		Campaign: q.one("campaign", ""), State: q.one("state", ""), Reason: q.one("reason", ""), Several: len(q.list("state")) > 1,
 		App: q.one("app", ""), Account: q.one("account", ""), ToldBefore: q.one("told_before", ""),
 	}}
@@ -211,7 +217,7 @@ func (c *Console) pageDead(r *request) error {
 			given[key] = values
 		}
 	}
-	data := deadPage{Campaigns: c.campaignViews(), Query: given, Encoded: given.Encode(), List: list}
+	data := deadPage{Campaigns: c.campaignViews(nil), Query: given, Encoded: given.Encode(), List: list}
 	if list.Next != 0 {
 		data.More = "/dead?" + with(r.URL.Query(), "cursor", strconv.FormatUint(list.Next, 10))
 	}

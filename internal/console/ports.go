@@ -129,6 +129,7 @@ type Config struct {
 	AppTenants     map[string]string // the apps' tenants, by name; an app that is not there serves many
 	Accounts       []string          // configured names; nil accepts any
 	AllowedDomains []string          // see campaign.Rules; nil allows all
+	Budgets        map[string]Budget // of the accounts, by name, as far as configured
 	Expiries       []Expiry          // of the apps' client secrets, as far as configured
 	Defaults       campaign.Defaults
 	PublicURL      string        // of the edge, before "/c/<link>"

@@ -11,6 +11,7 @@ import (
 	"kindling/internal/console"
 	"kindling/internal/console/consoletest"
 	"kindling/internal/events"
+	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 )
 
@@ -229,7 +230,7 @@ func TestReconnectionsDoNotCrowdTheirAccount(t *testing.T) {
 	t.Parallel()
 	w := consoletest.New(t)
 	registered(t, w, 100)
-	w.Legs.SetPace("warmy/main", 30)
+	w.Legs.Load("warmy/main", leg.Load{PerMinute: 30})
 	j := begin(t, w, `{"selection":{"all":true},"confirm":100,"rate":10000,"max_failure":10}`, 30)
 	if j = waitForJob(t, w, j.ID); j.State != console.JobStopped || j.Done != 30 || !strings.Contains(j.Note, "30 mailboxes") {
 		t.Fatalf("%+v", j)

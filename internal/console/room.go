@@ -3,7 +3,6 @@ package console
 import (
 	"context"
 
-	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 )
 
@@ -36,13 +35,11 @@ func (c *Console) measure(ctx context.Context, j *Job, account string) {
 	if j.window[account] == 0 {
 		j.window[account] = usualPace
 	}
-	legs, err := c.cfg.Legs.List(ctx)
+	legs, err := c.legs(ctx)
 	if err != nil {
 		return
 	}
-	for _, l := range legs {
-		if l.Name == leg.Name("warmy", account) && l.PerMinute > 0 {
-			j.window[account] = max(1, int(l.PerMinute))
-		}
+	if pace := legOf(legs, "warmy", account).PerMinute; pace > 0 {
+		j.window[account] = max(1, int(pace))
 	}
 }

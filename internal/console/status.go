@@ -16,10 +16,11 @@ type Status struct {
 	Funnel     roster.Counts `json:"funnel"`
 	Dead       DeadTotals    `json:"dead"`
 	Legs       []leg.Leg     `json:"legs"`
-	Rate       float64       `json:"registered_per_minute"` // mean of the last five minutes
+	Rate       float64       `json:"registered_per_minute"` // as measured: mean of the last five minutes
 	LastHour   int           `json:"registered_last_hour"`
 	InPipeline int           `json:"in_pipeline"`           // consented and not yet registered
-	ETASeconds float64       `json:"eta_seconds,omitempty"` // until the pipeline is empty at this rate; absent when unknown
+	DoneAt     time.Time     `json:"done_at,omitzero"`      // when the pipeline will be empty: the latest of the legs' estimates
+	ETASeconds float64       `json:"eta_seconds,omitempty"` // until then; both are absent when nobody can tell
 
 	ExpiringSecrets []ExpiringSecret `json:"expiring_secrets,omitempty"` // within 30 days, or already expired
 }
@@ -35,6 +36,16 @@ func (c *Console) getStatus(r *request) error {
 	return writeJSON(r.w, http.StatusOK, s)
 }
 
+// seen is when the legs were read, by the clock that their estimates go by.
+func seen(legs []leg.Leg) (at time.Time) {
+	for _, l := range legs {
+		if l.Seen.After(at) {
+			at = l.Seen
+		}
+	}
+	return at
+}
+
 func (c *Console) status(ctx context.Context) (Status, error) {
 	s := Status{At: c.cfg.Now().UTC(), Funnel: c.roster.Counts(""), LastHour: c.roster.Pace(60), ExpiringSecrets: c.cfg.expiring()}
 	s.Rate = float64(c.roster.Pace(paceMinutes)) / paceMinutes
@@ -43,12 +54,12 @@ func (c *Console) status(ctx context.Context) (Status, error) {
 			s.InPipeline += s.Funnel.ByState[state]
 		}
 	}
-	if s.Rate > 0 && s.InPipeline > 0 {
-		s.ETASeconds = float64(s.InPipeline) / s.Rate * 60
-	}
 	var err error
 	if s.Legs, err = c.legs(ctx); err != nil {
 		return s, err
+	}
+	if s.DoneAt = outlook(s.Legs, c.roster.Ways("")); !s.DoneAt.IsZero() {
+		s.ETASeconds = s.DoneAt.Sub(seen(s.Legs)).Seconds()
 	}
 	s.Dead, err = c.dead.read(ctx)
 	return s, err

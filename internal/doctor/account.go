@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"kindling/internal/app"
@@ -10,6 +11,7 @@ import (
 	"kindling/internal/campaign"
 	"kindling/internal/config"
 	"kindling/internal/fault"
+	"kindling/internal/leg"
 	"kindling/internal/seal"
 	"kindling/internal/warmy"
 )
@@ -23,7 +25,9 @@ type workspace struct {
 	config.Account
 
 	signed warmy.Account
-	store  *app.Store // of the workers, whose budget and session it shares; nil: out of reach
+	store  *app.Store      // of the workers, whose budget and session it shares; nil: out of reach
+	pace   bus.AccountPace // with store
+	queue  *queue          // with store
 }
 
 // account makes one call at Warmy: the list of tariff plans, which needs the credentials and changes nothing. With the
@@ -68,36 +72,67 @@ func (x *workspace) open(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	if _, err := store.PaceEnd(ctx, x.Name); err != nil { // such as before the first start
+	if _, err := store.PaceOf(ctx, x.Name); err != nil { // such as before the first start
 		_ = store.Close()
 		return
 	}
 	x.store = store
 }
 
-// budget tells how much of the account's calls the workers use.
+// budget tells how much of the account's calls the workers use, and what keeps them from using all: the whole fleet's pace,
+// by the server's clock.
 func (x *workspace) budget(ctx context.Context) {
 	subject := x.Name + " budget"
-	end, err := x.store.PaceEnd(ctx, x.Name)
+	pace, err := x.store.PaceOf(ctx, x.Name)
 	if err != nil {
 		return
 	}
-	interval := time.Minute / time.Duration(max(x.CallsPerMinute, 1))
-	switch idle := x.doctor.Now().Sub(end); {
-	case end.IsZero():
-		x.ok(subject, fmt.Sprintf("%d calls a minute; none has been made yet", x.CallsPerMinute))
-	case idle < 2*interval:
-		x.ok(subject, fmt.Sprintf("%d calls a minute; the workers use all of them at this moment", x.CallsPerMinute))
-	default:
-		x.ok(subject, fmt.Sprintf("%d calls a minute; the last one was made %s ago", x.CallsPerMinute, idle.Round(time.Second)))
+	x.pace = pace
+	const remedy = "none: it passes by itself; lower calls_per_minute if others use the account, too (docs/runbooks/warmy-pace-reduced.md)"
+	calls := fmt.Sprintf("%d calls a minute", x.CallsPerMinute)
+	reduced := pace.Part > 0 && pace.Part < 1
+	if reduced {
+		calls = fmt.Sprintf("%.0f of %.0f calls a minute, because Warmy answered 429 again and again; the pace rises an eighth in each minute without",
+			pace.PerMinute, pace.PerMinute/pace.Part)
 	}
+	interval := time.Minute / time.Duration(max(x.CallsPerMinute, 1))
+	switch idle := pace.Now.Sub(pace.End); {
+	case !pace.Until.IsZero():
+		x.warn(subject, calls+"; Warmy asked for a pause (429): nobody calls before "+leg.Clock(pace.Until, pace.Now), remedy)
+	case reduced:
+		x.warn(subject, calls, remedy)
+	case pace.End.IsZero():
+		x.ok(subject, calls+"; none has been made yet")
+	case idle < 2*interval:
+		x.ok(subject, calls+"; the workers use all of them at this moment")
+	default:
+		x.ok(subject, fmt.Sprintf("%s; the last one was made %s ago", calls, idle.Round(time.Second)))
+	}
+}
+
+// queue is the workers' pace, in which it is told whether a call was kept from beginning: then nothing was asked, and nothing
+// is wrong at Warmy.
+type queue struct {
+	*bus.Pacer
+
+	full atomic.Bool
+}
+
+// Wait returns when the call may begin.
+func (q *queue) Wait(ctx context.Context, account string) error {
+	err := q.Pacer.Wait(ctx, account)
+	if err != nil && ctx.Err() != nil {
+		q.full.Store(true)
+	}
+	return err //nolint:wrapcheck // as the Pacer says it
 }
 
 // client makes calls as the workers do: in their pace and session if their store can be reached.
 func (x *workspace) client() (client *warmy.Client, why string) {
 	cfg := warmy.Config{Accounts: []warmy.Account{x.signed}, Transport: x.doctor.Transport, Timeout: askLimit, Now: x.doctor.Now}
 	if x.store != nil {
-		cfg.Pace = x.store.Pacer(map[string]int{x.Name: x.CallsPerMinute})
+		x.queue = &queue{Pacer: x.store.Pacer(map[string]int{x.Name: x.CallsPerMinute})}
+		cfg.Pace = x.queue
 	}
 	if x.signed.Auth != warmy.Session {
 		return warmy.New(cfg), ""
@@ -119,14 +154,32 @@ func (x *workspace) ask(ctx context.Context) {
 		x.skip(x.Name, why)
 		return
 	}
+	began := time.Now()
+	if deadline, ok := ctx.Deadline(); ok && x.pace.Until.Sub(x.pace.Now) > time.Until(deadline) {
+		x.skip(x.Name, x.crowded(0)) // waiting would be in vain
+		return
+	}
 	plans, err := client.Plans(ctx, x.Name)
 	x.clock(client.Clock(x.Name))
+	if err != nil && x.queue != nil && x.queue.full.Load() {
+		x.skip(x.Name, x.crowded(time.Since(began)))
+		return
+	}
 	if err != nil {
 		x.refused(fault.Of(err))
 		return
 	}
 	x.ok(x.Name, "Warmy accepts the credentials and the holder_uid")
 	x.tariff(campaign.Plans{List: plans})
+}
+
+// crowded says why no call was made.
+func (x *workspace) crowded(waited time.Duration) string {
+	const unasked = "so Warmy was not asked, and nothing was learned of the credentials"
+	if until := x.pace.Until; !until.IsZero() {
+		return fmt.Sprintf("Warmy asked for a pause (429), %s: run this again after %s", unasked, leg.Clock(until, x.pace.Now))
+	}
+	return fmt.Sprintf("the account's call budget had no room in %s, %s: run this again when the workers have less to do", waited.Round(time.Second), unasked)
 }
 
 func (x *workspace) refused(f *fault.Fault) {
@@ -166,19 +219,16 @@ func (x *workspace) tariff(plans campaign.Plans) {
 		"this account has "+plans.String()+"; campaigns may name their own")
 }
 
-// paceSkew is how far clocks may be off without harm to the pace: workers share a time line and hold to it by their clocks.
-const paceSkew = 2 * time.Second
-
-// clock compares this machine's clock with Warmy's.
+// clock compares this machine's clock with Warmy's. The pace does not go by it, but by that of NATS.
 func (x *workspace) clock(c warmy.Clock) {
 	subject := x.Name + " clock"
 	switch off := c.Offset(); {
 	case !c.Known():
 		x.skip(subject, "Warmy's answer did not tell the time, or there was none")
-	case off.Abs() > paceSkew:
-		x.warn(subject, fmt.Sprintf("this machine's clock and Warmy's differ by %s: workers whose clocks differ exceed the calls per minute, or leave some unused", off.Abs().Round(time.Second)),
+	case off.Abs() > clockWarn:
+		x.warn(subject, fmt.Sprintf("this machine's clock and Warmy's differ by %s: when tokens and codes end is judged by it, so that dead ones are sent, or living ones given up", off.Abs().Round(time.Second)),
 			"set the clock, and keep it right with NTP (chrony, systemd-timesyncd)")
 	default:
-		x.ok(subject, "this machine's clock agrees with Warmy's, as the pace needs it")
+		x.ok(subject, "this machine's clock agrees with Warmy's")
 	}
 }

@@ -196,6 +196,8 @@ func (x *registration) secrets(ctx context.Context, d Doctor, a config.App) {
 	texts, err := a.ClientSecrets.Read()
 	if err != nil || len(texts) == 0 {
 		x.skip(subject, "there is none to try; see the area configuration")
+		x.certificateAlone(a)
+		x.sharedUnknown("it is tried with a client secret, and there is none here; run this where warmy-worker runs, whose secret Warmy is given")
 		return
 	}
 	verdicts := make([]microsoft.Verdict, 0, len(texts))
@@ -218,9 +220,11 @@ func (x *registration) secrets(ctx context.Context, d Doctor, a config.App) {
 	for i, v := range verdicts {
 		x.judge(x.position(i, len(verdicts)), v, good >= 0, doubt)
 	}
-	if good >= 0 {
-		x.shared(ctx, texts[good])
+	if good < 0 {
+		x.sharedUnknown("it is tried with a client secret, and Microsoft accepts none of these")
+		return
 	}
+	x.shared(ctx, texts[good])
 }
 
 func (x *registration) position(i, of int) string {
@@ -263,15 +267,39 @@ func (x *registration) judge(subject string, v microsoft.Verdict, another bool, 
 	}
 }
 
-// shared asks whether the app works where Warmy presumably renews its tokens: Warmy is told no tenant.
-func (x *registration) shared(ctx context.Context, good secret.Text) {
-	address := "organizations"
+// certificateAlone warns of an app of which this machine knows no client secret. For token-worker that is enough.
+func (x *registration) certificateAlone(a config.App) {
+	if a.Certificate.Given() {
+		x.warn(x.about("certificate alone"), "this machine has a certificate for the app and no client secret. Warmy renews tokens by itself and is told a client secret, "+
+			"with no field for a certificate (inference): without a secret no mailbox can be registered", "give warmy-worker a client_secret_file of this app; kindling doctor --for warmy-worker tries it")
+	}
+}
+
+// sharedUnknown says why it is not known whether the app works where Warmy presumably renews its tokens.
+func (x *registration) sharedUnknown(why string) {
+	if x.sharedAddress() != "" {
+		x.skip(x.about("multi-tenant"), why)
+	}
+}
+
+// sharedAddress is where Warmy presumably renews the app's tokens; "" where the app is known to be at home there, or
+// Microsoft is not asked at all.
+func (x *registration) sharedAddress() string {
 	switch {
 	case x.app.OpenID != nil:
-		return
+		return ""
 	case x.app.Tenant == "consumers":
-		address = "common"
+		return "common"
 	case x.app.Shared():
+		return ""
+	}
+	return "organizations"
+}
+
+// shared asks whether the app works where Warmy presumably renews its tokens: Warmy is told no tenant.
+func (x *registration) shared(ctx context.Context, good secret.Text) {
+	address := x.sharedAddress()
+	if address == "" {
 		return
 	}
 	subject := x.about("multi-tenant")

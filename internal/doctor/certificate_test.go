@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"kindling/internal/config"
 	"kindling/internal/doctor"
 	"kindling/internal/sim/msid"
 )
@@ -54,4 +55,18 @@ func TestACertificateIsTriedBesideTheSecret(t *testing.T) {
 		found.want(t, doctor.Fail, "app", "main certificate", "AADSTS700027", "upload")
 		found.only(t, doctor.Fail, "main certificate")
 	})
+}
+
+// On token-worker's machine a certificate is enough to work, and not enough for Warmy.
+func TestACertificateAloneIsWarnedOfWhereItWorks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	lines, leaf := r.pair("main")
+	r.microsoft.SetProofs(clientID, msid.Proofs{Certificates: []*x509.Certificate{leaf}})
+	r.app, r.secrets = lines+"    tenant: "+tenantID+"\n", nil
+	r.doctor.Role, r.doctor.Process = config.TokenWorker, "token-worker"
+	found := r.examine()
+	found.want(t, doctor.OK, "app", "main certificate", "accepts it")
+	found.want(t, doctor.Warn, "app", "main certificate alone", "no field for a certificate", "warmy-worker")
+	found.want(t, doctor.Skipped, "app", "main multi-tenant", "client secret")
 }

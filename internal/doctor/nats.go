@@ -65,6 +65,7 @@ func (d Doctor) remote(ctx context.Context, cfg config.Config, r *report) {
 			r.ok(cfg.NATS.URL, "NATS "+store.ServerVersion()+" answers, with JetStream")
 			inspect(ctx, r, store)
 			differences(ctx, r, store)
+			astray(ctx, r, store)
 		}
 		_ = store.Close() // nothing was written
 	}
@@ -87,6 +88,7 @@ func (d Doctor) embedded(ctx context.Context, cfg config.Config, r *report) {
 	r.ok(string(d.Data), "the embedded NATS "+store.ServerVersion()+" starts on its data")
 	inspect(ctx, r, store)
 	differences(ctx, r, store)
+	astray(ctx, r, store)
 	if err := store.Close(); err != nil {
 		r.add(Fail, Other, string(d.Data), "the store does not close: "+err.Error(), "look at the disk")
 	}
@@ -165,5 +167,16 @@ func differences(ctx context.Context, r *report, store *app.Store) {
 		r.warn(subject, "missing: "+strings.Join(missing, ", "), "kindling store migrate makes them; so does the first process that may")
 	case len(drifts) == 0:
 		r.ok(subject, "all are there, and as this version needs them; kindling store check compares consumers, too")
+	}
+}
+
+// astray reports registrations that lie where no consumer takes them. That streams are missing is told already.
+func astray(ctx context.Context, r *report, store *app.Store) {
+	found, err := store.Astray(ctx)
+	if err != nil {
+		return
+	}
+	for _, f := range found {
+		finding(r, "registrations", f)
 	}
 }

@@ -142,13 +142,17 @@ func (r *rig) load() (config.Config, error) {
 	if account == "" {
 		account = "    api_key_file: " + r.file("api-key", "key-"+canary) + "\n"
 	}
+	secrets := ""
+	if len(files) > 0 {
+		secrets = "    client_secret_file: [" + strings.Join(files, ", ") + "]"
+	}
 	path := r.file("kindling.yaml", `
 edge: {public_url: `+public+`}
 keys: {dir: `+r.keys()+`}
 apps:
   - name: main
     client_id: `+clientID+`
-    client_secret_file: [`+strings.Join(files, ", ")+`]
+`+secrets+`
     authority: `+r.login+`
     graph_url: `+r.login+`
     allow_custom_authority: true

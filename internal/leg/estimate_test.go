@@ -39,7 +39,11 @@ func TestTheOutlookSaysWhatWaitsAndUntilWhen(t *testing.T) {
 		"6600 waiting, 55/min: done at about 14:00 UTC":              {State: leg.Open, Load: leg.Load{Waiting: 6600, PerMinute: 55, DoneAt: now.Add(2 * time.Hour)}},
 		"100000 waiting, 55/min: done at about 2026-11-24 18:18 UTC": {State: leg.Open, Load: leg.Load{Waiting: 100_000, PerMinute: 55, DoneAt: now.Add(30*time.Hour + 18*time.Minute)}},
 		"7 waiting, 55/min: held, no estimate":                       {State: leg.Held, Load: leg.Load{Waiting: 7, PerMinute: 55}},
-		"7 waiting: no estimate":                                     {State: leg.Open, Load: leg.Load{Waiting: 7}},
+		"7 waiting (14 calls), 7/min, no call before 12:10 UTC: done at about 12:12 UTC": {
+			State: leg.Open, Load: leg.Load{Waiting: 7, Calls: 14, PerMinute: 7, NotBefore: now.Add(10 * time.Minute), Seen: now}.Estimated(leg.Open),
+		},
+		"0 waiting and 3 on their way, 55/min: done at about 12:00 UTC": {State: leg.Open, Load: leg.Load{Coming: 3, PerMinute: 55, Seen: now}.Estimated(leg.Open)},
+		"7 waiting: no estimate": {State: leg.Open, Load: leg.Load{Waiting: 7}},
 	} {
 		if got := l.Outlook(now); got != want {
 			t.Errorf("%q, want %q", got, want)

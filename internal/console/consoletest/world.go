@@ -113,6 +113,7 @@ func (w *World) config() console.Config {
 		Invitations: Creator{w.Invitations}, Campaigns: w.Campaigns, Facts: follower{w}, DeadLetters: w.Dead, Events: w.Published, Legs: w.Legs,
 		Audit: w.Audit, Links: w.Links, AdminLinks: w.Links, Claims: w.Claims, Grants: w.Grants, Registrations: w.Registrations,
 		Plans: w.Plans, Apps: []string{"main", "second"}, Accounts: []string{"main", "other"},
+		Budgets:   map[string]console.Budget{"main": {PerMinute: 60}, "other": {PerMinute: 30, Activates: true}},
 		Expiries:  []console.Expiry{{App: "main", Position: 1, At: w.Expires.AddDate(1, 0, 0)}, {App: "main", Position: 2, At: w.Expires}},
 		Defaults:  campaign.Defaults{App: "main", Account: "main", TariffPlanTypeID: 41, SpeedMode: "fast"},
 		PublicURL: "https://connect.example", OperatorsFile: w.OperatorsFile, Log: slog.New(slog.DiscardHandler),
@@ -470,34 +471,49 @@ func (d *Dead) Discard(_ context.Context, seq uint64) error {
 	return nil
 }
 
-// Legs are two legs.
+// Legs are two legs, and that of account other once something is said of it.
 type Legs struct {
 	mu    sync.Mutex
 	held  map[string]leg.Leg
-	paces map[string]float64
+	loads map[string]leg.Load
+	down  bool
 }
 
-// SetPace says how many calls a minute a leg takes.
-func (l *Legs) SetPace(name string, perMinute float64) {
+// Load makes it known what waits on a leg and at what pace, as the store tells it: without an estimate.
+func (l *Legs) Load(name string, load leg.Load) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.paces == nil {
-		l.paces = map[string]float64{}
+	if l.loads == nil {
+		l.loads = map[string]leg.Load{}
 	}
-	l.paces[name] = perMinute
+	l.loads[name] = load
 }
 
-// List returns both.
+// SetDown switches the legs off or on.
+func (l *Legs) SetDown(down bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = down
+}
+
+// List returns them.
 func (l *Legs) List(context.Context) ([]leg.Leg, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.down {
+		return nil, ErrDown
+	}
 	var legs []leg.Leg
-	for _, name := range []string{"microsoft/main", "warmy/main"} {
+	names := []string{"microsoft/main", "warmy/main"}
+	if _, served := l.loads["warmy/other"]; served {
+		names = append(names, "warmy/other")
+	}
+	for _, name := range names {
 		one, ok := l.held[name]
 		if !ok {
 			one = leg.Leg{Name: name, State: leg.Open}
 		}
-		one.PerMinute = l.paces[name]
+		one.Load = l.loads[name]
 		legs = append(legs, one)
 	}
 	return legs, nil

@@ -81,6 +81,34 @@ func (r *Roster) Counts(campaign string) Counts {
 	return r.counts(tally{})
 }
 
+// Way is how mailboxes come to Warmy: the app that they consent to, and the account that takes them.
+type Way struct{ App, Account string }
+
+// Ways tells in which states the mailboxes of a campaign are, or all with "", by their ways.
+func (r *Roster) Ways(campaign string) map[Way]map[mailbox.State]int {
+	r.settle()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	counted := r.totals
+	if campaign != "" {
+		id, ok := r.wide.ids[campaign]
+		g := r.campaigns[id]
+		if !ok || g == nil {
+			return nil
+		}
+		counted = g.counts
+	}
+	ways, states := map[Way]map[mailbox.State]int{}, mailbox.States()
+	for k, n := range counted {
+		way := Way{App: r.narrow.text(uint32(k.app)), Account: r.narrow.text(uint32(k.account))}
+		if ways[way] == nil {
+			ways[way] = map[mailbox.State]int{}
+		}
+		ways[way][states[k.state]] += n
+	}
+	return ways
+}
+
 // Campaigns returns all campaigns, the newest first.
 func (r *Roster) Campaigns() []CampaignCounts {
 	r.settle()

@@ -120,29 +120,31 @@ func (r *Roster) change(id mailbox.ID, apply func(e *entry, place uint32)) {
 	defer r.mu.Unlock()
 	place := r.placeOrNew(id)
 	e := r.at(place)
+	before := kindOf(e)
 	apply(e, place)
-	r.refresh(e, place, r.now())
+	r.refresh(e, place, before, r.now())
 }
 
-// refresh derives the entry's state anew and keeps the counts in step. An entry without an invitation counts nowhere.
-func (r *Roster) refresh(e *entry, place uint32, now time.Time) {
+// refresh derives the entry's state anew and keeps the counts in step; before is what it was counted as. An entry without an
+// invitation counts nowhere.
+func (r *Roster) refresh(e *entry, place uint32, before kind, now time.Time) {
 	if e.invited == 0 {
 		return
 	}
 	status := mailbox.View(r.facts(e), now)
 	state, reason := stateIndex(status.State), r.short(status.Reason)
-	if g := r.group(e.campaign); !e.counted || e.state != state || e.reason != reason {
+	after := kind{state, reason, e.app, e.account}
+	if g := r.group(e.campaign); !e.counted || before != after {
 		if e.counted {
-			old := kind{e.state, e.reason}
-			r.totals.add(old, -1)
-			g.counts.add(old, -1)
+			r.totals.add(before, -1)
+			g.counts.add(before, -1)
 		}
 		if status.State == mailbox.StateRegistered && (!e.counted || e.state != state) {
 			r.pace.count(status.Since, now)
 		}
 		e.counted, e.state, e.reason = true, state, reason
-		r.totals.add(kind{state, reason}, 1)
-		g.counts.add(kind{state, reason}, 1)
+		r.totals.add(after, 1)
+		g.counts.add(after, 1)
 	}
 	r.plan(e, place, status, now)
 }
@@ -193,7 +195,7 @@ func (r *Roster) settle() {
 		r.nextDue = min(r.nextDue, at)
 	}
 	for _, place := range ripe {
-		r.refresh(r.at(place), place, now)
+		r.refresh(r.at(place), place, kindOf(r.at(place)), now)
 	}
 }
 

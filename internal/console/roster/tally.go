@@ -6,11 +6,14 @@ import (
 	"kindling/internal/mailbox"
 )
 
-// kind is a state with its reason, as numbers.
+// kind is a state with its reason, and the way that the mailbox takes, as numbers.
 type kind struct {
-	state  uint8
-	reason uint16
+	state                uint8
+	reason, app, account uint16
 }
+
+// kindOf is the kind under which e is counted.
+func kindOf(e *entry) kind { return kind{e.state, e.reason, e.app, e.account} }
 
 // tally counts mailboxes by kind.
 type tally map[kind]int
