@@ -79,7 +79,12 @@ func (h ReconcileMailbox) settled(e events.Event, reg mailbox.Registration) ([]e
 	case reg.Two() && reg.Work().Phase == mailbox.Registered:
 		return nil, mailbox.SecondID()
 	}
-	return activation(h.Activate).due(e, reg, h.Now()), nil
+	follow := activation(h.Activate).due(e, reg, h.Now())
+	if reg.Work().Phase == mailbox.Registered && reg.Attempt != e.Attempt {
+		// The POST that is settled was made for another consent, and e came of a request that found it unclear.
+		follow = append(follow, e.Follow(events.RegistrationRequested, h.Now()))
+	}
+	return follow, nil
 }
 
 func (h ReconcileMailbox) list(

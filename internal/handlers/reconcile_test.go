@@ -109,13 +109,14 @@ func TestAListingThatFailsProvesNothing(t *testing.T) {
 func TestAnUnclearPostOfAnOlderConsentIsSettledForTheNewerOne(t *testing.T) {
 	t.Parallel()
 	for _, created := range []bool{true, false} {
-		w, _ := doubtful(t, created)
+		w, unclear := doubtful(t, created)
+		w.warmy.update = true
 		w.now = at.Add(time.Minute)
-		if !w.run(t.Context(), codeOf(1)) || w.status().State != mailbox.StateRegistered || len(w.warmy.ids) != 1 {
+		if !w.run(t.Context(), unclear, codeOf(1)) || w.status().State != mailbox.StateRegistered || len(w.warmy.ids) != 1 {
 			t.Errorf("created %v: ends as %+v, %d times at Warmy", created, w.status(), len(w.warmy.ids))
 		}
-		if !created && w.warmy.last.Access.Reveal() != "access2" {
-			t.Errorf("posted with %s", w.warmy.last.Access.Reveal())
+		if w.warmy.last.Access.Reveal() != "access2" || w.status().Reason != "" {
+			t.Errorf("%+v, last posted with %s", w.status(), w.warmy.last.Access.Reveal())
 		}
 		w.check(t)
 	}
