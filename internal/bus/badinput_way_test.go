@@ -148,6 +148,7 @@ func streamRecreated(t *testing.T, p *plant) {
 	t.Helper()
 	p.run(t)
 	p.flows(t)
+	eventually(t, "every slot is pulled from", func() bool { return p.pulling(t, "REGISTER") == events.Slots })
 	for _, name := range []string{"CODE", "REGISTER"} {
 		if err := p.js.DeleteStream(t.Context(), name); err != nil {
 			t.Fatal(err)
@@ -161,6 +162,21 @@ func streamRecreated(t *testing.T, p *plant) {
 	if letter := p.letter(t, 1); letter.Code != "undecodable" {
 		t.Errorf("buried as %s", letter.Code)
 	}
+}
+
+// pulling counts the consumers of a stream that a worker pulls from: before that its start has not come to an end.
+func (p *producer) pulling(t *testing.T, stream string) (n int) {
+	t.Helper()
+	s, err := p.js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for info := range s.ListConsumers(t.Context()).Info() {
+		if info.NumWaiting > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // noValue: a registration that somebody has deleted is not one that never was. Posting again could make a second
