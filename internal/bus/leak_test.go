@@ -2,8 +2,6 @@ package bus_test
 
 import (
 	"flag"
-	"fmt"
-	"os"
 	"runtime"
 	"strconv"
 	"testing"
@@ -15,8 +13,7 @@ import (
 // that could not subscribe: Watermill never ends it, and we have no handle on it.
 func TestMain(m *testing.M) {
 	if err := crowd(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		panic(err)
 	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/ThreeDotsLabs/watermill/message.(*Router).watchAllHandlersStopped.func1"))
 }
