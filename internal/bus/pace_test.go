@@ -19,25 +19,15 @@ func TestAWrongClockNeitherStopsTheFleetNorMakesItFaster(t *testing.T) { //nolin
 	bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
 		s := bustest.Server(t)
 		const perMinute, each = 60, 40
-		var mu sync.Mutex
-		var calls []time.Time
+		var book callBook
 		var running sync.WaitGroup
 		for _, off := range []time.Duration{0, 10 * time.Minute, -10 * time.Minute} {
 			b := bustest.ConnectAt(t, s, func() time.Time { return time.Now().Add(off) })
 			pacer := b.Pacer(map[string]int{"main": perMinute})
-			running.Go(func() {
-				for range each {
-					if err := pacer.Wait(t.Context(), "main"); err != nil {
-						t.Error(err)
-						return
-					}
-					mu.Lock()
-					calls = append(calls, time.Now())
-					mu.Unlock()
-				}
-			})
+			running.Go(func() { book.call(t, pacer, each) })
 		}
 		running.Wait()
+		calls := book.calls
 		took := calls[len(calls)-1].Sub(calls[0])
 		if ideal := (3*each - 1) * time.Second; took < ideal || took > ideal+ideal/20 {
 			t.Errorf("%d calls in %v, at %d a minute", len(calls), took, perMinute)
@@ -64,8 +54,7 @@ func TestAClockThatIsSetMakesNobodyFaster(t *testing.T) { //nolint:paralleltest 
 		t.Run(name, func(t *testing.T) {
 			bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
 				s := bustest.Server(t)
-				var mu sync.Mutex
-				var calls []time.Time
+				var book callBook
 				var own atomic.Int64
 				var first *bus.Bus
 				var running sync.WaitGroup
@@ -79,22 +68,13 @@ func TestAClockThatIsSetMakesNobodyFaster(t *testing.T) { //nolint:paralleltest 
 						first = b
 					}
 					pacer := b.Pacer(map[string]int{"main": perMinute})
-					running.Go(func() {
-						for range each {
-							if err := pacer.Wait(t.Context(), "main"); err != nil {
-								t.Error(err)
-								return
-							}
-							mu.Lock()
-							calls = append(calls, time.Now())
-							mu.Unlock()
-						}
-					})
+					running.Go(func() { book.call(t, pacer, each) })
 				}
 				time.Sleep(68 * time.Second) // the server was asked 8 s ago
 				own.Store(int64(set.own))
 				bus.Mistake(first, set.server)
 				running.Wait()
+				calls := book.calls
 				if most := mostInAMinute(calls); most > perMinute+set.over {
 					t.Errorf("%d calls in a minute, at %d a minute", most, perMinute)
 				}
@@ -103,6 +83,26 @@ func TestAClockThatIsSetMakesNobodyFaster(t *testing.T) { //nolint:paralleltest 
 				}
 			})
 		})
+	}
+}
+
+// callBook is when calls were made, by all processes.
+type callBook struct {
+	mu    sync.Mutex
+	calls []time.Time
+}
+
+// call makes n calls, each in its turn.
+func (b *callBook) call(t *testing.T, pacer *bus.Pacer, n int) {
+	t.Helper()
+	for range n {
+		if err := pacer.Wait(t.Context(), "main"); err != nil {
+			t.Error(err)
+			return
+		}
+		b.mu.Lock()
+		b.calls = append(b.calls, time.Now())
+		b.mu.Unlock()
 	}
 }
 
