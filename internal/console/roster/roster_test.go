@@ -2,7 +2,6 @@ package roster_test
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -176,39 +175,4 @@ func TestWalkFollowsTheFile(t *testing.T) {
 	if diff := cmp.Diff([]int{2, 3, 700, 1500}, lines); diff != "" {
 		t.Error(diff)
 	}
-}
-
-// A million mailboxes must fit beside everything else within 512 MiB (docs/design.md, "Yardsticks").
-func TestAMailboxTakesLittleMemory(t *testing.T) { //nolint:paralleltest // it measures the heap
-	const n = 200_000
-	before := heap()
-	r := roster.New(start, nil)
-	for i := range n {
-		id := fmt.Sprintf("%024d", i)
-		r.Invitation(mailbox.Invitation{
-			ID: id, Campaign: "one", App: "main", Account: "main", Address: fmt.Sprintf("firstname.lastname%06d@company.example", i), ExternalID: fmt.Sprintf("crm-%d", i),
-			TariffPlanTypeID: 41, SpeedMode: "fast", Line: i, LinkGeneration: 1, InvitedAt: start(), LinkExpiresAt: start().Add(time.Hour),
-		})
-		r.Grant(id, mailbox.Grant{Phase: mailbox.GrantSaved, Attempt: "a", Tokens: &mailbox.Tokens{Attempt: "a", SavedAt: start()}})
-		r.Registration(id, mailbox.Registration{Phase: mailbox.Registered, WarmyID: "1234567", Since: start()})
-	}
-	each := float64(heap()-before) / n
-	t.Logf("%.0f bytes a mailbox", each)
-	if each > 320 {
-		t.Errorf("a mailbox takes %.0f bytes", each)
-	}
-	began := time.Now()
-	r.Counts("")
-	r.List(roster.Filter{States: []mailbox.State{mailbox.StateDead}}, "", 50)
-	if took := time.Since(began); took > 150*time.Millisecond {
-		t.Errorf("a page takes %v", took)
-	}
-	runtime.KeepAlive(r)
-}
-
-func heap() uint64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
 }
