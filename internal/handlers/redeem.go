@@ -50,30 +50,36 @@ func (h RedeemCode) Handle(ctx context.Context, e events.Event) ([]events.Event,
 		return nil, saved("refused grant", err)
 	case mailbox.Proceed:
 	}
+	consent, err := h.open(e)
+	if err != nil {
+		return nil, err // before the intent: a code that nobody can send is no send
+	}
 	if revision, err = h.Grants.Save(ctx, e.Mailbox, claimed, revision); err != nil {
 		return nil, saved("intent to redeem", err)
 	}
-	return h.redeem(ctx, e, inv, claimed, revision, began)
+	return h.redeem(ctx, e, inv, intent{consent, claimed, revision, began})
 }
 
-// redeem has the intent on disk, decided on at began, and sends the code.
-func (h RedeemCode) redeem(
-	ctx context.Context, e events.Event, inv mailbox.Invitation, grant mailbox.Grant, revision uint64, began time.Time,
-) ([]events.Event, error) {
-	consent, err := h.open(e)
+// intent is what stands on disk before a code is sent.
+type intent struct {
+	consent  mailbox.Consent
+	grant    mailbox.Grant
+	revision uint64
+	began    time.Time // when it was decided on
+}
+
+// redeem sends the code, stores the tokens and proves whose they are.
+func (h RedeemCode) redeem(ctx context.Context, e events.Event, inv mailbox.Invitation, i intent) ([]events.Event, error) {
+	if stood := h.Now().Round(0).Sub(i.began.Round(0)); stood > intentLife { // by the clock on the wall, as leases are
+		return nil, h.fail(ctx, e, i.grant, i.revision, stoodStill())
+	}
+	tokens, err := h.Microsoft.Redeem(ctx, e.App, i.consent)
+	h.observe(e, i.grant, i.began, err)
 	if err != nil {
-		return nil, err
+		return nil, h.fail(ctx, e, i.grant, i.revision, fault.Of(err))
 	}
-	if stood := h.Now().Round(0).Sub(began.Round(0)); stood > intentLife { // by the clock on the wall, as leases are
-		return nil, h.fail(ctx, e, grant, revision, stoodStill())
-	}
-	tokens, err := h.Microsoft.Redeem(ctx, e.App, consent)
-	h.observe(e, grant, began, err)
-	if err != nil {
-		return nil, h.fail(ctx, e, grant, revision, fault.Of(err))
-	}
-	tokens.Nonce = consent.Nonce
-	grant, revision, err = h.saveTokens(ctx, e.Mailbox, grant, revision, tokens)
+	tokens.Nonce = i.consent.Nonce
+	grant, revision, err := h.saveTokens(ctx, e.Mailbox, i.grant, i.revision, tokens)
 	if errors.Is(err, errSuperseded) {
 		return nil, nil
 	}
@@ -125,7 +131,7 @@ func (h RedeemCode) open(e events.Event) (mailbox.Consent, error) {
 
 func notClaimed() error {
 	return &fault.Fault{
-		Class: fault.Permanent, Code: "code_not_claimed", Forecast: fault.ByPerson,
+		Class: fault.Permanent, Code: codeNotClaimed, Forecast: fault.ByPerson,
 		Cause:  "the sealed code is not the one that the edge has claimed: the event's id derives from another",
 		Remedy: "find out who else publishes codes, then send the owner a new link",
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"kindling/internal/events"
 	"kindling/internal/fault"
 	"kindling/internal/handlers"
@@ -434,6 +436,26 @@ func TestASecondConsentReplacesTheTokens(t *testing.T) {
 	second := w.grants.get().Tokens
 	if second == nil || second.Attempt == first.Attempt || second.Refresh.Equal(first.Refresh) || len(w.warmy.ids) != 1 {
 		t.Errorf("tokens %+v, then %+v; Warmy has %v", first, second, w.warmy.ids)
+	}
+	w.check(t)
+}
+
+// Who else publishes codes may not change what is known of a mailbox: the letter says it, and the owner's own state stays.
+func TestACodeThatNoEdgeClaimedChangesNoFact(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.microsoft.refuse = &fault.Fault{Class: fault.NeedsConsent, Code: "x", Reason: mailbox.CodeExpired, Forecast: fault.ByPerson}
+	w.deliver(t.Context(), codeOf(0))
+	before := w.grants.get()
+	if before.Phase != mailbox.GrantNeedsConsent {
+		t.Fatalf("%+v", before)
+	}
+	forged := codeOf(0).Replayed(7, at) // the same sealed code under an id that does not derive from it
+	if o := w.deliver(t.Context(), forged); !o.dead {
+		t.Errorf("%+v", o)
+	}
+	if diff := cmp.Diff(before, w.grants.get()); diff != "" {
+		t.Error(diff)
 	}
 	w.check(t)
 }

@@ -9,10 +9,11 @@ import (
 	"kindling/internal/mailbox"
 )
 
-// The codes of the faults of events about mailboxes that are not ours, or not this app's.
+// The codes of the faults of events about mailboxes that are not ours, or not this app's, or that no edge has published.
 const (
-	codeUnknown = "mailbox_unknown"
-	codeForeign = "mailbox_of_another_app"
+	codeUnknown    = "mailbox_unknown"
+	codeForeign    = "mailbox_of_another_app"
+	codeNotClaimed = "code_not_claimed"
 )
 
 // invited returns the invitation that e is about; live is false when the mailbox was erased: what still arrives has no
@@ -39,7 +40,9 @@ func invited(ctx context.Context, invitations Reader[mailbox.Invitation], e even
 }
 
 // strange tells whether f is about an event that no fact may be changed for.
-func strange(f *fault.Fault) bool { return f.Code == codeUnknown || f.Code == codeForeign }
+func strange(f *fault.Fault) bool {
+	return f.Code == codeUnknown || f.Code == codeForeign || f.Code == codeNotClaimed
+}
 
 // grantNotVisible is the fault of an event that asks for work on a grant of which nothing is stored. Grants are stored
 // before such events, so the store's answer is old (a new leader), or the record is lost.
