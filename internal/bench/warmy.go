@@ -99,35 +99,40 @@ func warmyParts() []string { return []string{"pace", "outage", "fair"} }
 
 // warmy measures the three promises about Warmy's account: its budget, an outage, and fair shares.
 func (o options) warmy(ctx context.Context) ([]figure, error) {
-	p := o.warmyPlan()
-	var pace, fast, outage, fair []figure
-	group, running := errgroup.WithContext(ctx)
-	wanted := func(part string) bool { return len(o.only) == 0 || slices.Contains(o.only, part) }
-	if wanted("pace") { // 55 calls a minute leave the machine to the others
-		group.Go(func() (err error) { pace, err = together(running, p.cases); return err })
+	return o.warmyPlan().measure(ctx, o.wants)
+}
+
+func (p warmyPlan) measure(ctx context.Context, wants func(parts ...string) bool) ([]figure, error) {
+	var pace, others []figure
+	group, ctx := errgroup.WithContext(ctx)
+	if wants("pace") { // 55 calls a minute leave the machine to the others
+		group.Go(func() (err error) { pace, err = together(ctx, p.cases); return err })
 	}
-	group.Go(func() (err error) {
-		others, running := errgroup.WithContext(running)
-		if wanted("outage") {
-			others.Go(func() (err error) { outage, err = outageFigures(running, p); return err })
-		}
-		if wanted("fair") {
-			others.Go(func() (err error) { fair, err = fairFigures(running, p); return err })
-		}
-		if err := others.Wait(); err != nil || !wanted("pace") {
-			return err
-		}
-		for _, c := range p.fast {
-			figures, err := c.measure(ctx)
-			if err != nil {
-				return err
-			}
-			fast = append(fast, figures...)
-		}
-		return nil
-	})
+	group.Go(func() (err error) { others, err = p.busy(ctx, wants); return err })
 	err := group.Wait()
-	return slices.Concat(pace, fast, outage, fair), err
+	return slices.Concat(pace, others), err
+}
+
+// busy measures what wants the machine: outage and fair shares at the same time, then each fast fleet by itself.
+func (p warmyPlan) busy(ctx context.Context, wants func(parts ...string) bool) ([]figure, error) {
+	var fast, outage, fair []figure
+	group, both := errgroup.WithContext(ctx)
+	if wants("outage") {
+		group.Go(func() (err error) { outage, err = outageFigures(both, p); return err })
+	}
+	if wants("fair") {
+		group.Go(func() (err error) { fair, err = fairFigures(both, p); return err })
+	}
+	err := group.Wait()
+	for _, c := range p.fast {
+		if err != nil || !wants("pace") {
+			break
+		}
+		var figures []figure
+		figures, err = c.measure(ctx)
+		fast = append(fast, figures...)
+	}
+	return slices.Concat(fast, outage, fair), err
 }
 
 // together measures cases at the same time.
@@ -141,22 +146,21 @@ func together(ctx context.Context, cases []paceCase) ([]figure, error) {
 	return slices.Concat(all...), err
 }
 
+// errNoWorkers is of a case that would wait for ever.
+var errNoWorkers = errors.New("a fleet without workers makes no calls")
+
 // measure has a backlog worked off, and counts the calls as Warmy does.
 func (c paceCase) measure(ctx context.Context) (figures []figure, err error) {
+	if c.workers < 1 {
+		return nil, errNoWorkers
+	}
 	r, err := newWarmyRig(ctx, c.perMinute)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
 	backlog := int(float64(c.perMinute)*(c.run+4*startTime).Minutes()) + c.perMinute/20 + 32
-	evs, err := r.seed(ctx, "backlog", backlog)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.publish(ctx, evs); err != nil {
-		return nil, err
-	}
-	if err := r.work(ctx, c.workers, c.wrong()); err != nil {
+	if err := r.begin(ctx, "backlog", backlog, c.workers, c.wrong()); err != nil {
 		return nil, err
 	}
 	used, err := c.watch(ctx, r)
@@ -167,15 +171,25 @@ func (c paceCase) measure(ctx context.Context) (figures []figure, err error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.figures(used, backlog, l), nil
+}
+
+// figures judge which part of the budget was used, and what Warmy's ledger holds against the fleet.
+func (c paceCase) figures(used float64, backlog int, l warmyLedger) []figure {
 	over := max(0, l.Summary.MostPerMinute-c.perMinute)
-	share := atLeast(figure{
-		name: c.name() + ": budget used", value: fmt.Sprintf("%.3f", used), against: fmt.Sprintf("%d mailboxes waited", backlog),
-	}, used, 0.97)
-	return []figure{share, atMost(figure{
-		name:    c.name() + ": calls over the budget in any sliding minute",
-		value:   fmt.Sprintf("%d (at most %d in a minute, %d created twice)", over, l.Summary.MostPerMinute, l.Summary.CreatedTwice),
-		against: "the simulator's ledger",
-	}, float64(over), 0, "%.0f")}, nil
+	const ledger = "the simulator's ledger"
+	return []figure{
+		atLeast(figure{
+			name: c.name() + ": budget used", value: fmt.Sprintf("%.3f", used), against: fmt.Sprintf("%d mailboxes waited", backlog),
+		}, used, 0.97),
+		atMost(figure{
+			name:  c.name() + ": calls over the budget in any sliding minute",
+			value: fmt.Sprintf("%d (at most %d in a minute)", over, l.Summary.MostPerMinute), against: ledger,
+		}, float64(over), 0, "%.0f"),
+		atMost(figure{
+			name: c.name() + ": mailboxes created twice", value: fmt.Sprint(l.Summary.CreatedTwice), against: ledger,
+		}, float64(l.Summary.CreatedTwice), 0, "%.0f"),
+	}
 }
 
 // watch tells which part of the budget was used while the fleet worked. It begins and ends with a call, so that no part of
@@ -217,55 +231,70 @@ func outageFigures(ctx context.Context, p warmyPlan) (figures []figure, err erro
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	evs, err := r.seed(ctx, "outage", p.waiting)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.publish(ctx, evs); err != nil {
-		return nil, err
-	}
-	if err := r.work(ctx, 2, wrongTime{}); err != nil {
+	if err := r.begin(ctx, "outage", p.waiting, 2, wrongTime{}); err != nil {
 		return nil, err
 	}
 	if _, _, err := r.next(ctx, 0); err != nil {
 		return nil, err
 	}
 	pause(ctx, startTime)
-	before, err := r.ledger(ctx, "")
+	seen, err := r.takeDown(ctx, p.down)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.outage(ctx, http.StatusServiceUnavailable); err != nil {
-		return nil, err
+	return seen.figures(p), nil
+}
+
+// outageSeen is what an outage came to.
+type outageSeen struct {
+	back                  time.Duration // until the full pace was back
+	calls, posts, unclear int           // meanwhile; unclear: POSTs that are looked up later
+	burned, buried        int           // attempts, and of those the last ones
+	why                   string        // the last dead letter's code
+}
+
+// takeDown has every call fail for a while, and waits until the full pace is back.
+func (r *warmyRig) takeDown(ctx context.Context, down time.Duration) (seen outageSeen, err error) {
+	before, err := r.ledger(ctx, "")
+	if err != nil {
+		return seen, err
 	}
-	pause(ctx, p.down)
+	if err := r.outage(ctx, http.StatusServiceUnavailable); err != nil {
+		return seen, err
+	}
+	pause(ctx, down)
 	if err := r.outage(ctx, 0); err != nil {
-		return nil, err
+		return seen, err
 	}
 	back := time.Now()
 	during, err := r.ledger(ctx, "")
 	if err != nil {
-		return nil, err
+		return seen, err
 	}
-	took, err := r.fullPace(ctx, back)
-	if err != nil {
-		return nil, err
-	}
-	why := "none"
+	seen.calls, seen.posts = during.calls()-before.calls(), during.of("create")-before.of("create")
+	seen.back, err = r.fullPace(ctx, back)
+	seen.unclear, seen.buried, seen.burned = int(r.unclear.Load()), int(r.dead.Load()), int(r.burned.Load()+r.dead.Load())
 	if code := r.why.Load(); code != nil {
-		why = *code
+		seen.why = *code
 	}
+	return seen, err
+}
+
+func (s outageSeen) figures(p warmyPlan) []figure {
 	title := fmt.Sprintf("warmy down %v with %d waiting, %d calls a minute, 2 workers", p.down, p.waiting, otherBudget)
-	burned := r.burned.Load() + r.dead.Load()
+	burned := fmt.Sprint(s.burned)
+	if s.buried > 0 {
+		burned = fmt.Sprintf("%d (%d buried, the last one for %s)", s.burned, s.buried, s.why)
+	}
 	return []figure{
 		atMost(figure{
-			name: title + ": attempts burned", value: fmt.Sprintf("%d (%d buried, the last one for %s)", burned, r.dead.Load(), why), against: "timers and dead letters in the store",
-		}, float64(burned), 0, "%.0f"),
+			name: title + ": attempts burned", value: burned, against: "timers and dead letters in the store",
+		}, float64(s.burned), 0, "%.0f"),
 		atMost(figure{
-			name: "warmy down: until the full pace was back", value: fmt.Sprintf("%.1f s", took.Seconds()), against: fmt.Sprintf("%v at ≥ %.0f %% of the budget", paceSpan, 100*fullShare),
-		}, took.Seconds(), 10, "%.0f s"),
-		remark("warmy down: calls meanwhile", fmt.Sprintf("%d (%d POSTs, %d of them to be looked up later)", during.calls()-before.calls(), during.of("create")-before.of("create"), r.unclear.Load())),
-	}, nil
+			name: "warmy down: until the full pace was back", value: fmt.Sprintf("%.1f s", s.back.Seconds()), against: fmt.Sprintf("%v at ≥ %.0f %% of the budget", paceSpan, 100*fullShare),
+		}, s.back.Seconds(), 10, "%.0f s"),
+		remark("warmy down: calls meanwhile", fmt.Sprintf("%d (%d POSTs, %d of them to be looked up later)", s.calls, s.posts, s.unclear)),
+	}
 }
 
 const (

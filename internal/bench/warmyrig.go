@@ -148,6 +148,18 @@ func (r *warmyRig) close() error {
 	return errors.Join(errs...)
 }
 
+// begin gives n mailboxes of a campaign to this many workers; the last one has this clock.
+func (r *warmyRig) begin(ctx context.Context, campaign string, n, workers int, clock wrongTime) error {
+	evs, err := r.seed(ctx, campaign, n)
+	if err != nil {
+		return err
+	}
+	if err := r.publish(ctx, evs); err != nil {
+		return err
+	}
+	return r.work(ctx, workers, clock)
+}
+
 // work starts n workers; the last one has this clock.
 func (r *warmyRig) work(ctx context.Context, n int, clock wrongTime) error {
 	for i := range n {
