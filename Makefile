@@ -81,7 +81,7 @@ fuzz: ## every fuzz target for FUZZ (default 20s)
 	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) $$pkg; \
 	  done; done
 
-bench: ## the figures of the README, each with its aim and whether it was met
+bench: ## figures with their aims, the longest ones shortened (README.md, Figures)
 	$(GO) run ./cmd/kindling bench all
 
 check: imports lint deadcode race e2e ## all that CI runs beside `go test ./...`

@@ -43,7 +43,7 @@ func Command(env service.Env) *cobra.Command {
 	onBus.Flags().StringSliceVar(&o.only, "only", nil, "only these parts: "+strings.Join(busParts(), ", "))
 	cmd.AddCommand(
 		onBus,
-		&cobra.Command{Use: "all", Short: "Everything, one table", Args: cobra.NoArgs, RunE: runAll},
+		&cobra.Command{Use: "all", Short: "Everything, one table; burst, poison and warmy in their short form", Args: cobra.NoArgs, RunE: runAll},
 		&cobra.Command{Use: "pipeline", Short: "Mailboxes per second, against a bare loop of the same calls", Args: cobra.NoArgs, RunE: run("pipeline")},
 		&cobra.Command{Use: "import", Short: "Rows per second of a campaign's import", Args: cobra.NoArgs, RunE: run("import")},
 		&cobra.Command{Use: "edge", Short: "Accepted and durable callbacks, and forged ones", Args: cobra.NoArgs, RunE: run("edge")},
