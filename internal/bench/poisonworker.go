@@ -46,12 +46,8 @@ func workOffPoison(ctx context.Context, env service.Env, url string, window int,
 		return err
 	}
 	defer ours.Close()
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := untilOrphaned(ctx, env.Stdin)
 	defer stop()
-	go func() {
-		defer stop() // our parent is gone
-		_, _ = io.Copy(io.Discard, env.Stdin)
-	}()
 	policy, err := app.DefaultWorkPolicy() // warmy-worker's
 	if err != nil {
 		return err
@@ -168,7 +164,7 @@ func (t *team) failure() error {
 	return t.failed
 }
 
-// stop ends every worker, and tells what none of them should have met.
+// stop ends every worker, and returns what none of them should have met.
 func (t *team) stop() error {
 	t.end()
 	t.done.Wait()
