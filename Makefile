@@ -1,7 +1,7 @@
 # Every target that CI runs is here; `make check` is what CI runs after `go test ./...`.
 GO    ?= go
 TOOL  := $(GO) tool -modfile=tools.mod
-# Those that run side by side wait for the leases of the dead most of the time.
+# These tests mostly wait for leases of killed processes to expire, so eight can share two cores.
 E2E   := -tags e2e -count=1 -timeout 20m -parallel 8 ./internal/e2e/...
 FUZZ  ?= 20s
 
@@ -48,7 +48,7 @@ lint: ## golangci-lint with .golangci.yml
 fmt: ## format everything
 	$(TOOL) golangci-lint fmt ./...
 
-imports: ## who may import whom
+imports: ## which package may import which
 	$(GO) test -count=1 -run 'Imports|Layer|Speaks|Table' .
 
 deadcode: ## functions that nothing reaches
@@ -81,7 +81,7 @@ fuzz: ## every fuzz target for FUZZ (default 20s)
 	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) $$pkg; \
 	  done; done
 
-bench: ## the figures of the README, each with its aim and whether it was met
+bench: ## figures with their aims, the longest ones shortened (README.md, Figures)
 	$(GO) run ./cmd/kindling bench all
 
 check: imports lint deadcode race e2e ## all that CI runs beside `go test ./...`

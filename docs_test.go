@@ -77,7 +77,7 @@ func pages(t *testing.T) []string {
 	return found
 }
 
-// leads tells why target, as it stands in page, leads nowhere; empty if it does.
+// leads returns why target, as it stands in page, leads nowhere; empty if it leads somewhere.
 func leads(t *testing.T, page, target string) string {
 	t.Helper()
 	path, anchor, _ := strings.Cut(target, "#")

@@ -23,8 +23,8 @@ type planner interface {
 	Plans(ctx context.Context, account string) ([]campaign.Plan, error)
 }
 
-// lookUpPlans keeps what Warmy offers each account known to the console, until ctx ends. It is of use and not of need: a
-// failure is written down, and registers nothing less.
+// lookUpPlans keeps what Warmy offers each account known to the console, until ctx ends. Registrations do not depend on
+// it; a failure is only logged.
 func (h Host) lookUpPlans(ctx context.Context, book *bus.PlanBook, ask planner) error {
 	tick := time.NewTicker(plansAsk)
 	defer tick.Stop()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"kindling/internal/bus"
 	"kindling/internal/config"
 	"kindling/internal/microsoft"
 	"kindling/internal/warmy"
@@ -12,6 +13,12 @@ import (
 
 // Policy says how patient the workers are; it is the configuration's.
 type Policy = config.Policy
+
+// DefaultWorkPolicy is the bus's policy for events without a deadline, with the default settings.
+func DefaultWorkPolicy() (bus.Policy, error) {
+	p, err := config.DefaultPolicy()
+	return workPolicy(p), err
+}
 
 func policyOf(cfg config.Config) Policy { return cfg.Policy }
 

@@ -33,3 +33,15 @@ func TestACodeWhoseHandlerNeverComesToAnEndIsBuriedAnHourAfterItDied(t *testing.
 		}
 	}
 }
+
+func TestTheDefaultPolicyOfWorkIsThatOfAConfigurationThatSetsNone(t *testing.T) {
+	t.Parallel()
+	cfg, err := config.Load(config.Source{File: yaml(t, "console: {}\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DefaultWorkPolicy()
+	if err != nil || got != workPolicy(cfg.Policy) || got.Base != 2*time.Second || got.Cap != 5*time.Minute {
+		t.Errorf("got %+v, %v; want %+v", got, err, workPolicy(cfg.Policy))
+	}
+}

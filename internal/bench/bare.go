@@ -1,13 +1,10 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -42,40 +39,47 @@ func (s *simulator) bare(ctx context.Context, addresses, codes []string) (time.D
 }
 
 func (s *simulator) one(ctx context.Context, client *http.Client, address, code string) error {
-	form := url.Values{
-		"client_id": {clientID}, "client_secret": {clientSecret}, "grant_type": {"authorization_code"}, "code": {code},
-		"redirect_uri": {redirectURI}, "code_verifier": {verifier},
-	}
 	var tokens struct {
 		Access  string `json:"access_token"`
 		Refresh string `json:"refresh_token"`
 	}
-	err := call(ctx, client, http.MethodPost, s.Microsoft+"/organizations/oauth2/v2.0/token", "application/x-www-form-urlencoded", "",
-		strings.NewReader(form.Encode()), &tokens)
-	if err != nil {
+	form := url.Values{
+		"client_id": {clientID}, "client_secret": {clientSecret}, "grant_type": {"authorization_code"}, "code": {code},
+		"redirect_uri": {redirectURI}, "code_verifier": {verifier},
+	}
+	redeem := question{
+		method: http.MethodPost, address: s.Microsoft + "/organizations/oauth2/v2.0/token",
+		header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, body: []byte(form.Encode()),
+	}
+	if err := redeem.ask(ctx, client, &tokens); err != nil {
 		return err
 	}
 	var me struct {
 		Mail string `json:"mail"`
 	}
-	err = call(ctx, client, http.MethodGet, s.Microsoft+"/v1.0/me?$select=id,mail,userPrincipalName,proxyAddresses", "", tokens.Access, nil, &me)
-	if err != nil {
+	graph := question{
+		method: http.MethodGet, address: s.Microsoft + "/v1.0/me?$select=id,mail,userPrincipalName,proxyAddresses",
+		header: http.Header{"Authorization": {"Bearer " + tokens.Access}},
+	}
+	if err := graph.ask(ctx, client, &me); err != nil {
 		return err
 	}
-	body, err := json.Marshal(map[string]any{"mailbox": map[string]any{
+	post, err := jsonTo(http.MethodPost, s.Warmy+"/api/v2/mailboxes", map[string]any{"mailbox": map[string]any{
 		"provider": "oauth_outlook", "email": address, "from_name": "Bench", "client_id": clientID, "client_secret": clientSecret,
 		"access_token": tokens.Access, "refresh_token": tokens.Refresh, "tariff_plan_type_id": 41,
 		"setting_attributes": map[string]string{"speed_mode": "fast"},
 	}})
 	if err != nil {
-		return fmt.Errorf("encode mailbox: %w", err)
+		return err
 	}
+	post.header.Set("Authorization", "Bearer "+apiKey)
+	post.header.Set("Holder-Uid", holderUID)
 	var created struct {
 		Data struct {
 			ID int64 `json:"id"`
 		} `json:"data"`
 	}
-	if err := call(ctx, client, http.MethodPost, s.Warmy+"/api/v2/mailboxes", "application/json", apiKey, bytes.NewReader(body), &created); err != nil {
+	if err := post.ask(ctx, client, &created); err != nil {
 		return err
 	}
 	if created.Data.ID == 0 || !strings.EqualFold(me.Mail, address) {
@@ -86,30 +90,3 @@ func (s *simulator) one(ctx context.Context, client *http.Client, address, code 
 
 // holderUID is the workspace of the simulated account: the guide's constant.
 const holderUID = "a66a9a755fe16f24fcb99dc8b5f25a50"
-
-func call(ctx context.Context, client *http.Client, method, address, contentType, bearer string, body io.Reader, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, address, body)
-	if err != nil {
-		return fmt.Errorf("bare loop: %w", err)
-	}
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
-	}
-	if bearer != "" {
-		req.Header.Set("Authorization", "Bearer "+bearer)
-		req.Header.Set("Holder-Uid", holderUID)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("bare loop: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return fmt.Errorf("bare loop: %w", err)
-	}
-	if resp.StatusCode >= http.StatusMultipleChoices {
-		return fmt.Errorf("bare loop: %s answers %d", req.URL.Path, resp.StatusCode)
-	}
-	return json.Unmarshal(data, out)
-}

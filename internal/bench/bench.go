@@ -43,7 +43,7 @@ func Command(env service.Env) *cobra.Command {
 	onBus.Flags().StringSliceVar(&o.only, "only", nil, "only these parts: "+strings.Join(busParts(), ", "))
 	cmd.AddCommand(
 		onBus,
-		&cobra.Command{Use: "all", Short: "Everything, one table", Args: cobra.NoArgs, RunE: runAll},
+		&cobra.Command{Use: "all", Short: "Everything, one table; burst, poison and warmy in their short form", Args: cobra.NoArgs, RunE: runAll},
 		&cobra.Command{Use: "pipeline", Short: "Mailboxes per second, against a bare loop of the same calls", Args: cobra.NoArgs, RunE: run("pipeline")},
 		&cobra.Command{Use: "import", Short: "Rows per second of a campaign's import", Args: cobra.NoArgs, RunE: run("import")},
 		&cobra.Command{Use: "edge", Short: "Accepted and durable callbacks, and forged ones", Args: cobra.NoArgs, RunE: run("edge")},
@@ -93,7 +93,7 @@ func (o options) run(ctx context.Context, names []string) error {
 	benches := map[string]func(context.Context) ([]figure, error){
 		"bus": o.bus, "pipeline": o.pipeline, "import": o.importCSV, "edge": o.edge, "refresh": o.refresh, "burst": o.burst, "warmy": o.warmy,
 	}
-	if err := o.check(); err != nil {
+	if err := o.check(names); err != nil {
 		return err
 	}
 	stopProfile, err := o.startProfile()
@@ -114,8 +114,8 @@ func (o options) run(ctx context.Context, names []string) error {
 	return errors.Join(printFigures(o.env.Stdout, append(all, others.figure())), failed, stopProfile())
 }
 
-// check refuses flags with which there is nothing to measure.
-func (o options) check() error {
+// check refuses flags with which there is nothing to measure in these benches.
+func (o options) check(benches []string) error {
 	for _, flag := range []struct {
 		name  string
 		value int
@@ -127,7 +127,7 @@ func (o options) check() error {
 	if o.edgeTime <= 0 {
 		return fmt.Errorf("--edge-time: %v is no time to call the edge; try 20s", o.edgeTime)
 	}
-	return o.checkBus()
+	return o.checkParts(benches)
 }
 
 // most is more than any figure here can mean.

@@ -44,12 +44,32 @@ func TestFlagsThatLeaveNothingToMeasureAreRefusedByName(t *testing.T) {
 		"--only":      func(o *options) { o.only = []string{"publish", "publsh"} },
 	} {
 		o := small()
-		if err := o.check(); err != nil {
+		if err := o.check([]string{"bus"}); err != nil {
 			t.Fatalf("good flags are refused: %v", err)
 		}
 		spoil(&o)
-		if err := o.check(); err == nil || !strings.Contains(err.Error(), flag) {
+		if err := o.check([]string{"bus"}); err == nil || !strings.Contains(err.Error(), flag) {
 			t.Errorf("%s: got %v", flag, err)
+		}
+	}
+}
+
+func TestAPartOfAnotherBenchIsRefused(t *testing.T) {
+	t.Parallel()
+	for bench, parts := range map[string]struct{ own, other []string }{
+		"bus":   {busParts(), warmyParts()},
+		"warmy": {warmyParts(), busParts()},
+	} {
+		o := small()
+		o.only = parts.own
+		if err := o.check([]string{bench}); err != nil {
+			t.Errorf("%s refuses its own parts: %v", bench, err)
+		}
+		for _, part := range parts.other {
+			o.only = []string{part}
+			if err := o.run(t.Context(), []string{bench}); err == nil || !strings.Contains(err.Error(), "known are "+strings.Join(parts.own, ", ")) {
+				t.Errorf("%s --only %s: %v", bench, part, err)
+			}
 		}
 	}
 }

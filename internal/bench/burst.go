@@ -82,14 +82,9 @@ func unusedAddress(ctx context.Context) (string, error) {
 
 // measure runs edge and token-worker until every consent has come to its end.
 func (b burstBench) measure(ctx context.Context, p *rig, s *simulator, base string) ([]figure, error) {
-	invitations := make([]mailbox.Invitation, b.plan.consents)
-	for i, address := range addresses("burst", len(invitations)) {
-		invitations[i] = p.invitation(address)
-	}
-	for chunk := range slices.Chunk(invitations, 500) {
-		if _, err := p.bus.InvitationStore(p.people).Create(ctx, chunk); err != nil {
-			return nil, err
-		}
+	invitations, err := p.invite(ctx, addresses("burst", b.plan.consents))
+	if err != nil {
+		return nil, err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -106,7 +101,7 @@ func (b burstBench) measure(ctx context.Context, p *rig, s *simulator, base stri
 	})
 	group.Go(func() error {
 		defer stop()
-		owners := &crowdOfBurst{base: base, sim: s, client: burstClient()}
+		owners := &crowdOfBurst{base: base, sim: s, client: browser()}
 		defer owners.client.CloseIdleConnections()
 		if err := b.arrive(running, p, owners, invitations); err != nil {
 			return err
@@ -117,7 +112,7 @@ func (b burstBench) measure(ctx context.Context, p *rig, s *simulator, base stri
 		figures = append(figures, remark("burst: pages that asked an owner to try again, or did not come", fmt.Sprint(owners.reloads.Load())))
 		return err
 	})
-	err := group.Wait()
+	err = group.Wait()
 	return append(figures, remark("burst: longest append and sync of 4 KiB on the same disk meanwhile", slowest.Round(time.Millisecond).String())), err
 }
 

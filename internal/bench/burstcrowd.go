@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,19 +46,9 @@ func (c *crowdOfBurst) visit(ctx context.Context, method, address string, cookie
 	}
 }
 
-func burstClient() *http.Client {
-	return &http.Client{
-		Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: 30 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
 // startMicrosoft starts the simulators, with the edge's address as their app's redirect URI, in the mood of the plan.
 func (b burstBench) startMicrosoft(ctx context.Context, redirect string) (*simulator, error) {
-	s := &simulator{}
-	var err error
-	s.child, err = startChild(ctx, &s.Running, "simulator", "--client-id", clientID, "--client-secret", clientSecret,
-		"--redirect-uri", redirect, "--api-key", apiKey, "--calls-per-minute", "-1")
+	s, err := startSimulator(ctx, redirect)
 	if err != nil {
 		return nil, err
 	}
@@ -71,54 +60,18 @@ func (b burstBench) startMicrosoft(ctx context.Context, redirect string) (*simul
 	return s, s.tell(ctx, "/_sim/faults", control, nil)
 }
 
-// tell posts to the simulated Microsoft's own controls.
-func (s *simulator) tell(ctx context.Context, path string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return fmt.Errorf("tell the simulator: %w", err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Microsoft+path, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("tell the simulator: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	return answerOf(req, out)
-}
-
-func answerOf(req *http.Request, out any) error {
-	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
-	if err != nil {
-		return fmt.Errorf("ask the simulator: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask the simulator for %s: status %d", req.URL.Path, resp.StatusCode)
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return fmt.Errorf("ask the simulator: %w", err)
-	}
-	return nil
-}
-
 // ledger is what the simulated Microsoft has written down.
 type ledger struct {
 	Summary msid.Summary `json:"summary"`
 	Codes   []msid.Code  `json:"codes"`
 }
 
-func (s *simulator) books(ctx context.Context) (ledger, error) {
-	var all ledger
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Microsoft+"/_sim/ledger?codes=all", nil)
-	if err != nil {
-		return all, fmt.Errorf("ask the simulator: %w", err)
-	}
-	return all, answerOf(req, &all)
+func (s *simulator) books(ctx context.Context) (all ledger, err error) {
+	err = askJSON(ctx, &s.client, http.MethodGet, s.Microsoft+"/_sim/ledger?codes=all", nil, &all)
+	return all, err
 }
 
-// firstSends tells, by address, when a code was answered for the first time, be it with 429.
+// firstSends are, by address, the times at which a code was answered for the first time, be it with 429.
 func (l ledger) firstSends() map[string]time.Time {
 	first := make(map[string]time.Time, len(l.Codes))
 	for _, c := range l.Codes {
@@ -141,20 +94,14 @@ func (c *crowdOfBurst) consent(ctx context.Context, link, address string) error 
 		return fmt.Errorf("start: status %d with %d cookies: %w", resp.status, len(resp.cookies), err)
 	}
 	asked := to.Query()
-	var issued struct {
-		Codes []string `json:"codes"`
-	}
-	err = c.sim.tell(ctx, "/_sim/codes", msid.NewCode{
+	codes, err := c.sim.issue(ctx, msid.NewCode{
 		ClientID: clientID, Tenant: "organizations", RedirectURI: asked.Get("redirect_uri"), Scope: asked.Get("scope"), Nonce: asked.Get("nonce"),
 		Challenge: asked.Get("code_challenge"), Addresses: []string{address},
-	}, &issued)
+	})
 	if err != nil {
 		return err
 	}
-	if len(issued.Codes) != 1 || issued.Codes[0] == "" {
-		return errors.New("no code was issued")
-	}
-	query := url.Values{"code": issued.Codes, "state": {asked.Get("state")}}
+	query := url.Values{"code": codes, "state": {asked.Get("state")}}
 	resp, err = c.visit(ctx, http.MethodGet, c.base+"/oauth-callback/main?"+query.Encode(), resp.cookies[0])
 	if err == nil && resp.status != http.StatusSeeOther {
 		err = fmt.Errorf("callback: status %d", resp.status)
@@ -208,7 +155,7 @@ func (o *outcomes) Grant(id mailbox.ID, g mailbox.Grant) {
 	}
 }
 
-// count tells how many grants were saved, how many codes were too late or never redeemed, and how many ended otherwise.
+// count returns how many grants were saved, how many codes were too late or never redeemed, and how many ended otherwise.
 func (o *outcomes) count(invitations []mailbox.Invitation) (saved, late, other int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

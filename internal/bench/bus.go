@@ -48,21 +48,26 @@ func (o options) bus(ctx context.Context) ([]figure, error) {
 	return busBench{options: o, plan: o.busPlan()}.run(ctx)
 }
 
-// checkBus tells a part or a setting that does not exist.
-func (o options) checkBus() error {
+// checkParts refuses a part of a bench that it does not have, and a setting that does not exist.
+func (o options) checkParts(benches []string) error {
 	if !slices.Contains([]string{bothSyncs, syncName(true), syncName(false)}, o.sync) {
 		return fmt.Errorf("--sync: there is no %q; known are %s, %s and %s", o.sync, bothSyncs, syncName(true), syncName(false))
 	}
+	var known []string
+	for _, name := range benches {
+		known = append(known, map[string][]string{"bus": busParts(), "warmy": warmyParts()}[name]...)
+	}
 	for _, part := range o.only {
-		if known := slices.Concat(busParts(), warmyParts()); !slices.Contains(known, part) {
+		if !slices.Contains(known, part) {
 			return fmt.Errorf("--only: there is no %q; known are %s", part, strings.Join(known, ", "))
 		}
 	}
 	return nil
 }
 
-func (b busBench) wants(parts ...string) bool {
-	return len(b.only) == 0 || slices.ContainsFunc(parts, func(part string) bool { return slices.Contains(b.only, part) })
+// wants reports whether one of these parts is to be measured.
+func (o options) wants(parts ...string) bool {
+	return len(o.only) == 0 || slices.ContainsFunc(parts, func(part string) bool { return slices.Contains(o.only, part) })
 }
 
 func (b busBench) run(ctx context.Context) ([]figure, error) {

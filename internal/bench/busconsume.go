@@ -206,7 +206,7 @@ func (h laneHandler) Handle(ctx context.Context, _ events.Event) ([]events.Event
 	return nil, nil
 }
 
-// Bury tells that the bench is broken: nothing here may fail.
+// Bury keeps the fault: nothing here may fail.
 func (h laneHandler) Bury(_ context.Context, _ events.Event, f *fault.Fault) error {
 	h.fail(f)
 	return nil

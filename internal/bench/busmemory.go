@@ -88,7 +88,7 @@ func (b busBench) resident(ctx context.Context, r *busRig, n int) (m resident, e
 	return m, b.stillWorking(ctx, r, worker, n)
 }
 
-// stillWorking tells whether the worker worked and left a backlog to the end: otherwise its memory says nothing.
+// stillWorking checks that the worker worked and left a backlog to the end: otherwise its memory says nothing.
 func (b busBench) stillWorking(ctx context.Context, r *busRig, worker *child, n int) error {
 	var now told
 	if err := worker.ask(&now); err != nil {

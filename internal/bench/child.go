@@ -65,3 +65,13 @@ func (c *child) stop() error {
 	}
 	return err
 }
+
+// untilOrphaned returns a context that ends with ctx, and when our standard input does: then our parent is gone.
+func untilOrphaned(ctx context.Context, in io.Reader) (context.Context, context.CancelFunc) {
+	ctx, stop := context.WithCancel(ctx)
+	go func() {
+		defer stop()
+		_, _ = io.Copy(io.Discard, in)
+	}()
+	return ctx, stop
+}

@@ -89,7 +89,7 @@ func (s costs) String() string {
 }
 
 // compare runs every variant once a round. Each round begins with another one, so that no variant always has the
-// warmest machine. In a CPU profile the label "case" tells the variants apart: go tool pprof -tagfocus.
+// warmest machine. In a CPU profile the label "case" distinguishes the variants: go tool pprof -tagfocus.
 func (o options) compare(ctx context.Context, title string, variants []variant) (map[string]costs, error) {
 	all := make(map[string]costs)
 	for round := range o.rounds {

@@ -13,7 +13,7 @@ const (
 	probeBytes = 4 << 10
 )
 
-// watchDisk appends and syncs a little all the time, where a store would, until ctx ends, and tells how long that took at
+// watchDisk appends and syncs a little all the time, where a store would, until ctx ends, and returns how long that took at
 // most. A bench with sync always can wait no shorter than the disk does, and on a shared machine that is others' doing: a
 // file that grows waits for all that the file system has to write.
 func watchDisk(ctx context.Context) (longest time.Duration, err error) {

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"kindling/internal/app"
-	"kindling/internal/mailbox"
 	"kindling/internal/service"
 )
 
@@ -27,12 +26,8 @@ func (o options) edge(ctx context.Context) (figures []figure, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	listener, err := service.Listen(ctx, "127.0.0.1:0")
+	address, err := unusedAddress(ctx)
 	if err != nil {
-		return nil, err
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
 		return nil, err
 	}
 	edge := &p.host.Config.Edge
@@ -54,55 +49,66 @@ func (o options) edge(ctx context.Context) (figures []figure, err error) {
 	return figures, err
 }
 
-// callback is one owner who comes back from Microsoft.
+// callback is what one owner's browser brings back from Microsoft.
 type callback struct {
 	state  string
 	cookie *http.Cookie
 }
 
+// callbacks measures both kinds; a failure of the first does not keep it from the second.
 func (o options) callbacks(ctx context.Context, p *rig, base string) ([]figure, error) {
-	n := max(1, int(o.edgeTime.Seconds()*float64(o.edgeRate)))
-	invitations := make([]mailbox.Invitation, n)
-	for i, address := range addresses("edge", n) {
-		invitations[i] = p.invitation(address)
-	}
-	for chunk := range slices.Chunk(invitations, 500) {
-		if _, err := p.bus.InvitationStore(p.people).Create(ctx, chunk); err != nil {
-			return nil, err
-		}
-	}
-	client := &http.Client{
-		Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: 30 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	client := browser()
 	defer client.CloseIdleConnections()
 	if err := service.Poll(ctx, func() error { _, err := visit(ctx, client, http.MethodGet, base+"/c/x", nil); return err }); err != nil {
 		return nil, err
 	}
-	owners := make([]callback, n)
-	starts, startCtx := errgroup.WithContext(ctx)
-	starts.SetLimit(16)
-	for i, inv := range invitations {
-		starts.Go(func() (err error) {
-			owners[i], err = start(startCtx, client, base, p.ids.Link(inv.ID, 1))
-			return err
-		})
-	}
-	if err := starts.Wait(); err != nil {
+	owners, err := p.owners(ctx, client, base, max(1, int(o.edgeTime.Seconds()*float64(o.edgeRate))))
+	if err != nil {
 		return nil, err
 	}
 	var figures []figure
 	took, refused := o.fire(ctx, client, base, owners)
 	if refused == nil {
-		slices.Sort(took)
-		p99 := ms(percentile(took, 0.99))
-		figures = append(figures, atMost(figure{
-			name:  fmt.Sprintf("edge, accepted and durable, %d/s, sync always, p99", o.edgeRate),
-			value: fmt.Sprintf("p50 %.1f ms, p99 %.1f ms (%d callbacks)", ms(percentile(took, 0.5)), p99, n), against: "–",
-		}, p99, 20, "%.0f ms"))
+		figures = append(figures, o.accepted(took))
 	}
 	forged, err := o.forge(ctx, p, client, base)
 	return append(figures, forged...), errors.Join(refused, err)
+}
+
+// owners invites n owners and has each press the button.
+func (p *rig) owners(ctx context.Context, client *http.Client, base string, n int) ([]callback, error) {
+	invitations, err := p.invite(ctx, addresses("edge", n))
+	if err != nil {
+		return nil, err
+	}
+	owners := make([]callback, n)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	for i, inv := range invitations {
+		group.Go(func() (err error) {
+			owners[i], err = start(ctx, client, base, p.ids.Link(inv.ID, 1))
+			return err
+		})
+	}
+	return owners, group.Wait()
+}
+
+// accepted is the figure of callbacks that took so long.
+func (o options) accepted(took []time.Duration) figure {
+	slices.Sort(took)
+	p99 := ms(percentile(took, 0.99))
+	return atMost(figure{
+		name:  fmt.Sprintf("edge, accepted and durable, %d/s, sync always, p99", o.edgeRate),
+		value: fmt.Sprintf("p50 %.1f ms, p99 %.1f ms (%d callbacks)", ms(percentile(took, 0.5)), p99, len(took)), against: "–",
+	}, p99, 20, "%.0f ms")
+}
+
+// browser is a client that follows no redirect, for many connections at once.
+func browser() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: 30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

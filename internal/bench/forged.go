@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"kindling/internal/mailbox"
 )
 
 // The forged callbacks come in rounds, each with attempts of its own: a cookie lives for a quarter of an hour, and a
@@ -36,7 +34,7 @@ type forged struct {
 }
 
 // forge measures the edge under callbacks that no owner sent: how many it stored anything for, how many it failed at,
-// and how long whoever sent them waited.
+// and how long their senders waited.
 func (o options) forge(ctx context.Context, p *rig, client *http.Client, base string) ([]figure, error) {
 	total := o.forged
 	if o.quick {
@@ -67,11 +65,8 @@ func (o options) forge(ctx context.Context, p *rig, client *http.Client, base st
 // forger presses some links, and has some of the owners come back, so that there is something to forge.
 func (p *rig) forger(ctx context.Context, client *http.Client, base string, round int) (forger, error) {
 	f := forger{Rand: rand.New(rand.NewPCG(uint64(round), 77))} //nolint:gosec // forgeries need not be secret, but the same in every run
-	invitations := make([]mailbox.Invitation, forgedOpen+forgedDone)
-	for i, address := range addresses(fmt.Sprintf("forged-%d", round), len(invitations)) {
-		invitations[i] = p.invitation(address)
-	}
-	if _, err := p.bus.InvitationStore(p.people).Create(ctx, invitations); err != nil {
+	invitations, err := p.invite(ctx, addresses(fmt.Sprintf("forged-%d", round), forgedOpen+forgedDone))
+	if err != nil {
 		return f, err
 	}
 	for i, inv := range invitations {

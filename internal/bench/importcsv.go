@@ -3,7 +3,6 @@ package bench
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -29,12 +28,7 @@ func (o options) importCSV(ctx context.Context) (figures []figure, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	listener, err := service.Listen(ctx, "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	p.host.Config.Console.Listen = listener.Addr().String()
-	if err := listener.Close(); err != nil {
+	if p.host.Config.Console.Listen, err = unusedAddress(ctx); err != nil {
 		return nil, err
 	}
 	var csv bytes.Buffer
@@ -58,9 +52,10 @@ func (o options) post(ctx context.Context, h app.Host, csv []byte) ([]figure, er
 	if err != nil {
 		return nil, fmt.Errorf("read token: %w", err)
 	}
-	address := "http://" + h.Config.Console.Listen + "/api/v1"
+	client := &http.Client{Timeout: 5 * time.Minute}
 	ask := func(method, path, contentType string, body []byte, out any) error {
-		return request(ctx, method, address+path, contentType, strings.TrimSpace(string(token)), body, out)
+		header := http.Header{"Authorization": {"Bearer " + strings.TrimSpace(string(token))}, "Content-Type": {contentType}}
+		return question{method, "http://" + h.Config.Console.Listen + "/api/v1" + path, header, body}.ask(ctx, client, out)
 	}
 	if err := service.Poll(ctx, func() error { return ask(http.MethodGet, "/status", "", nil, nil) }); err != nil {
 		return nil, err
@@ -117,25 +112,4 @@ func watchHeap(ctx context.Context) func() uint64 {
 		}
 	}()
 	return func() uint64 { stop(); <-done; return highest.Load() }
-}
-
-func request(ctx context.Context, method, address, contentType, bearer string, body []byte, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("ask the console: %w", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+bearer)
-	req.Header.Set("Content-Type", contentType)
-	resp, err := (&http.Client{Timeout: 5 * time.Minute}).Do(req)
-	if err != nil {
-		return fmt.Errorf("ask the console: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode >= http.StatusMultipleChoices {
-		return fmt.Errorf("the console answers %d", resp.StatusCode)
-	}
-	if out == nil {
-		return nil
-	}
-	return json.NewDecoder(resp.Body).Decode(out)
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// neighbours tells how much processor time others used between two moments: figures of a busy machine are worth little.
+// neighbours is the processor time that others used between two moments: figures of a busy machine are worth little.
 type neighbours struct {
 	began time.Time
 	busy  time.Duration // of the whole machine; 0: not known

@@ -25,7 +25,7 @@ import (
 
 // pipeline measures from the publishing of sealed codes to the last registration, for both ways to sync.
 func (o options) pipeline(ctx context.Context) ([]figure, error) {
-	s, err := startSimulator(ctx)
+	s, err := startSimulator(ctx, redirectURI)
 	if err != nil {
 		return nil, err
 	}
@@ -169,14 +169,9 @@ func (p *rig) close() error {
 
 // prepare invites the mailboxes and returns a code event for each, sealed as the edge seals it.
 func (p *rig) prepare(ctx context.Context, s *simulator, prefix string, n int) ([]events.Event, error) {
-	invitations := make([]mailbox.Invitation, n)
-	for i, address := range addresses(prefix, n) {
-		invitations[i] = p.invitation(address)
-	}
-	for chunk := range slices.Chunk(invitations, 500) {
-		if _, err := p.bus.InvitationStore(p.people).Create(ctx, chunk); err != nil {
-			return nil, err
-		}
+	invitations, err := p.invite(ctx, addresses(prefix, n))
+	if err != nil {
+		return nil, err
 	}
 	codes, err := s.codes(ctx, addresses(prefix, n))
 	if err != nil {
@@ -191,11 +186,33 @@ func (p *rig) prepare(ctx context.Context, s *simulator, prefix string, n int) (
 	return evs, nil
 }
 
+// invite stores an invitation for each address.
+func (p *rig) invite(ctx context.Context, addresses []string) ([]mailbox.Invitation, error) {
+	invitations := make([]mailbox.Invitation, len(addresses))
+	for i, address := range addresses {
+		invitations[i] = p.invitation(address)
+	}
+	return invitations, storeInvitations(ctx, p.bus.InvitationStore(p.people), invitations)
+}
+
+func storeInvitations(ctx context.Context, store bus.InvitationStore, invitations []mailbox.Invitation) error {
+	for chunk := range slices.Chunk(invitations, 500) {
+		if _, err := store.Create(ctx, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (p *rig) invitation(address string) mailbox.Invitation {
-	id, now := p.ids.Mailbox("main", address), time.Now()
+	return invitationOf(p.ids, "bench", address)
+}
+
+func invitationOf(ids *seal.IDs, campaign, address string) mailbox.Invitation {
+	id, now := ids.Mailbox("main", address), time.Now()
 	return mailbox.Invitation{
-		ID: id, Campaign: "bench", App: "main", Account: "main", Address: address, FromName: "Bench", TariffPlanTypeID: 41, SpeedMode: "fast",
-		LinkGeneration: 1, LinkHash: mailbox.Hash(p.ids.Link(id, 1)), InvitedAt: now, LinkExpiresAt: now.Add(time.Hour),
+		ID: id, Campaign: campaign, App: "main", Account: "main", Address: address, FromName: "Bench", TariffPlanTypeID: 41, SpeedMode: "fast",
+		LinkGeneration: 1, LinkHash: mailbox.Hash(ids.Link(id, 1)), InvitedAt: now, LinkExpiresAt: now.Add(time.Hour),
 	}
 }
 

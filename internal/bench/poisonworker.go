@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kindling/internal/app"
 	"kindling/internal/bus"
 	"kindling/internal/events"
 	"kindling/internal/fault"
@@ -45,16 +46,14 @@ func workOffPoison(ctx context.Context, env service.Env, url string, window int,
 		return err
 	}
 	defer ours.Close()
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := untilOrphaned(ctx, env.Stdin)
 	defer stop()
-	go func() {
-		defer stop() // our parent is gone
-		_, _ = io.Copy(io.Discard, env.Stdin)
-	}()
+	policy, err := app.DefaultWorkPolicy() // warmy-worker's
+	if err != nil {
+		return err
+	}
 	h := &victim{wait: wait, out: env.Stdout}
 	h.say()
-	// The policy is that of warmy-worker with the default settings.
-	policy := bus.Policy{Attempts: 10, MaxAge: 7 * 24 * time.Hour, Base: time.Second, Cap: time.Minute, Crashes: 5}
 	return ours.Serve(ctx, bus.ServeConfig{Drain: drain}, bus.Lane{
 		Lane: events.Register, Leg: "bench", Window: window, Policy: policy, Handler: h,
 	})
@@ -165,7 +164,7 @@ func (t *team) failure() error {
 	return t.failed
 }
 
-// stop ends every worker, and tells what none of them should have met.
+// stop ends every worker, and returns what none of them should have met.
 func (t *team) stop() error {
 	t.end()
 	t.done.Wait()

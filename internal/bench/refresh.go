@@ -35,7 +35,7 @@ const (
 
 // refreshFigures measure refreshes per second through token-worker's lane, from timers that have come due.
 func (o options) refreshFigures(ctx context.Context) ([]figure, error) {
-	s, err := startSimulator(ctx)
+	s, err := startSimulator(ctx, redirectURI)
 	if err != nil {
 		return nil, err
 	}

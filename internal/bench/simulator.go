@@ -1,15 +1,14 @@
 package bench
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
+	"slices"
 	"time"
 
 	"kindling/internal/sim"
+	"kindling/internal/sim/msid"
 )
 
 // What the simulated app and account are called.
@@ -28,43 +27,43 @@ const (
 type simulator struct {
 	sim.Running
 	*child
+
+	client http.Client
 }
 
-func startSimulator(ctx context.Context) (*simulator, error) {
-	s := &simulator{}
+// startSimulator starts both; redirect is the app's redirect URI.
+func startSimulator(ctx context.Context, redirect string, flags ...string) (*simulator, error) {
+	s := &simulator{client: http.Client{Timeout: time.Minute}}
 	var err error
-	s.child, err = startChild(ctx, &s.Running, "simulator", "--client-id", clientID, "--client-secret", clientSecret,
-		"--redirect-uri", redirectURI, "--api-key", apiKey, "--calls-per-minute", "-1")
+	s.child, err = startChild(ctx, &s.Running, append([]string{
+		"simulator", "--client-id", clientID, "--client-secret", clientSecret, "--redirect-uri", redirect, "--api-key", apiKey,
+		"--calls-per-minute", "-1",
+	}, flags...)...)
 	return s, err
+}
+
+// tell posts to the simulated Microsoft's own controls.
+func (s *simulator) tell(ctx context.Context, path string, in, out any) error {
+	return askJSON(ctx, &s.client, http.MethodPost, s.Microsoft+path, in, out)
 }
 
 // codes has one authorization code issued per address.
 func (s *simulator) codes(ctx context.Context, addresses []string) ([]string, error) {
-	body, err := json.Marshal(map[string]any{
-		"client_id": clientID, "tenant": "organizations", "redirect_uri": redirectURI, "scope": scopes, "nonce": nonce,
-		"code_challenge": challenge(), "addresses": addresses,
+	return s.issue(ctx, msid.NewCode{
+		ClientID: clientID, Tenant: "organizations", RedirectURI: redirectURI, Scope: scopes, Nonce: nonce,
+		Challenge: challenge(), Addresses: addresses,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("ask for codes: %w", err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Microsoft+"/_sim/codes", bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("ask for codes: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("ask for codes: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	var answer struct {
+}
+
+func (s *simulator) issue(ctx context.Context, wanted msid.NewCode) ([]string, error) {
+	var issued struct {
 		Codes []string `json:"codes"`
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		return nil, fmt.Errorf("ask for codes: %w", err)
+	if err := s.tell(ctx, "/_sim/codes", wanted, &issued); err != nil {
+		return nil, err
 	}
-	if len(answer.Codes) != len(addresses) || strings.Join(answer.Codes, "") == "" {
-		return nil, fmt.Errorf("ask for codes: %d for %d addresses, status %d", len(answer.Codes), len(addresses), resp.StatusCode)
+	if len(issued.Codes) != len(wanted.Addresses) || slices.Contains(issued.Codes, "") {
+		return nil, fmt.Errorf("%d codes were issued for %d addresses", len(issued.Codes), len(wanted.Addresses))
 	}
-	return answer.Codes, nil
+	return issued.Codes, nil
 }

@@ -147,7 +147,7 @@ func timersStored(ctx context.Context, ours *bus.Bus) (bus.StreamFigures, error)
 	return bus.StreamFigures{}, fmt.Errorf("there is no stream %s", timerStream)
 }
 
-// fireTimers has timers come due and tells how late the server stored them under their due subjects.
+// fireTimers has timers come due and measures how late the server stored them under their due subjects.
 func fireTimers(ctx context.Context, s *store, plan timerPlan) (figures []figure, err error) {
 	r := &busRig{store: s}
 	if r.raw, r.js, err = r.connect("timers"); err != nil {

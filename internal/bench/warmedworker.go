@@ -13,12 +13,8 @@ import (
 
 // workWarmed is a warmy-worker until ctx or the input ends. Its clock may be wrong, or be set while it works.
 func workWarmed(ctx context.Context, env service.Env, cfg config.Config, clock wrongTime) error {
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := untilOrphaned(ctx, env.Stdin)
 	defer stop()
-	go func() {
-		defer stop() // our parent is gone
-		_, _ = io.Copy(io.Discard, env.Stdin)
-	}()
 	host := app.NewHost(cfg, slog.New(slog.DiscardHandler))
 	began := time.Now()
 	host.NATS.Clock = func() time.Time {

@@ -1,12 +1,12 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -55,10 +55,7 @@ func newWarmyRig(ctx context.Context, perMinute int) (*warmyRig, error) {
 }
 
 func (r *warmyRig) open(ctx context.Context) (err error) {
-	r.sim = &simulator{}
-	if r.sim.child, err = startChild(ctx, &r.sim.Running, "simulator", "--client-id", clientID, "--client-secret", clientSecret,
-		"--redirect-uri", redirectURI, "--api-key", apiKey, "--calls-per-minute", "-1", "--check-tokens=false",
-		"--latency", warmyLatency.String(), "--jitter", (warmyLatency / 2).String()); err != nil {
+	if r.sim, err = startSimulator(ctx, redirectURI, "--check-tokens=false", "--latency", warmyLatency.String(), "--jitter", (warmyLatency / 2).String()); err != nil {
 		return err
 	}
 	if r.store, err = startStore(ctx, false); err != nil {
@@ -148,6 +145,18 @@ func (r *warmyRig) close() error {
 	return errors.Join(errs...)
 }
 
+// begin gives n mailboxes of a campaign to this many workers; the last one has this clock.
+func (r *warmyRig) begin(ctx context.Context, campaign string, n, workers int, clock wrongTime) error {
+	evs, err := r.seed(ctx, campaign, n)
+	if err != nil {
+		return err
+	}
+	if err := r.publish(ctx, evs); err != nil {
+		return err
+	}
+	return r.work(ctx, workers, clock)
+}
+
 // work starts n workers; the last one has this clock.
 func (r *warmyRig) work(ctx context.Context, n int, clock wrongTime) error {
 	for i := range n {
@@ -186,21 +195,15 @@ func (r *warmyRig) seed(ctx context.Context, campaign string, n int) ([]events.E
 	evs, now := make([]events.Event, n), time.Now()
 	invitations := make([]mailbox.Invitation, n)
 	for i, address := range addresses(campaign, n) {
-		id := r.ids.Mailbox("main", address)
-		invitations[i] = mailbox.Invitation{
-			ID: id, Campaign: campaign, App: "main", Account: "main", Address: address, FromName: "Bench", TariffPlanTypeID: 41, SpeedMode: "fast",
-			LinkGeneration: 1, LinkHash: mailbox.Hash(r.ids.Link(id, 1)), InvitedAt: now, LinkExpiresAt: now.Add(time.Hour),
-		}
+		invitations[i] = invitationOf(r.ids, campaign, address)
+		id := invitations[i].ID
 		e := events.New(events.RegistrationRequested, "bench-"+id, now)
 		e.Mailbox, e.App, e.Account, e.Campaign, e.Attempt = id, "main", "main", campaign, "bench"
 		e.Proof = &events.Proof{TenantID: "bench", ObjectID: id}
 		evs[i] = e
 	}
-	store := r.bus.InvitationStore(r.people)
-	for first := 0; first < n; first += 500 {
-		if _, err := store.Create(ctx, invitations[first:min(n, first+500)]); err != nil {
-			return nil, err
-		}
+	if err := storeInvitations(ctx, r.bus.InvitationStore(r.people), invitations); err != nil {
+		return nil, err
 	}
 	return evs, r.seedGrants(ctx, evs, now)
 }
@@ -224,8 +227,8 @@ func (r *warmyRig) seedGrants(ctx context.Context, evs []events.Event, now time.
 
 // publish stores the events as the token-worker does.
 func (r *warmyRig) publish(ctx context.Context, evs []events.Event) error {
-	for first := 0; first < len(evs); first += 256 {
-		if err := r.bus.Publish(ctx, evs[first:min(len(evs), first+256)]...); err != nil {
+	for chunk := range slices.Chunk(evs, 256) {
+		if err := r.bus.Publish(ctx, chunk...); err != nil {
 			return err
 		}
 	}
@@ -273,32 +276,10 @@ func (r *warmyRig) outage(ctx context.Context, status int) error {
 }
 
 func (r *warmyRig) ask(ctx context.Context, method, path string, body, answer any) error {
-	data, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("ask the simulator: %w", err)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, r.sim.Warmy+path, bytes.NewReader(data))
-	if err != nil {
-		return fmt.Errorf("ask the simulator: %w", err)
-	}
-	resp, err := r.client.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask the simulator: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask the simulator: it answered %d", resp.StatusCode)
-	}
-	if answer == nil {
-		return nil
-	}
-	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
-		return fmt.Errorf("ask the simulator: %w", err)
-	}
-	return nil
+	return askJSON(ctx, &r.client, method, r.sim.Warmy+path, body, answer)
 }
 
-// next waits until more calls than before have arrived, and tells when it saw that.
+// next waits until more calls than before have arrived, and returns their number and when it saw that.
 func (r *warmyRig) next(ctx context.Context, before int) (int, time.Time, error) {
 	for {
 		l, err := r.ledger(ctx, "")

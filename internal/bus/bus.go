@@ -163,7 +163,7 @@ func (cfg Config) options(denials *denials) ([]nats.Option, error) {
 // tls trusts the configured CA alone; without one it is nil.
 func (cfg Config) tls() (*tls.Config, error) {
 	if cfg.TLSCAFile == "" {
-		return nil, nil //nolint:nilnil // none is configured
+		return nil, nil // none is configured
 	}
 	pem, err := os.ReadFile(cfg.TLSCAFile)
 	if err != nil {

@@ -50,7 +50,7 @@ func (k kv) get(ctx context.Context, key string) ([]byte, uint64, error) {
 
 func (k kv) last(ctx context.Context, key string) (*jetstream.RawStreamMsg, error) {
 	if !isKey(key) {
-		return nil, nil //nolint:nilnil // nothing is stored there
+		return nil, nil // nothing is stored there
 	}
 	stream, err := k.bus.stream(ctx, "KV_"+k.bucket)
 	if err != nil {
@@ -58,7 +58,7 @@ func (k kv) last(ctx context.Context, key string) (*jetstream.RawStreamMsg, erro
 	}
 	msg, err := stream.GetLastMsgForSubject(ctx, k.subject(key))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil //nolint:nilnil // no value is no error
+		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w: %w", k.bucket, ErrUnavailable, err)

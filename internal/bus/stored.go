@@ -166,7 +166,7 @@ func sealAccount(people Box, id string, a *mailbox.Account) ([]byte, error) {
 
 func openAccount(people Box, id string, sealed []byte) (*mailbox.Account, error) {
 	if people == nil || len(sealed) == 0 {
-		return nil, nil //nolint:nilnil // no account is known
+		return nil, nil // no account is known
 	}
 	plain, err := people.Open(sealed, mailbox.SealedAccountContext(id))
 	if err != nil {

@@ -51,13 +51,27 @@ type loader struct {
 	secrets  map[string]secret.Text
 }
 
-// Load reads the file, the environment and the flags. It opens no file but the configuration itself. Its error is an
-// *Invalid with all problems, and the Config then is not to be used.
-func Load(src Source) (Config, error) {
-	l := &loader{
+func newLoader() *loader {
+	return &loader{
 		names: map[string][]string{}, raw: koanf.New("."),
 		origin: map[string]string{}, secrets: map[string]secret.Text{},
 	}
+}
+
+// DefaultPolicy returns the policy that holds where no source sets it.
+func DefaultPolicy() (Policy, error) {
+	l := newLoader()
+	if err := l.raw.Load(confmap.Provider(l.defaults(), "."), nil); err != nil {
+		return Policy{}, fmt.Errorf("merge defaults: %w", err)
+	}
+	cfg, err := l.decode(l.parse())
+	return cfg.Policy, err
+}
+
+// Load reads the file, the environment and the flags. It opens no file but the configuration itself. Its error is an
+// *Invalid with all problems, and the Config then is not to be used.
+func Load(src Source) (Config, error) {
+	l := newLoader()
 	if err := l.layers(src); err != nil {
 		return Config{}, fmt.Errorf("merge configuration: %w", err)
 	}

@@ -124,7 +124,7 @@ func (q *queue) Wait(ctx context.Context, account string) error {
 	if err != nil && ctx.Err() != nil {
 		q.full.Store(true)
 	}
-	return err //nolint:wrapcheck // as the Pacer says it
+	return err // as the Pacer says it
 }
 
 // client makes calls as the workers do: in their pace and session if their store can be reached.

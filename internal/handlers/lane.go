@@ -29,10 +29,10 @@ func (l Lane) of(e events.Event) Handler {
 
 // Handle handles e by its kind.
 func (l Lane) Handle(ctx context.Context, e events.Event) ([]events.Event, error) {
-	return l.of(e).Handle(ctx, e) //nolint:wrapcheck // the handler has classified it
+	return l.of(e).Handle(ctx, e)
 }
 
 // Bury records that the bus gave e up.
 func (l Lane) Bury(ctx context.Context, e events.Event, f *fault.Fault) error {
-	return l.of(e).Bury(ctx, e, f) //nolint:wrapcheck // likewise
+	return l.of(e).Bury(ctx, e, f)
 }

@@ -75,7 +75,7 @@ func (a asserting) RoundTrip(req *http.Request) (*http.Response, error) {
 	form.Del("client_secret")
 	form.Set("client_assertion_type", assertionType)
 	form.Set("client_assertion", signed)
-	return a.base.RoundTrip(withForm(req, form)) //nolint:wrapcheck // a RoundTripper passes errors on
+	return a.base.RoundTrip(withForm(req, form))
 }
 
 // withForm is req with another form; the given one must not be changed.

@@ -127,7 +127,7 @@ func (c *Client) Redeem(ctx context.Context, app string, consent mailbox.Consent
 	tokens, err := c.exchange(ctx, reg, tenant, from, func(ctx context.Context, clientSecret secret.Text) error {
 		_, err := reg.oauth(tenant, redirect, clientSecret).
 			Exchange(ctx, consent.Code.Reveal(), oauth2.VerifierOption(consent.Verifier.Reveal()))
-		return err //nolint:wrapcheck // never shown: it can hold the answer
+		return err // never shown: it can hold the answer
 	})
 	if err != nil {
 		return mailbox.Tokens{}, err
@@ -154,7 +154,7 @@ func (c *Client) Refresh(ctx context.Context, app string, t mailbox.Tokens) (mai
 	tokens, err := c.exchange(ctx, reg, tenant, from, func(ctx context.Context, clientSecret secret.Text) error {
 		_, err := reg.oauth(tenant, "", clientSecret).
 			TokenSource(ctx, &oauth2.Token{RefreshToken: t.Refresh.Reveal()}).Token()
-		return err //nolint:wrapcheck // never shown: it can hold the answer
+		return err // never shown: it can hold the answer
 	})
 	if err != nil {
 		return mailbox.Tokens{}, err

@@ -88,7 +88,7 @@ func (p Prober) Secret(ctx context.Context, app App, tenant string, clientSecret
 	p.standIn = app.OpenID != nil
 	return p.ask(ctx, p.judgeCode, func(ctx context.Context) error {
 		_, err := app.oauth(tenant, app.RedirectURI, clientSecret).Exchange(ctx, madeUpCode, oauth2.VerifierOption(madeUpVerifier))
-		return err //nolint:wrapcheck // never shown: it can hold the answer
+		return err // never shown: it can hold the answer
 	})
 }
 

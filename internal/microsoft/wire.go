@@ -75,7 +75,7 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := r.base.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
 	if err != nil {
 		r.got.err = err
-		return nil, err //nolint:wrapcheck // a RoundTripper passes errors on
+		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -93,7 +93,7 @@ type bounded struct{ base http.RoundTripper }
 func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := b.base.RoundTrip(req)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // a RoundTripper passes errors on
+		return nil, err
 	}
 	resp.Body = struct {
 		io.Reader

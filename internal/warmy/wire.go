@@ -163,7 +163,7 @@ func (c *Client) wait(ctx context.Context, account string) error {
 	err := c.pace.Wait(ctx, account)
 	var f *fault.Fault
 	if err == nil || errors.As(err, &f) {
-		return err //nolint:wrapcheck // the Pacer's own fault
+		return err // the Pacer's own fault
 	}
 	return notSent("the account's budget had no room for this call in time", err)
 }
@@ -214,13 +214,13 @@ func newRequest(ctx context.Context, w *workspace, q call) (*http.Request, error
 	if q.body != nil {
 		data, err := json.Marshal(q.body)
 		if err != nil {
-			return nil, err //nolint:wrapcheck // becomes a fault
+			return nil, err // becomes a fault
 		}
 		body = bytes.NewReader(data)
 	}
 	req, err := http.NewRequestWithContext(ctx, q.method, w.BaseURL+q.path, body)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // becomes a fault
+		return nil, err // becomes a fault
 	}
 	req.Header.Set("Accept", "application/json")
 	if q.body != nil {
