@@ -41,7 +41,7 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets), Sessions: b.Sessions(keys.grants)})
 	probeEvery := min(policy.HoldFor, warmy.ProbeEvery)
 	registrar := warmy.NewBreaker(client, probeEvery)
-	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed})
+	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed, Now: now})
 	activate := activated(h.Config)
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),

@@ -27,7 +27,7 @@ type CensusConfig struct {
 	Warmy  Lists
 	Listed handlers.Records[mailbox.Listed]    // what is remembered of the last listings, by account
 	Seen   func(account string, l ListingSeen) // hears of every listing; nil: nobody does
-	Now    func() time.Time                    // nil: time.Now
+	Now    func() time.Time                    // the clock of whoever names a time to Look; required
 }
 
 // Outcome is what became of a listing.
@@ -93,13 +93,14 @@ type Census struct {
 
 var _ handlers.Lister = (*Census)(nil)
 
-// NewCensus returns a Census that knows nothing yet.
+// NewCensus returns a Census that knows nothing yet. It panics without a clock: this machine's would do in every test, and be
+// another one than the workers wait by.
 func NewCensus(cfg CensusConfig) *Census {
 	if cfg.Seen == nil {
 		cfg.Seen = func(string, ListingSeen) {}
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		panic("warmy: a census needs the clock that its askers go by")
 	}
 	return &Census{cfg: cfg, rolls: make(map[string]*roll)}
 }

@@ -312,7 +312,7 @@ func TestAbsencesThatComeOneAfterTheOtherShareCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := accountOf(1000)
-		c := warmy.NewCensus(warmy.CensusConfig{Warmy: a, Listed: a})
+		c := warmy.NewCensus(warmy.CensusConfig{Warmy: a, Listed: a, Now: time.Now})
 		var all sync.WaitGroup
 		began := time.Now()
 		for range 120 {
