@@ -168,8 +168,8 @@ type ask struct {
 type reply struct {
 	listing handlers.Listing
 	err     error
-	asked   bool // Warmy was asked for it
-	outage  bool // and did not answer; of many who waited for one call, one is told
+	asked   bool // Warmy was asked for it; of many who waited for one call, one is told
+	outage  bool // and did not answer
 }
 
 // roll is one account: who asks, and what was listed last.
@@ -346,6 +346,32 @@ func (r *roll) answer(meant func(*ask) bool, say func(*ask) reply) {
 	})
 }
 
+// share answers those who wait and are meant with what one call has shown. It is one answer of Warmy's, or one failure, however
+// many waited: one of them hears of it, the probe if there is one. A lookup that was made for an ask alone still counts.
+func (r *roll) share(meant func(*ask) bool, seen *leg.Witness, outage bool, say func(*ask) reply) {
+	hears := r.hears(meant)
+	r.answer(meant, func(a *ask) reply {
+		said := say(a)
+		said.asked = a.absent != nil && a.absent.asked
+		if a == hears && (seen.Answered() || seen.Failed()) {
+			said.asked, said.outage = true, outage
+		}
+		return said
+	})
+}
+
+// hears is the ask that a shared answer is told to.
+func (r *roll) hears(meant func(*ask) bool) (hears *ask) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.asks {
+		if meant(a) && (hears == nil || a.probe && !hears.probe) {
+			hears = a
+		}
+	}
+	return hears
+}
+
 // lookUp answers one ask with a filtered listing: at once if it is found.
 func (r *roll) lookUp(ctx context.Context, a *ask) {
 	began := r.census.cfg.Now()
@@ -364,7 +390,7 @@ func (r *roll) lookUp(ctx context.Context, a *ask) {
 	r.census.cfg.Seen(r.account, ListingSeen{Outcome: outcome, Asks: 1, Took: r.census.cfg.Now().Sub(began)})
 	switch {
 	case outcome == Unreadable:
-		r.distrust(err)
+		r.distrust(err, seen)
 		return
 	case outcome == Moved: // so many addresses contain this one that they fill pages
 		said.err = suspicious(err)
@@ -395,9 +421,9 @@ func (r *roll) settle() {
 }
 
 // distrust answers everybody for a while that the account is suspicious.
-func (r *roll) distrust(err error) {
+func (r *roll) distrust(err error, seen *leg.Witness) {
 	r.suspect, r.until = suspicious(err), r.census.cfg.Now().Add(suspectFor)
-	r.answer(everybody, func(*ask) reply { return answered(reply{err: r.suspect}) })
+	r.share(everybody, seen, false, func(*ask) reply { return reply{err: r.suspect} })
 }
 
 // list answers all who wait with a complete listing, unless its first page tells that other questions cost less, whose
@@ -415,40 +441,22 @@ func (r *roll) list(ctx context.Context, waiting, questions int) {
 		r.mu.Lock()
 		r.last = shot
 		r.mu.Unlock()
-		r.answer(shot.serves, func(a *ask) reply { return answered(shot.of(a.address)) })
+		r.share(shot.serves, seen, false, func(a *ask) reply { return shot.of(a.address) })
 	case outcome == Counted:
 		r.settle()
 	case outcome == Moved:
 		r.unsteady = r.census.cfg.Now().Add(unsteadyFor)
 	case outcome.Suspicious():
-		r.distrust(err)
+		r.distrust(err, seen)
 	case ctx.Err() == nil: // else nobody waits any more, or somebody who came just now
-		r.fail(began, err, seen)
+		would := &snapshot{began: began}
+		r.share(would.serves, seen, seen.Failed(), func(*ask) reply { return reply{err: err} })
 	}
-}
-
-// fail answers those whom a listing that began then would have served. One failed call is one failure, however many waited
-// for it: the first hears of it for all.
-func (r *roll) fail(began time.Time, err error, seen *leg.Witness) {
-	others := reply{err: err, asked: seen.Answered()}
-	next := others
-	if seen.Failed() {
-		next.asked, next.outage = true, true
-	}
-	r.answer((&snapshot{began: began}).serves, func(*ask) (said reply) {
-		said, next = next, others
-		return said
-	})
 }
 
 func everybody(*ask) bool { return true }
 
 func only(a *ask) func(*ask) bool { return func(b *ask) bool { return a == b } }
-
-func answered(said reply) reply {
-	said.asked = true
-	return said
-}
 
 // serves tells whether the snapshot may answer a.
 func (s *snapshot) serves(a *ask) bool { return !s.began.Before(a.since) }

@@ -11,6 +11,7 @@ import (
 
 	"kindling/internal/fault"
 	"kindling/internal/handlers"
+	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 	"kindling/internal/warmy"
 )
@@ -44,6 +45,12 @@ func (a *account) grow(n int) {
 }
 
 func (a *account) List(ctx context.Context, _, _ string, n int) (warmy.Page, error) {
+	p, err := a.list(ctx, n)
+	leg.Asked(ctx, err != nil && fault.Of(err).Outage)
+	return p, err
+}
+
+func (a *account) list(ctx context.Context, n int) (warmy.Page, error) {
 	if a.asked != nil {
 		a.asked <- struct{}{}
 	}
@@ -68,7 +75,13 @@ func (a *account) List(ctx context.Context, _, _ string, n int) (warmy.Page, err
 	return p, nil
 }
 
-func (a *account) Find(_ context.Context, _, address string) (string, bool, error) {
+func (a *account) Find(ctx context.Context, _, address string) (string, bool, error) {
+	id, found, err := a.find(address)
+	leg.Asked(ctx, err != nil && fault.Of(err).Outage)
+	return id, found, err
+}
+
+func (a *account) find(address string) (string, bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.finds++
@@ -125,7 +138,8 @@ func (a *account) outcomes() string {
 type answer struct {
 	handlers.Listing
 
-	err error
+	err  error
+	seen *leg.Witness // of Warmy
 }
 
 // crowd asks for mailboxes 1 to n, all at the same time, before the first page is answered.
@@ -136,8 +150,9 @@ func (a *account) crowd(t *testing.T, c *warmy.Census, n int, since time.Time) [
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
-			l, err := c.Look(t.Context(), "main", fmt.Sprintf("M%d@contoso.example", i+1), since)
-			answers[i] = answer{l, err}
+			ctx, seen := leg.Watch(t.Context())
+			l, err := c.Look(ctx, "main", fmt.Sprintf("M%d@contoso.example", i+1), since)
+			answers[i] = answer{l, err, seen}
 		})
 	}
 	<-a.asked
@@ -260,8 +275,9 @@ func TestASuspiciousListingAnswersNobody(t *testing.T) {
 // look asks for one mailbox.
 func (a *account) look(t *testing.T, c *warmy.Census, address string) answer {
 	t.Helper()
-	l, err := c.Look(t.Context(), "main", address, a.now)
-	return answer{l, err}
+	ctx, seen := leg.Watch(t.Context())
+	l, err := c.Look(ctx, "main", address, a.now)
+	return answer{l, err, seen}
 }
 
 // TestAnAbsenceIsNotBelievedOnAnOldCount: a lookup cannot tell an address that is absent from a listing that is empty.
@@ -556,6 +572,79 @@ func TestAListingThatFailsFailsForEverybody(t *testing.T) {
 	}
 	if a.lists > 2 {
 		t.Errorf("asked %d times", a.lists)
+	}
+}
+
+// TestOneListingIsOneAnswerHoweverManyWaited counts what the breaker counts. A thousand successes for one listing would outweigh
+// every failure beside it.
+func TestOneListingIsOneAnswerHoweverManyWaited(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		spoil            func(a *account)
+		answered, failed int
+	}{
+		"complete":   {func(*account) {}, 1, 0},
+		"suspicious": {func(a *account) { a.stored = mailbox.Listed{Count: 1000, At: a.now} }, 1, 0},
+		"failed": {func(a *account) {
+			a.bend = func(int, warmy.Page) (warmy.Page, error) {
+				return warmy.Page{}, failing(fault.Transient, "warmy_5xx", true)
+			}
+		}, 0, 1},
+		"page 2 failed once": {func(a *account) {
+			failed := false
+			a.bend = func(n int, p warmy.Page) (warmy.Page, error) {
+				if n == 2 && !failed {
+					failed = true
+					return warmy.Page{}, failing(fault.Transient, "warmy_5xx", true)
+				}
+				return p, nil
+			}
+		}, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := accountOf(250)
+			c.spoil(a)
+			answered, failed := 0, 0
+			for _, got := range a.crowd(t, a.census(), 250, a.now) {
+				if got.seen.Answered() {
+					answered++
+				}
+				if got.seen.Failed() {
+					failed++
+				}
+			}
+			if answered != c.answered || failed != c.failed {
+				t.Errorf("%d heard of an answer and %d of a failure, want %d and %d", answered, failed, c.answered, c.failed)
+			}
+		})
+	}
+}
+
+// TestAProbeHearsOfTheListingThatAnswersIt lets it come while the account is listed for somebody else.
+func TestAProbeHearsOfTheListingThatAnswersIt(t *testing.T) {
+	t.Parallel()
+	a := accountOf(50)
+	a.held, a.asked = make(chan struct{}), make(chan struct{}, 100)
+	c := a.census()
+	var all sync.WaitGroup
+	look := func(ctx context.Context) *leg.Witness {
+		ctx, seen := leg.Watch(ctx)
+		all.Go(func() {
+			if l, err := c.Look(ctx, "main", "m1@contoso.example", a.now); err != nil || l.ID != "1" {
+				t.Errorf("%+v, %v", l, err)
+			}
+		})
+		return seen
+	}
+	plain := look(t.Context())
+	<-a.asked
+	probe := look(leg.Probe(t.Context()))
+	eventually(t, func() bool { return warmy.Waiting(c, "main") == 2 })
+	close(a.held)
+	all.Wait()
+	if !probe.Answered() || plain.Answered() {
+		t.Errorf("the probe heard of the listing: %t, and who had asked first: %t", probe.Answered(), plain.Answered())
 	}
 }
 
