@@ -164,6 +164,9 @@ type ask struct {
 	absent  *reply // of its lookup, which did not find it, until the account is counted
 }
 
+// lookedUp reports whether Warmy was asked for it alone.
+func (a *ask) lookedUp() bool { return a.absent != nil && a.absent.asked }
+
 // reply answers an ask.
 type reply struct {
 	listing handlers.Listing
@@ -219,7 +222,7 @@ func (s *snapshot) of(address string) reply {
 func (r *roll) ask(a *ask) (reply, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.last != nil && !r.last.began.Before(a.since) {
+	if r.last != nil && r.last.serves(a) && !r.last.began.After(r.census.cfg.Now()) {
 		return r.last.of(a.address), true
 	}
 	r.asks = append(r.asks, a)
@@ -248,6 +251,7 @@ func (r *roll) leave(a *ask) {
 // stands back while the leg is held.
 func (r *roll) serve() {
 	for {
+		r.rewind()
 		r.mu.Lock()
 		if len(r.asks) == 0 {
 			r.serving, r.stop = false, nil
@@ -261,6 +265,34 @@ func (r *roll) serve() {
 		r.step(ctx, first, waiting)
 		cancel()
 	}
+}
+
+// rewind forgets what seems to have begun later than now: the clock was set back, and nobody can tell how long ago it was. Who
+// asks for a listing that begins later than now is sent away, as by Look.
+func (r *roll) rewind() {
+	now := r.census.cfg.Now()
+	r.until, r.unsteady = earlier(r.until, now.Add(suspectFor)), earlier(r.unsteady, now.Add(unsteadyFor))
+	if r.counted.After(now) {
+		r.counted = time.Time{}
+	}
+	r.answer(func(a *ask) bool { return a.since.After(now) }, func(a *ask) reply { return reply{err: tooEarly(a.since.Sub(now)), asked: a.lookedUp()} })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last != nil && r.last.began.After(now) {
+		r.last.began = time.Time{}
+	}
+	for _, a := range r.asks {
+		if a.absent != nil && a.absent.listing.Began.After(now) {
+			a.absent = nil
+		}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // first is for whom the next call is made, and with how many others. A probe asks for itself alone: it is to end soon, and
@@ -352,7 +384,7 @@ func (r *roll) share(meant func(*ask) bool, seen *leg.Witness, outage bool, say 
 	hears := r.hears(meant)
 	r.answer(meant, func(a *ask) reply {
 		said := say(a)
-		said.asked = a.absent != nil && a.absent.asked
+		said.asked = a.lookedUp()
 		if a == hears && (seen.Answered() || seen.Failed()) {
 			said.asked, said.outage = true, outage
 		}
@@ -417,6 +449,7 @@ func (r *roll) miss(a *ask, said reply) {
 
 // settle answers those whose absence is certain: the account was counted since they may be asked about.
 func (r *roll) settle() {
+	r.rewind()
 	r.answer(func(a *ask) bool { return a.absent != nil && !r.counted.Before(a.since) }, func(a *ask) reply { return *a.absent })
 }
 
@@ -435,6 +468,9 @@ func (r *roll) list(ctx context.Context, waiting, questions int) {
 	outcome, err := v.run(ctx)
 	took := ListingSeen{Outcome: outcome, Mailboxes: v.count, Before: v.before, Asks: waiting, Took: r.census.cfg.Now().Sub(began)}
 	r.census.cfg.Seen(r.account, took)
+	if r.census.cfg.Now().Before(began) {
+		return // the clock was set back meanwhile: it is listed again
+	}
 	switch {
 	case outcome == Complete || outcome == Renamed:
 		shot := v.snapshot()
