@@ -34,8 +34,8 @@ const (
 	// LeavesWithin is how long after its turn a call may leave: what the Pacer's reserve allows. While the store stands all
 	// processes hold their turns, and would leave at once when it goes on.
 	LeavesWithin = 300 * time.Millisecond
-	// turnAgain bounds the wait for another turn of a call whose intent is saved: its lease runs (mailbox.PostLease).
-	turnAgain = 20 * time.Second
+	// renewEvery is after what wait for another turn a call's intent is renewed: its lease runs (mailbox.PostLease).
+	renewEvery = 20 * time.Second
 )
 
 // Transport returns the transport for calls to Warmy: no proxy from the environment, TLS 1.2 at least. Idle
@@ -98,38 +98,53 @@ func (c *Client) do(ctx context.Context, account string, q call) (answer, error)
 
 // prepare returns when q may be sent at once: its turn has come, by ready, and its intent is saved. If that took too long
 // after the turn, it waits for one more: not for a third, since a store that is always slow must not keep every call back.
-// A call that is sent again, because it certainly had no effect, saves its intent anew: the first one may be over.
+// A call that is sent again, because it certainly had no effect, saves its intent again: the first one may be over.
 func prepare(ctx context.Context, q *call, ready func(context.Context) error) error {
 	wait := ready
 	if q.begun {
-		wait = func(ctx context.Context) error { return again(ctx, ready) }
+		wait = func(ctx context.Context) error { return again(ctx, q, ready) }
 	}
 	if err := wait(ctx); err != nil || q.intend == nil {
 		return err
 	}
 	turn := time.Now()
-	if err := q.intend(ctx); err != nil {
+	if err := q.save(ctx); err != nil {
 		return err
 	}
-	q.begun = true
 	if time.Since(turn) <= LeavesWithin {
 		return nil
 	}
-	return again(ctx, ready)
+	return again(ctx, q, ready)
 }
 
-// again waits for another turn of a call whose intent is saved, before those that have begun nothing. If none comes in time
-// the call is not made, and that is no failure of what it is for.
-func again(ctx context.Context, ready func(context.Context) error) error {
-	limited, cancel := context.WithTimeout(leg.Begun(ctx), turnAgain)
-	defer cancel()
-	err := ready(limited)
-	if err == nil || limited.Err() == nil || ctx.Err() != nil {
-		return err
+// save saves the call's intent. When that fails for one that was saved before, there was still no call: a fault that says so
+// takes the first one back.
+func (q *call) save(ctx context.Context) error {
+	err := q.intend(ctx)
+	if _, known := errors.AsType[*fault.Fault](err); err != nil && q.begun && !known {
+		f := notSent("the intent to call could not be renewed", nil)
+		f.Class, f.After, f.Err = fault.RetryAfter, time.Second, err
+		return f
 	}
-	f := notSent("the account's budget had no room for this call soon enough", limited.Err())
-	f.Class, f.After = fault.RetryAfter, turnAgain
-	return f
+	q.begun = q.begun || err == nil
+	return err
+}
+
+// again waits for another turn of a call whose intent is saved, before those that have begun nothing. At a slow pace that can
+// take longer than the intent lasts, so it is renewed meanwhile.
+func again(ctx context.Context, q *call, ready func(context.Context) error) error {
+	for {
+		limited, cancel := context.WithTimeout(leg.Begun(ctx), renewEvery)
+		err := ready(limited)
+		over := limited.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err == nil || !over {
+			return err
+		}
+		if err := q.save(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // send makes the request within the deadline.
