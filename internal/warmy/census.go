@@ -14,7 +14,7 @@ import (
 	"kindling/internal/mailbox"
 )
 
-// Lists are Warmy's listings as the Census asks for them: a Breaker's.
+// Lists are Warmy's listings as the Census asks for them: a Prober's.
 type Lists interface {
 	// List returns a page, from 1, of the mailboxes whose address contains filter; all for an empty one.
 	List(ctx context.Context, account, filter string, page int) (Page, error)

@@ -367,7 +367,7 @@ func TestALookUpThatIsOddAnswersNobody(t *testing.T) {
 func TestWhoPostsBecauseOfAnAbsenceBelievesWhatTheCensusDoes(t *testing.T) {
 	t.Parallel()
 	a := accountOf(100)
-	r := a.census().Registrar(&upstream{})
+	r := a.census().Registrar(client(t, newFake(t, say(201, `{"id":1}`))))
 	if id, found, err := r.Find(t.Context(), "main", "M7@contoso.example"); err != nil || !found || id != "7" {
 		t.Errorf("%q, %t, %v", id, found, err)
 	}

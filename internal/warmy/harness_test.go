@@ -85,6 +85,8 @@ func (p *pacer) Wait(context.Context, string) error {
 	return p.err
 }
 
+func (*pacer) Throttled(context.Context, string, time.Time, time.Duration) error { return nil }
+
 func (p *pacer) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

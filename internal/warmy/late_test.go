@@ -94,6 +94,8 @@ func (b beats) Wait(ctx context.Context, _ string) error {
 	}
 }
 
+func (beats) Throttled(context.Context, string, time.Time, time.Duration) error { return nil }
+
 // TestNoPaceIsTooSlowForASlowStore has the store take a second for each intent, at paces that leave no second turn within the
 // life of an intent.
 func TestNoPaceIsTooSlowForASlowStore(t *testing.T) {

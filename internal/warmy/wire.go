@@ -156,7 +156,7 @@ func (c *Client) send(ctx context.Context, w *workspace, q call) answer {
 	w.hear(got.header, sent, c.now())
 	f := failed(got, c.now())
 	if f != nil && f.Class == fault.RetryAfter {
-		c.throttled(context.WithoutCancel(ctx), w.Name, left, f.After)
+		_ = c.pace.Throttled(context.WithoutCancel(ctx), w.Name, left, f.After) // if it cannot be told, the call's own event waits in any case
 	}
 	if speaks(f) {
 		leg.Asked(ctx, f != nil && f.Outage)
@@ -172,9 +172,6 @@ func speaks(f *fault.Fault) bool {
 
 // wait spends one call of the account's budget. It comes last before the call: a spent call must not wait further.
 func (c *Client) wait(ctx context.Context, account string) error {
-	if c.pace == nil {
-		return nil
-	}
 	err := c.pace.Wait(ctx, account)
 	var f *fault.Fault
 	if err == nil || errors.As(err, &f) {
