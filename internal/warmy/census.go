@@ -30,35 +30,35 @@ type CensusConfig struct {
 	Now    func() time.Time                    // the clock of whoever names a time to Look; required
 }
 
-// Outcome is what became of a listing.
-type Outcome string
+// ListingOutcome is what became of a listing.
+type ListingOutcome string
 
 // The outcomes. Those after Broken are suspicious: somebody has to look.
 const (
-	Complete   Outcome = "complete"   // every mailbox was listed, and it adds up
-	Counted    Outcome = "counted"    // the first page alone, for how many there are
-	Filtered   Outcome = "filtered"   // one address was looked up
-	Moved      Outcome = "moved"      // mailboxes came or went meanwhile, so it proves nothing
-	Broken     Outcome = "failed"     // Warmy did not answer
-	Unreadable Outcome = "unreadable" // no listing, or one that does not add up, repeats itself or does not end
-	Fell       Outcome = "fell"       // a fifth of the mailboxes is gone
-	Emptied    Outcome = "empty"      // all are
-	Renamed    Outcome = "renamed"    // an id stands for another address than before; about others it is believed
+	Complete   ListingOutcome = "complete"   // every mailbox was listed, and it adds up
+	Counted    ListingOutcome = "counted"    // the first page alone, for how many there are
+	Filtered   ListingOutcome = "filtered"   // one address was looked up
+	Moved      ListingOutcome = "moved"      // mailboxes came or went meanwhile, so it proves nothing
+	Broken     ListingOutcome = "failed"     // Warmy did not answer
+	Unreadable ListingOutcome = "unreadable" // no listing, or one that does not add up, repeats itself or does not end
+	Fell       ListingOutcome = "fell"       // a fifth of the mailboxes is gone
+	Emptied    ListingOutcome = "empty"      // all are
+	Renamed    ListingOutcome = "renamed"    // an id stands for another address than before; about others it is believed
 )
 
-// Outcomes lists every outcome.
-func Outcomes() []Outcome {
-	return []Outcome{Complete, Counted, Filtered, Moved, Broken, Unreadable, Fell, Emptied, Renamed}
+// ListingOutcomes lists every outcome of a listing.
+func ListingOutcomes() []ListingOutcome {
+	return []ListingOutcome{Complete, Counted, Filtered, Moved, Broken, Unreadable, Fell, Emptied, Renamed}
 }
 
 // Suspicious tells whether a listing of this outcome wants somebody to look at Warmy. Nothing was changed by what is odd in it.
-func (o Outcome) Suspicious() bool {
-	return slices.Contains([]Outcome{Unreadable, Fell, Emptied, Renamed}, o)
+func (o ListingOutcome) Suspicious() bool {
+	return slices.Contains([]ListingOutcome{Unreadable, Fell, Emptied, Renamed}, o)
 }
 
 // ListingSeen is one listing as an operator hears of it.
 type ListingSeen struct {
-	Outcome   Outcome
+	Outcome   ListingOutcome
 	Mailboxes int           // as Warmy said; 0 where it did not
 	Before    int           // as the last trusted listing said
 	Asks      int           // how many mailboxes waited for the answer
@@ -188,12 +188,12 @@ type roll struct {
 	last    *snapshot          // the last complete listing
 
 	// What the one who serves knows.
-	pages    int              // of the account
-	counted  time.Time        // when the count began that told so, and that the account is not suspicious
-	unsteady time.Time        // until when the account is not listed whole
-	suspect  error            // what is answered while the account is suspicious
-	until    time.Time        // when that ends
-	doubts   map[string]doubt // by id
+	pages     int              // of the account
+	countedAt time.Time        // when the count began that told so, and that the account is not suspicious
+	unsteady  time.Time        // until when the account is not listed whole
+	suspect   error            // what is answered while the account is suspicious
+	until     time.Time        // when that ends
+	doubts    map[string]doubt // by id
 }
 
 // snapshot is a complete listing: the ids by canonical address, nothing else, for 100,000 mailboxes are many.
@@ -272,8 +272,8 @@ func (r *roll) serve() {
 func (r *roll) rewind() {
 	now := r.census.cfg.Now()
 	r.until, r.unsteady = earlier(r.until, now.Add(suspectFor)), earlier(r.unsteady, now.Add(unsteadyFor))
-	if r.counted.After(now) {
-		r.counted = time.Time{}
+	if r.countedAt.After(now) {
+		r.countedAt = time.Time{}
 	}
 	r.answer(func(a *ask) bool { return a.since.After(now) }, func(a *ask) reply { return reply{err: tooEarly(a.since.Sub(now)), asked: a.lookedUp()} })
 	r.mu.Lock()
@@ -311,11 +311,11 @@ func (r *roll) step(ctx context.Context, first *ask, waiting int) {
 	switch {
 	case now.Before(r.until):
 		r.answer(everybody, func(*ask) reply { return reply{err: r.suspect} })
-	case now.Sub(r.counted) >= countFor || questions >= r.pages && !now.Before(r.unsteady):
+	case now.Sub(r.countedAt) >= countFor || questions >= r.pages && !now.Before(r.unsteady):
 		r.list(ctx, waiting, questions)
 	case next != nil && !overdue:
 		r.lookUp(ctx, next)
-	case overdue || r.rest(ctx, countApart-now.Sub(r.counted)):
+	case overdue || r.rest(ctx, countApart-now.Sub(r.countedAt)):
 		r.list(ctx, waiting, questions)
 	}
 }
@@ -450,7 +450,7 @@ func (r *roll) miss(a *ask, said reply) {
 // settle answers those whose absence is certain: the account was counted since they may be asked about.
 func (r *roll) settle() {
 	r.rewind()
-	r.answer(func(a *ask) bool { return a.absent != nil && !r.counted.Before(a.since) }, func(a *ask) reply { return *a.absent })
+	r.answer(func(a *ask) bool { return a.absent != nil && !r.countedAt.Before(a.since) }, func(a *ask) reply { return *a.absent })
 }
 
 // distrust answers everybody for a while that the account is suspicious.

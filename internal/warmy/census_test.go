@@ -27,7 +27,7 @@ type account struct {
 	held   chan struct{}              // a listing waits for it; nil: none does
 	asked  chan struct{}              // hears of every page
 	stored mailbox.Listed
-	seen   []warmy.Outcome
+	seen   []warmy.ListingOutcome
 	now    time.Time
 }
 
@@ -214,13 +214,13 @@ func TestAFewAreLookedUpWhereTheAccountIsLarge(t *testing.T) {
 }
 
 // suspects are accounts of 600 mailboxes, and what makes their listing suspicious.
-func suspects() map[warmy.Outcome]map[string]func(a *account) {
+func suspects() map[warmy.ListingOutcome]map[string]func(a *account) {
 	bend := func(how func(n int, p warmy.Page) warmy.Page) func(a *account) {
 		return func(a *account) {
 			a.bend = func(n int, p warmy.Page) (warmy.Page, error) { return how(n, p), nil }
 		}
 	}
-	return map[warmy.Outcome]map[string]func(a *account){
+	return map[warmy.ListingOutcome]map[string]func(a *account){
 		warmy.Unreadable: {
 			"page 2 is page 1": bend(func(n int, p warmy.Page) warmy.Page {
 				if n == 2 {

@@ -139,7 +139,7 @@ func (c *Client) get(ctx context.Context, account, path string, within time.Dura
 
 // asQuestion words a failure of a call that is not about a mailbox.
 func asQuestion(f *fault.Fault, status int) *fault.Fault {
-	if f.Class == fault.Permanent || f.Code == "warmy_taken" || f.Code == "warmy_plan_limit" {
+	if f.Class == fault.Permanent || f.Code == codeTaken || f.Code == codePlanLimit {
 		return byStatus(status)
 	}
 	return repeatable(f)

@@ -89,7 +89,7 @@ func listedTwice() *fault.Fault {
 
 func untrusted(why string) *fault.Fault {
 	return &fault.Fault{
-		Class: fault.Transient, Code: "warmy_listing_untrusted", Forecast: fault.ByTime,
+		Class: fault.Transient, Code: codeUntrusted, Forecast: fault.ByTime,
 		Cause: "Warmy's listing is not to be trusted: " + why, Remedy: "none: it is listed again; look at Warmy's API if it lasts",
 	}
 }

@@ -131,7 +131,7 @@ func (c *Client) ReplaceLogin(account string, token, password secret.Text) error
 
 // RefusedCredentials tells whether a fault's code means that Warmy refused an account's credentials. Others may do better.
 func RefusedCredentials(code string) bool {
-	return slices.Contains([]string{"warmy_401", "warmy_403", "warmy_sign_in", "warmy_session_ended"}, code)
+	return slices.Contains([]string{codeUnauthorized, codeForbidden, codeSignIn, codeSessionEnded}, code)
 }
 
 func (c *Client) account(name string) (*workspace, error) {

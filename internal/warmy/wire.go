@@ -246,9 +246,6 @@ func newRequest(ctx context.Context, w *workspace, q call) (*http.Request, error
 	return req, nil
 }
 
-// codeUnbuilt is the code of a call that cannot be made as it is configured.
-const codeUnbuilt = "warmy_misconfigured"
-
 var errUnbuilt = errors.New("no request can be made of it")
 
 // sendable tells whether a request can be made at all: the address is one of the web, and no header has a line break.
@@ -301,7 +298,7 @@ func unsent(err error) *fault.Fault {
 
 func unreachable(cause string) *fault.Fault {
 	f := notSent(cause, nil)
-	f.Code = "warmy_unreachable"
+	f.Code = codeUnreachable
 	return f
 }
 
