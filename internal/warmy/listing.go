@@ -85,7 +85,7 @@ type Page struct {
 	Last    bool
 }
 
-// fits tells whether so many mailboxes fill so many pages, of which this one holds n. All pages but the last are full, so n
+// fits reports whether so many mailboxes fill so many pages, of which this one holds n. All pages but the last are full, so n
 // is their size then; Warmy documents that it may be asked for, and nothing of what it does with an empty list.
 func (p Page) fits(n int) bool {
 	size := n

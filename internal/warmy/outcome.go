@@ -14,7 +14,7 @@ import (
 	"kindling/internal/handlers"
 )
 
-// breaks tells whether a fault speaks of the health of Warmy as a whole: only 5xx, time-outs and connection errors may
+// breaks reports whether a fault speaks of the health of Warmy as a whole: only 5xx, time-outs and connection errors may
 // open a breaker. A refused mailbox says nothing about the next one.
 func breaks(code string) bool {
 	switch code {
@@ -93,6 +93,14 @@ func unclear(code, cause string) *fault.Fault {
 		Class: fault.Unclear, Code: code, Forecast: fault.ByTime, Cause: cause,
 		Remedy: "none: Warmy's listing settles whether the mailbox exists",
 	}
+}
+
+// repeatable turns the unclear outcome of a call that may be made again into a failure that passes.
+func repeatable(f *fault.Fault) *fault.Fault {
+	if f.Class == fault.Unclear {
+		f.Class, f.After, f.Remedy = fault.Transient, 0, "none: the call is harmless and is made again"
+	}
+	return f
 }
 
 // refused classifies a 3xx or 4xx.

@@ -61,7 +61,7 @@ func (w *workspace) bearer(header http.Header) {
 }
 
 const (
-	// mostConflicts bounds how often a call waits anew because its loan was over before it began.
+	// mostConflicts bounds how often a call waits again because its loan was over before it began.
 	mostConflicts = 3
 	// loanMargin is the part of a loan that is left unused: others count it from a little earlier.
 	loanMargin = 10
@@ -111,7 +111,7 @@ func (l *loan) left() time.Duration {
 	return l.client.timeout - l.client.timeout/loanMargin - time.Since(l.since)
 }
 
-// keep stores the session and begins the loan anew.
+// keep stores the session and begins the loan again.
 func (l *loan) keep(ctx context.Context) error {
 	since := time.Now()
 	revision, err := l.client.sessions.Keep(ctx, l.w.Name, l.revision, l.session.marshal(), l.client.timeout)

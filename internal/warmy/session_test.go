@@ -133,7 +133,7 @@ func TestAnExpiredSessionIsNotTried(t *testing.T) {
 	}
 }
 
-// TestTheIntentIsSavedBeforeEverySend: a session that has ended is begun anew, and that may take as long as a lease.
+// TestTheIntentIsSavedBeforeEverySend: a session that has ended is begun again, and that may take as long as a lease.
 func TestTheIntentIsSavedBeforeEverySend(t *testing.T) {
 	t.Parallel()
 	var posts, intents int

@@ -40,7 +40,7 @@ func (s *survey) add(p Page) *fault.Fault {
 	return nil
 }
 
-// complete tells whether a listing that has ended holds all that it says.
+// complete returns why a listing that has ended cannot be trusted: it does not hold all that it says. nil: it does.
 func (s *survey) complete() *fault.Fault {
 	if len(s.byID) != s.count {
 		return s.odd("the listing is shorter or longer than it says")

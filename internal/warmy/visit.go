@@ -43,6 +43,10 @@ func (v *visit) run(ctx context.Context) (ListingOutcome, error) {
 	return Unreadable, endless()
 }
 
+// pageTries is how often a page is asked for that Warmy fails to answer: without it a listing of a hundred pages would
+// hardly ever come to its end.
+const pageTries = 3
+
 // page asks for one page, again when Warmy fails to answer.
 func (v *visit) page(ctx context.Context, n int) (listed Page, err error) {
 	for range pageTries {
@@ -54,7 +58,7 @@ func (v *visit) page(ctx context.Context, n int) (listed Page, err error) {
 	return listed, err
 }
 
-// measure takes the size of the account from its first page, and tells whether to read on: Complete if so.
+// measure takes the size of the account from its first page, and reports whether to read on: Complete if so.
 func (v *visit) measure(ctx context.Context, first Page) (ListingOutcome, error) {
 	v.count = first.Count
 	if outcome, err := v.compare(ctx); err != nil {
@@ -130,19 +134,6 @@ func (v *visit) conclude(ctx context.Context) (ListingOutcome, error) {
 		return Renamed, renamed()
 	}
 	return Complete, nil
-}
-
-// snapshot is what the listing showed.
-func (v *visit) snapshot() *snapshot {
-	ids := make(map[string]string, len(v.survey.byID))
-	for id, email := range v.survey.byID {
-		address := canonical(email)
-		if _, listed := ids[address]; listed {
-			id = twice
-		}
-		ids[address] = id
-	}
-	return &snapshot{began: v.began, ids: ids, withheld: v.roll.withheld()}
 }
 
 // doubt is an id that stands for another address than before. Nobody knows whether the mailbox was renamed or Warmy is wrong.

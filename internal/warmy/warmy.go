@@ -129,7 +129,7 @@ func (c *Client) ReplaceLogin(account string, token, password secret.Text) error
 	return nil
 }
 
-// RefusedCredentials tells whether a fault's code means that Warmy refused an account's credentials. Others may do better.
+// RefusedCredentials reports whether a fault's code means that Warmy refused an account's credentials. Others may do better.
 func RefusedCredentials(code string) bool {
 	return slices.Contains([]string{codeUnauthorized, codeForbidden, codeSignIn, codeSessionEnded}, code)
 }

@@ -75,7 +75,7 @@ type answer struct {
 	large  bool  // the body was cut at the limit
 }
 
-// whole tells whether the answer came completely.
+// whole reports whether the answer came completely.
 func (a answer) whole() bool { return a.status != 0 && a.err == nil && !a.large }
 
 // do waits for the pace, in session mode also for the session, and makes one call. The error is one of before the call;
@@ -117,8 +117,8 @@ func prepare(ctx context.Context, q *call, ready func(context.Context) error) er
 	return again(ctx, q, ready)
 }
 
-// save saves the call's intent. When that fails for one that was saved before, there was still no call: a fault that says so
-// takes the first one back.
+// save saves the call's intent. When that fails for one that was saved before, there was still no call: a fault that says
+// so takes the first one back.
 func (q *call) save(ctx context.Context) error {
 	err := q.intend(ctx)
 	if _, known := errors.AsType[*fault.Fault](err); err != nil && q.begun && !known {
@@ -130,8 +130,8 @@ func (q *call) save(ctx context.Context) error {
 	return err
 }
 
-// again waits for another turn of a call whose intent is saved, before those that have begun nothing. At a slow pace that can
-// take longer than the intent lasts, so it is renewed meanwhile.
+// again waits for another turn of a call whose intent is saved, before those that have begun nothing. At a slow pace that
+// can take longer than the intent lasts, so it is renewed meanwhile.
 func again(ctx context.Context, q *call, ready func(context.Context) error) error {
 	for {
 		limited, cancel := context.WithTimeout(leg.Begun(ctx), renewEvery)
@@ -156,7 +156,8 @@ func (c *Client) send(ctx context.Context, w *workspace, q call) answer {
 	w.hear(got.header, sent, c.now())
 	f := failed(got, c.now())
 	if f != nil && f.Class == fault.RetryAfter {
-		_ = c.pace.Throttled(context.WithoutCancel(ctx), w.Name, left, f.After) // if it cannot be told, the call's own event waits in any case
+		// If the Pacer cannot be told, the call's own event waits in any case.
+		_ = c.pace.Throttled(context.WithoutCancel(ctx), w.Name, left, f.After)
 	}
 	if speaks(f) {
 		leg.Asked(ctx, f != nil && f.Outage)
@@ -164,8 +165,8 @@ func (c *Client) send(ctx context.Context, w *workspace, q call) answer {
 	return got
 }
 
-// speaks tells whether a call's outcome says anything of Warmy's health. Our own stop does not, nor a call that could not be
-// made; and neither a 429 nor a request that took too long must make up for the failures around it.
+// speaks reports whether a call's outcome says anything of Warmy's health. Our own stop does not, nor a call that could not
+// be made; and neither a 429 nor a request that took too long must make up for the failures around it.
 func speaks(f *fault.Fault) bool {
 	return f == nil || f.Class != fault.RetryAfter && f.Code != codeUnbuilt && f.Code != codeSlow && !errors.Is(f.Err, context.Canceled)
 }
@@ -203,9 +204,8 @@ func (c *Client) roundTrip(ctx context.Context, w *workspace, q call) answer {
 // errRepeated ends a call that the transport would repeat.
 var errRepeated = errors.New("the connection broke after the request was written")
 
-// once keeps the transport from repeating what may have arrived: it repeats a GET by itself when a connection that it used
-// before breaks, and over HTTP/2 even a POST when its stream is broken off. It asks for the body again before it does so, for
-// which a GET needs one; an empty one does not go over the wire. What was not sent may be repeated.
+// once stops net/http from resending a request that may have arrived. Before a retry it calls GetBody, which fails once the
+// headers were written. A GET gets an empty body for that purpose.
 func once(req *http.Request, sent *atomic.Bool) {
 	again := req.GetBody
 	if req.Body == nil || req.Body == http.NoBody {
@@ -248,7 +248,7 @@ func newRequest(ctx context.Context, w *workspace, q call) (*http.Request, error
 
 var errUnbuilt = errors.New("no request can be made of it")
 
-// sendable tells whether a request can be made at all: the address is one of the web, and no header has a line break.
+// sendable reports whether a request can be made at all: the address is one of the web, and no header has a line break.
 func sendable(req *http.Request) bool {
 	if req.URL.Host == "" || req.URL.Scheme != "https" && req.URL.Scheme != "http" {
 		return false
