@@ -45,14 +45,14 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	activate := activated(h.Config)
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
-		Apps: apps, Warmy: census.Registrar(registrar), Margin: policy.RefreshMargin,
+		Apps: apps, Warmy: registrar, Listing: census, Margin: policy.RefreshMargin,
 		ReconcileAfter: policy.ReconcileAfter, Activate: activate, Owner: owner(), Now: now,
 	}
 	reconcile := handlers.Lane{Usual: handlers.ReconcileMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census, Activate: activate,
 		Apart: policy.ReconcileAfter, Now: now,
 	}, Kind: events.RegistrationDecided, Other: handlers.DecideMailbox{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: census.Registrar(registrar), Listing: census,
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census,
 		Activate: activate, Apart: policy.ReconcileAfter, Now: now,
 	}}
 	lane := handlers.Lane{Usual: register, Kind: events.ActivationRequested, Other: handlers.ActivateMailbox{

@@ -113,22 +113,6 @@ func (c *Census) Look(ctx context.Context, account, address string, since time.T
 	}
 }
 
-// Registrar returns r with a Find that is answered by the census: whoever posts, or takes an operator's word, because an
-// address is not listed must not believe a listing that the census does not.
-func (c *Census) Registrar(r handlers.Registrar) handlers.Registrar { return counted{r, c} }
-
-type counted struct {
-	handlers.Registrar
-
-	census *Census
-}
-
-// Find is Registrar's.
-func (c counted) Find(ctx context.Context, account, address string) (id string, found bool, err error) {
-	l, err := c.census.Look(ctx, account, address, c.census.cfg.Now())
-	return l.ID, l.Found, err
-}
-
 func (c *Census) roll(account string) *roll {
 	c.mu.Lock()
 	defer c.mu.Unlock()
