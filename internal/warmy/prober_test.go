@@ -53,16 +53,13 @@ func TestWhatProbedWellIsMadeAndWhatIsNoProbeAtOnce(t *testing.T) {
 		say(201, `{"id":1}`)(w, r)
 	})
 	p := warmy.NewProber(client(t, f), 0)
-	for _, c := range []struct {
-		ctx  context.Context
-		want string // all that was called since the beginning
-	}{
-		{leg.Probe(t.Context()), "GET plans POST mailboxes "}, {t.Context(), "GET plans POST mailboxes POST mailboxes "},
-	} {
-		if id, err := p.Create(c.ctx, "main", mailboxOf()); err != nil || id != "1" || paths(f) != c.want {
+	made := func(ctx context.Context, want string) {
+		if id, err := p.Create(ctx, "main", mailboxOf()); err != nil || id != "1" || paths(f) != want {
 			t.Errorf("Create() = %q, %v after %s", id, err, paths(f))
 		}
 	}
+	made(leg.Probe(t.Context()), "GET plans POST mailboxes ")
+	made(t.Context(), "GET plans POST mailboxes POST mailboxes ")
 }
 
 // paths tells in which order f was called.
