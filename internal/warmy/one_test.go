@@ -34,7 +34,8 @@ func TestAMailboxIsActivated(t *testing.T) {
 	f.answer(say(500, ""))
 	wants(t, c.Activate(t.Context(), "main", "77"), fault.Transient, "warmy_5xx")
 	f.answer(hang)
-	wants(t, c.Activate(t.Context(), "main", "77"), fault.Transient, "warmy_timeout")
+	hasty := newClient(t, bearer(f.URL), nil, timeoutFor("warmy_timeout"))
+	wants(t, hasty.Activate(t.Context(), "main", "77"), fault.Transient, "warmy_timeout")
 	wants(t, c.Activate(t.Context(), "main", "../1"), fault.Permanent, "warmy_id_invalid")
 	wants(t, c.Activate(t.Context(), "other", "1"), fault.LegDown, "account_unknown")
 }

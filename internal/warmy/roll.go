@@ -46,7 +46,6 @@ type roll struct {
 // stands back while the leg is held.
 func (r *roll) serve() {
 	for {
-		r.rewind()
 		r.mu.Lock()
 		if len(r.asks) == 0 {
 			r.serving, r.stop = false, nil
@@ -63,14 +62,17 @@ func (r *roll) serve() {
 }
 
 // rewind forgets what seems to have begun later than now: the clock was set back, and nobody can tell how long ago it was.
-// Who asks for a listing that begins later than now is sent away, as by Look.
-func (r *roll) rewind() {
+// Who asks for a listing that begins later than now is sent away, as by Look; sent reports whether anybody was.
+func (r *roll) rewind() (sent bool) {
 	now := r.census.cfg.Now()
 	r.until, r.unsteady = earlier(r.until, now.Add(suspectFor)), earlier(r.unsteady, now.Add(unsteadyFor))
 	if r.countedAt.After(now) {
 		r.countedAt = time.Time{}
 	}
-	r.answer(func(a *ask) bool { return a.since.After(now) }, func(a *ask) reply { return reply{err: tooEarly(a.since.Sub(now)), asked: a.lookedUp()} })
+	r.answer(func(a *ask) bool { return a.since.After(now) }, func(a *ask) reply {
+		sent = true
+		return reply{err: tooEarly(a.since.Sub(now)), asked: a.lookedUp()}
+	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.last != nil && r.last.began.After(now) {
@@ -81,6 +83,7 @@ func (r *roll) rewind() {
 			a.absent = nil
 		}
 	}
+	return sent
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -92,6 +95,9 @@ func earlier(a, b time.Time) time.Time {
 
 // step makes the next call or listing. Absences are kept until all have been looked up, so that one count serves them all.
 func (r *roll) step(ctx context.Context, first *ask, waiting int) {
+	if r.rewind() {
+		return // first may be among those who were sent away
+	}
 	now := r.census.cfg.Now()
 	next, questions, overdue := r.questions(first, now)
 	switch {
