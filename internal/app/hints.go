@@ -18,7 +18,7 @@ import (
 type heed = func(context.Context, events.Hint) ([]events.Event, error)
 
 // looker speaks the handlers' words to the client.
-type looker struct{ warmy *warmy.Breaker }
+type looker struct{ warmy *warmy.Client }
 
 func (l looker) Look(ctx context.Context, account, warmyID string) (handlers.Looked, error) {
 	d, err := l.warmy.Get(ctx, account, warmyID)
@@ -26,7 +26,7 @@ func (l looker) Look(ctx context.Context, account, warmyID string) (handlers.Loo
 }
 
 // hinted is what a hint is given to; nil if no account takes webhooks.
-func (h Host) hinted(b *bus.Bus, keys workerKeys, registrar *warmy.Breaker) (heed, error) {
+func (h Host) hinted(b *bus.Bus, keys workerKeys, client *warmy.Client) (heed, error) {
 	cfg := h.Config
 	if !slices.ContainsFunc(cfg.Accounts, func(a config.Account) bool { return a.WebhookSecret.Given() }) {
 		return nil, nil
@@ -36,7 +36,7 @@ func (h Host) hinted(b *bus.Bus, keys workerKeys, registrar *warmy.Breaker) (hee
 		return nil, err
 	}
 	return h.Metrics.heeding(accountNames(cfg), handlers.HeedHint{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: looker{registrar}, IDs: ids,
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: looker{client}, IDs: ids,
 		Apps: appNames(cfg), Now: time.Now,
 	}.Handle), nil
 }

@@ -94,7 +94,7 @@ func (m *Metrics) Rescued(how string) { m.rescued.WithLabelValues(how).Inc() }
 
 // listingsOf makes the counters of an account's listings, so that a rate has a beginning.
 func (m *Metrics) listingsOf(account string) {
-	for _, outcome := range warmy.Outcomes() {
+	for _, outcome := range warmy.ListingOutcomes() {
 		m.listings.WithLabelValues(account, string(outcome))
 	}
 }

@@ -40,19 +40,19 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	apps := microsoft.New(microsoft.Config{Apps: keys.apps})
 	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets), Sessions: b.Sessions(keys.grants)})
 	probeEvery := min(policy.HoldFor, warmy.ProbeEvery)
-	registrar := warmy.NewBreaker(client, probeEvery)
-	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed})
+	registrar := warmy.NewProber(client, probeEvery)
+	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed, Now: now})
 	activate := activated(h.Config)
 	register := handlers.RegisterMailbox{
 		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
-		Apps: apps, Warmy: census.Registrar(registrar), Margin: policy.RefreshMargin,
+		Apps: apps, Warmy: registrar, Listing: census, Margin: policy.RefreshMargin,
 		ReconcileAfter: policy.ReconcileAfter, Activate: activate, Owner: owner(), Now: now,
 	}
 	reconcile := handlers.Lane{Usual: handlers.ReconcileMailbox{
 		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census, Activate: activate,
 		Apart: policy.ReconcileAfter, Now: now,
 	}, Kind: events.RegistrationDecided, Other: handlers.DecideMailbox{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: census.Registrar(registrar), Listing: census,
+		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census,
 		Activate: activate, Apart: policy.ReconcileAfter, Now: now,
 	}}
 	lane := handlers.Lane{Usual: register, Kind: events.ActivationRequested, Other: handlers.ActivateMailbox{
@@ -70,7 +70,7 @@ func WarmyWorker(ctx context.Context, h Host) error {
 			},
 		)
 	}
-	look, err := h.hinted(b, keys, registrar)
+	look, err := h.hinted(b, keys, client)
 	if err != nil {
 		return fmt.Errorf("warmy-worker: %w", err)
 	}
@@ -88,7 +88,7 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		func(ctx context.Context) error {
 			return b.RestoreRegistrations(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics})
 		},
-		func(ctx context.Context) error { return h.lookUpPlans(ctx, b.Plans(), registrar) },
+		func(ctx context.Context) error { return h.lookUpPlans(ctx, b.Plans(), client) },
 		func(ctx context.Context) error {
 			if look == nil {
 				return nil

@@ -140,8 +140,6 @@ func (o *outside) Create(ctx context.Context, _ string, m handlers.NewMailbox) (
 	return "4711", nil
 }
 
-func (o *outside) Find(context.Context, string, string) (string, bool, error) { return "", false, nil }
-
 func (o *outside) Credentials(string) (string, secret.Text, error) {
 	return "client", secret.New("client secret"), nil
 }

@@ -31,7 +31,7 @@ func (i inside) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // simulated is a Warmy with so many mailboxes, and a client of it at a pace; 0: not paced.
-func simulated(t *testing.T, b *bus.Bus, boxes, perMinute int) (*warmyapi.Server, *warmy.Breaker) {
+func simulated(t *testing.T, b *bus.Bus, boxes, perMinute int) (*warmyapi.Server, *warmy.Prober) {
 	t.Helper()
 	server := warmyapi.New(warmyapi.Config{HolderUID: "holder", APIKeys: []string{"key"}, Switches: warmyapi.Switches{CallsPerMinute: -1}})
 	account := warmy.Account{Name: "main", BaseURL: "http://warmy.example", APIKey: secret.New("key"), HolderUID: "holder"}
@@ -47,7 +47,7 @@ func simulated(t *testing.T, b *bus.Bus, boxes, perMinute int) (*warmyapi.Server
 			t.Fatal(err)
 		}
 	}
-	return server, warmy.NewBreaker(client(b.Pacer(map[string]int{"main": perMinute})), 0)
+	return server, warmy.NewProber(client(b.Pacer(map[string]int{"main": perMinute})), 0)
 }
 
 // callsOf are those that were answered, or not, in all.

@@ -136,7 +136,7 @@ func (f *fleet) serve(t *testing.T, lanes ...events.Lane) {
 			Invitations: f.bus.Invitations(markBox{}), Grants: f.bus.Grants(markBox{}), Microsoft: f, Margin: time.Minute, Now: time.Now,
 		},
 		events.Register: handlers.RegisterMailbox{
-			Invitations: f.bus.Invitations(markBox{}), Grants: f.bus.Grants(markBox{}), Registrations: f.bus.Registrations(), Apps: f, Warmy: f,
+			Invitations: f.bus.Invitations(markBox{}), Grants: f.bus.Grants(markBox{}), Registrations: f.bus.Registrations(), Apps: f, Warmy: f, Listing: f,
 			Margin: time.Minute, ReconcileAfter: f.apart, Owner: "w1", Now: time.Now,
 		},
 		events.Reconcile: handlers.ReconcileMailbox{

@@ -72,7 +72,7 @@ func unclear(t *testing.T, b *bus.Bus) *listed {
 
 // settler is a process that settles unclear mailboxes.
 func settler(b *bus.Bus, name string, lists warmy.Lists, count *atomic.Int32) (bus.ServeConfig, bus.Lane) {
-	census := warmy.NewCensus(warmy.CensusConfig{Warmy: lists, Listed: b.Listed()})
+	census := warmy.NewCensus(warmy.CensusConfig{Warmy: lists, Listed: b.Listed(), Now: time.Now})
 	h := handlers.ReconcileMailbox{
 		Invitations: b.Invitations(maskBox{}), Registrations: b.Registrations(), Listing: census, Apart: time.Minute, Now: time.Now,
 	}

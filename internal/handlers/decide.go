@@ -15,7 +15,6 @@ import (
 type DecideMailbox struct {
 	Invitations   Reader[mailbox.Invitation]
 	Registrations Records[mailbox.Registration]
-	Warmy         Registrar
 	Listing       Lister
 	Activate      []string      // the accounts whose new mailboxes are to be started
 	Apart         time.Duration // how long a POST may still take effect, so that a listing proves no absence
@@ -78,13 +77,13 @@ func (h DecideMailbox) confirm(ctx context.Context, e events.Event, inv mailbox.
 	if e.Decision.WarmyID == "" {
 		return h.confirmAbsence(ctx, e, inv, reg)
 	}
-	id, found, err := h.Warmy.Find(ctx, e.Account, inv.Address)
+	seen, err := h.Listing.Look(ctx, e.Account, inv.Address, h.Now())
 	switch {
 	case err != nil:
-		return fmt.Errorf("find at Warmy: %w", err)
-	case found && id != e.Decision.WarmyID:
+		return fmt.Errorf("look at Warmy's listing: %w", err)
+	case seen.Found && seen.ID != e.Decision.WarmyID:
 		return refuted("Warmy lists the address under another id than was decided")
-	case !found && e.Decision.WarmyID != reg.Elsewhere: // that one Warmy itself has named
+	case !seen.Found && e.Decision.WarmyID != reg.Elsewhere: // that one Warmy itself has named
 		return refuted("Warmy does not list the address, neither under the id that was given nor under another one")
 	}
 	return nil

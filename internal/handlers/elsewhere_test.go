@@ -30,11 +30,6 @@ func (c client) Look(ctx context.Context, account, whose string, since time.Time
 	return c.census.Look(ctx, account, whose, since)
 }
 
-// unlimited is a Pacer that lets every call pass.
-type unlimited struct{}
-
-func (unlimited) Wait(context.Context, string) error { return nil }
-
 // aliased is a world at a simulated Warmy that keeps mailboxes under the alias, and makes another of every POST.
 func aliased(t *testing.T) (*world, *warmyapi.Server, events.Event) {
 	t.Helper()
@@ -47,7 +42,7 @@ func aliased(t *testing.T) (*world, *warmyapi.Server, events.Event) {
 	t.Cleanup(listener.Close)
 	c := live.New(live.Config{
 		Accounts: []live.Account{{Name: "agency", BaseURL: listener.URL, APIKey: secret.New("key"), HolderUID: "holder"}},
-		Pace:     unlimited{}, Now: w.clock,
+		Now:      w.clock,
 	})
 	listed := &memory[mailbox.Listed]{world: w, name: "listed", facts: map[string]stored[mailbox.Listed]{}}
 	w.real = client{c, live.NewCensus(live.CensusConfig{Warmy: c, Listed: listed, Now: w.clock})}

@@ -79,8 +79,6 @@ type Registrar interface {
 	// It calls m.Intend when the account's turn has come and before a byte is sent, and anew before it sends again what
 	// certainly had no effect; an error of it ends the call.
 	Create(ctx context.Context, account string, m NewMailbox) (id string, err error)
-	// Find looks for the whole address in Warmy's listing.
-	Find(ctx context.Context, account, address string) (id string, found bool, err error)
 }
 
 // Listing is what Warmy's listing says of one address.

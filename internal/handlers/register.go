@@ -24,6 +24,7 @@ type RegisterMailbox struct {
 	Registrations  Records[mailbox.Registration]
 	Apps           Credentials
 	Warmy          Registrar
+	Listing        Lister        // asked before a POST that follows a restored backup
 	Margin         time.Duration // the least life the access token must have before the wait for a turn, or a refresh comes first
 	ReconcileAfter time.Duration // how long Warmy gets before its listing is asked about an unclear POST
 	Activate       []string      // the accounts whose new mailboxes are to be started
@@ -140,14 +141,14 @@ func (h RegisterMailbox) needs(t *mailbox.Tokens) time.Duration {
 func (h RegisterMailbox) adopt(
 	ctx context.Context, e events.Event, inv mailbox.Invitation, reg mailbox.Registration, revision uint64,
 ) (mailbox.Registration, error) {
-	id, found, err := h.Warmy.Find(ctx, e.Account, inv.Address)
+	seen, err := h.Listing.Look(ctx, e.Account, inv.Address, h.Now())
 	if err != nil {
-		return reg, fmt.Errorf("find at Warmy: %w", err)
+		return reg, fmt.Errorf("look at Warmy's listing: %w", err)
 	}
-	if !found {
+	if !seen.Found {
 		return reg, nil
 	}
-	reg = reg.Created(id, true, h.Now())
+	reg = reg.Created(seen.ID, true, h.Now())
 	_, err = h.Registrations.Save(ctx, e.Mailbox, reg, revision)
 	return reg, saved("adopted registration", err)
 }

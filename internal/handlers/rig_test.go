@@ -165,7 +165,7 @@ func (w *world) count(outcome string) { w.outcomes[outcome]++ }
 
 func (w *world) register() handlers.RegisterMailbox {
 	return handlers.RegisterMailbox{
-		Invitations: w.invitations, Grants: w.grants, Registrations: w.registrations, Apps: oneApp{}, Warmy: w.registrar(),
+		Invitations: w.invitations, Grants: w.grants, Registrations: w.registrations, Apps: oneApp{}, Warmy: w.registrar(), Listing: w.registrar(),
 		Margin: margin, ReconcileAfter: settle, Activate: w.activated, Owner: w.owner(), Now: w.clock,
 	}
 }
@@ -205,7 +205,7 @@ func (w *world) handlerOf(e events.Event) handlers.Handler {
 		return handlers.Lane{Usual: w.register(), Kind: events.ActivationRequested, Other: w.activate()}
 	case events.RegistrationUnclear, events.RegistrationDecided:
 		return handlers.Lane{Usual: w.reconcile(), Kind: events.RegistrationDecided, Other: handlers.DecideMailbox{
-			Invitations: w.invitations, Registrations: w.registrations, Warmy: w.registrar(), Listing: w.registrar(), Activate: w.activated,
+			Invitations: w.invitations, Registrations: w.registrations, Listing: w.registrar(), Activate: w.activated,
 			Apart: settle, Now: w.clock,
 		}}
 	}

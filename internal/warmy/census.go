@@ -14,7 +14,7 @@ import (
 	"kindling/internal/mailbox"
 )
 
-// Lists are Warmy's listings as the Census asks for them: a Breaker's.
+// Lists are Warmy's listings as the Census asks for them: a Prober's.
 type Lists interface {
 	// List returns a page, from 1, of the mailboxes whose address contains filter; all for an empty one.
 	List(ctx context.Context, account, filter string, page int) (Page, error)
@@ -27,63 +27,49 @@ type CensusConfig struct {
 	Warmy  Lists
 	Listed handlers.Records[mailbox.Listed]    // what is remembered of the last listings, by account
 	Seen   func(account string, l ListingSeen) // hears of every listing; nil: nobody does
-	Now    func() time.Time                    // nil: time.Now
+	Now    func() time.Time                    // the clock of whoever names a time to Look; required
 }
 
-// Outcome is what became of a listing.
-type Outcome string
+// ListingOutcome is what became of a listing.
+type ListingOutcome string
 
 // The outcomes. Those after Broken are suspicious: somebody has to look.
 const (
-	Complete   Outcome = "complete"   // every mailbox was listed, and it adds up
-	Counted    Outcome = "counted"    // the first page alone, for how many there are
-	Filtered   Outcome = "filtered"   // one address was looked up
-	Moved      Outcome = "moved"      // mailboxes came or went meanwhile, so it proves nothing
-	Broken     Outcome = "failed"     // Warmy did not answer
-	Unreadable Outcome = "unreadable" // no listing, or one that does not add up, repeats itself or does not end
-	Fell       Outcome = "fell"       // a fifth of the mailboxes is gone
-	Emptied    Outcome = "empty"      // all are
-	Renamed    Outcome = "renamed"    // an id stands for another address than before; about others it is believed
+	Complete   ListingOutcome = "complete"   // every mailbox was listed, and it adds up
+	Counted    ListingOutcome = "counted"    // the first page alone, for how many there are
+	Filtered   ListingOutcome = "filtered"   // one address was looked up
+	Moved      ListingOutcome = "moved"      // mailboxes came or went meanwhile, so it proves nothing
+	Broken     ListingOutcome = "failed"     // Warmy did not answer
+	Unreadable ListingOutcome = "unreadable" // no listing, or one that does not add up, repeats itself or does not end
+	Fell       ListingOutcome = "fell"       // a fifth of the mailboxes is gone
+	Emptied    ListingOutcome = "empty"      // all are
+	Renamed    ListingOutcome = "renamed"    // an id stands for another address than before; about others it is believed
 )
 
-// Outcomes lists every outcome.
-func Outcomes() []Outcome {
-	return []Outcome{Complete, Counted, Filtered, Moved, Broken, Unreadable, Fell, Emptied, Renamed}
+// ListingOutcomes lists every outcome of a listing.
+func ListingOutcomes() []ListingOutcome {
+	return []ListingOutcome{Complete, Counted, Filtered, Moved, Broken, Unreadable, Fell, Emptied, Renamed}
 }
 
-// Suspicious tells whether a listing of this outcome wants somebody to look at Warmy. Nothing was changed by what is odd in it.
-func (o Outcome) Suspicious() bool {
-	return slices.Contains([]Outcome{Unreadable, Fell, Emptied, Renamed}, o)
+// Suspicious reports whether a listing of this outcome wants somebody to look at Warmy. Nothing was changed by what is odd
+// in it.
+func (o ListingOutcome) Suspicious() bool {
+	return slices.Contains([]ListingOutcome{Unreadable, Fell, Emptied, Renamed}, o)
 }
 
 // ListingSeen is one listing as an operator hears of it.
 type ListingSeen struct {
-	Outcome   Outcome
+	Outcome   ListingOutcome
 	Mailboxes int           // as Warmy said; 0 where it did not
 	Before    int           // as the last trusted listing said
 	Asks      int           // how many mailboxes waited for the answer
 	Took      time.Duration //
 }
 
-const (
-	// countFor is how long the number of an account's mailboxes is known, to choose the cheaper question by it.
-	countFor = 5 * time.Minute
-	// countApart is how long absences wait for others before the account is counted for them.
-	countApart = 15 * time.Second
-	// suspectFor is how long a suspicious account is not asked again.
-	suspectFor = 2 * time.Minute
-	// unsteadyFor is how long an account is not listed whole whose mailboxes moved while they were listed.
-	unsteadyFor = 5 * time.Minute
-	// pageTries is how often a page is asked for that Warmy fails to answer: without it a listing of a hundred pages would
-	// hardly ever come to its end.
-	pageTries = 3
-)
-
 // Census answers for many mailboxes from one complete listing of their account. It asks as little of Warmy as it can: a
 // filtered lookup for each mailbox while there are fewer of them than the account has pages, the pages otherwise. At
-// most one listing of an account is under way, and all who wait are answered by it. What is suspicious answers nobody; and
-// because a lookup cannot tell, nobody is said to be absent by one before the account was counted anew.
-// It is safe for concurrent use.
+// most one listing of an account is under way, and all who wait are answered by it. A suspicious listing answers nobody. A
+// lookup cannot reveal one, so an absence it finds is reported only after a fresh count. It is safe for concurrent use.
 type Census struct {
 	cfg CensusConfig
 
@@ -93,13 +79,14 @@ type Census struct {
 
 var _ handlers.Lister = (*Census)(nil)
 
-// NewCensus returns a Census that knows nothing yet.
+// NewCensus returns a Census that knows nothing yet. It panics without a clock: this machine's would do in every test, and
+// be another one than the workers wait by.
 func NewCensus(cfg CensusConfig) *Census {
 	if cfg.Seen == nil {
 		cfg.Seen = func(string, ListingSeen) {}
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		panic("warmy: a census needs the clock that its askers go by")
 	}
 	return &Census{cfg: cfg, rolls: make(map[string]*roll)}
 }
@@ -126,22 +113,6 @@ func (c *Census) Look(ctx context.Context, account, address string, since time.T
 	}
 }
 
-// Registrar returns r with a Find that is answered by the census: whoever posts, or takes an operator's word, because an
-// address is not listed must not believe a listing that the census does not.
-func (c *Census) Registrar(r handlers.Registrar) handlers.Registrar { return counted{r, c} }
-
-type counted struct {
-	handlers.Registrar
-
-	census *Census
-}
-
-// Find is Registrar's.
-func (c counted) Find(ctx context.Context, account, address string) (id string, found bool, err error) {
-	l, err := c.census.Look(ctx, account, address, c.census.cfg.Now())
-	return l.ID, l.Found, err
-}
-
 func (c *Census) roll(account string) *roll {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -152,305 +123,6 @@ func (c *Census) roll(account string) *roll {
 	}
 	return r
 }
-
-// ask is one mailbox about which the listing is asked.
-type ask struct {
-	ctx     context.Context //nolint:containedctx // for whom it is called; a listing lives as long as anybody waits for it
-	probe   bool            // it finds out whether Warmy is back
-	address string          // canonical
-	since   time.Time
-	reply   chan reply
-	absent  *reply // of its lookup, which did not find it, until the account is counted
-}
-
-// reply answers an ask.
-type reply struct {
-	listing handlers.Listing
-	err     error
-	asked   bool // Warmy was asked for it
-	outage  bool // and did not answer; of many who waited for one call, one is told
-}
-
-// roll is one account: who asks, and what was listed last.
-type roll struct {
-	census  *Census
-	account string
-
-	mu      sync.Mutex
-	asks    []*ask // the oldest first
-	serving bool
-	more    chan struct{}      // hears of those who come
-	stop    context.CancelFunc // of the call under way
-	last    *snapshot          // the last complete listing
-
-	// What the one who serves knows.
-	pages    int              // of the account
-	counted  time.Time        // when the count began that told so, and that the account is not suspicious
-	unsteady time.Time        // until when the account is not listed whole
-	suspect  error            // what is answered while the account is suspicious
-	until    time.Time        // when that ends
-	doubts   map[string]doubt // by id
-}
-
-// snapshot is a complete listing: the ids by canonical address, nothing else, for 100,000 mailboxes are many.
-type snapshot struct {
-	began    time.Time
-	ids      map[string]string // twice: listed under two ids
-	withheld map[string]bool   // addresses of which nothing is said
-}
-
-// twice stands for the id of an address that is listed twice. No id of Warmy's is empty.
-const twice = ""
-
-// of answers for one address.
-func (s *snapshot) of(address string) reply {
-	id, found := s.ids[address]
-	switch {
-	case s.withheld[address]:
-		return reply{err: suspicious(renamed())}
-	case found && id == twice:
-		return reply{err: listedTwice()}
-	}
-	return reply{listing: handlers.Listing{ID: id, Found: found, Began: s.began}}
-}
-
-// ask answers at once from the last listing, or joins those who wait.
-func (r *roll) ask(a *ask) (reply, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.last != nil && !r.last.began.Before(a.since) {
-		return r.last.of(a.address), true
-	}
-	r.asks = append(r.asks, a)
-	select {
-	case r.more <- struct{}{}:
-	default:
-	}
-	if !r.serving {
-		r.serving = true
-		go r.serve()
-	}
-	return reply{}, false
-}
-
-// leave takes a out of those who wait. A call for which nobody waits any more is broken off.
-func (r *roll) leave(a *ask) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.asks = slices.DeleteFunc(r.asks, func(b *ask) bool { return a == b })
-	if len(r.asks) == 0 && r.stop != nil {
-		r.stop()
-	}
-}
-
-// serve answers until nobody waits. Every call is made for one of those who wait: by its context it takes its turn, and
-// stands back while the leg is held.
-func (r *roll) serve() {
-	for {
-		r.mu.Lock()
-		if len(r.asks) == 0 {
-			r.serving, r.stop = false, nil
-			r.mu.Unlock()
-			return
-		}
-		first, waiting := r.first()
-		ctx, cancel := context.WithCancel(first.ctx)
-		r.stop = cancel
-		r.mu.Unlock()
-		r.step(ctx, first, waiting)
-		cancel()
-	}
-}
-
-// first is for whom the next call is made, and with how many others. A probe asks for itself alone: it is to end soon, and
-// while it lasts nobody else may call.
-func (r *roll) first() (a *ask, waiting int) {
-	if i := slices.IndexFunc(r.asks, func(a *ask) bool { return a.probe }); i >= 0 {
-		return r.asks[i], 1
-	}
-	return r.asks[0], len(r.asks)
-}
-
-// step makes the next call or listing. Absences are kept until all have been looked up, so that one count serves them all.
-func (r *roll) step(ctx context.Context, first *ask, waiting int) {
-	now := r.census.cfg.Now()
-	next, questions, overdue := r.questions(first, now)
-	switch {
-	case now.Before(r.until):
-		r.answer(everybody, func(*ask) reply { return reply{err: r.suspect} })
-	case now.Sub(r.counted) >= countFor || questions >= r.pages && !now.Before(r.unsteady):
-		r.list(ctx, waiting, questions)
-	case next != nil && !overdue:
-		r.lookUp(ctx, next)
-	case overdue || r.rest(ctx, countApart-now.Sub(r.counted)):
-		r.list(ctx, waiting, questions)
-	}
-}
-
-// questions returns who is to be looked up next, nil for nobody, and what it costs to answer all who wait without listing
-// the account whole: a lookup each, and a count for those whose absence waits for it. overdue tells that one has waited long.
-func (r *roll) questions(first *ask, now time.Time) (next *ask, cost int, overdue bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch { // a probe asks for itself alone
-	case first.probe && first.absent == nil:
-		return first, 1, false
-	case first.probe:
-		return nil, 1, true
-	}
-	count := 0
-	if first.absent == nil {
-		next = first
-	}
-	for _, a := range r.asks {
-		if a.absent != nil {
-			count = 1
-			overdue = overdue || now.Sub(a.absent.listing.Began) >= overdueAfter
-			continue
-		}
-		cost++
-		if next == nil {
-			next = a
-		}
-	}
-	return next, cost + count, overdue
-}
-
-// overdueAfter is how long an absence waits for the count while others are looked up.
-const overdueAfter = 30 * time.Second
-
-// rest waits for d, and tells whether it ended by itself: not because somebody came, or because nobody waits any more.
-func (r *roll) rest(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-r.more:
-	case <-ctx.Done():
-	}
-	return false
-}
-
-// answer replies to those who wait and are meant.
-func (r *roll) answer(meant func(*ask) bool, say func(*ask) reply) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.asks = slices.DeleteFunc(r.asks, func(a *ask) bool {
-		if !meant(a) {
-			return false
-		}
-		a.reply <- say(a)
-		return true
-	})
-}
-
-// lookUp answers one ask with a filtered listing: at once if it is found.
-func (r *roll) lookUp(ctx context.Context, a *ask) {
-	began := r.census.cfg.Now()
-	if r.withheld()[a.address] {
-		r.census.cfg.Seen(r.account, ListingSeen{Outcome: Renamed, Asks: 1})
-		r.answer(only(a), func(*ask) reply { return reply{err: suspicious(renamed())} })
-		return
-	}
-	ctx, seen := leg.Watch(ctx)
-	id, found, err := r.census.cfg.Warmy.Find(ctx, r.account, a.address)
-	said := reply{err: err, asked: seen.Answered() || seen.Failed(), outage: seen.Failed()}
-	outcome := Filtered
-	if err != nil {
-		outcome = unread(err)
-	}
-	r.census.cfg.Seen(r.account, ListingSeen{Outcome: outcome, Asks: 1, Took: r.census.cfg.Now().Sub(began)})
-	switch {
-	case outcome == Unreadable:
-		r.distrust(err)
-		return
-	case outcome == Moved: // so many addresses contain this one that they fill pages
-		said.err = suspicious(err)
-	case err == nil:
-		said.listing = handlers.Listing{ID: id, Found: found, Began: began}
-	}
-	if err == nil && !found {
-		r.miss(a, said)
-		return
-	}
-	r.answer(only(a), func(*ask) reply { return said })
-	if fault.Is(err, fault.LegDown) { // nobody else would fare better, but a probe that came meanwhile
-		r.answer(func(b *ask) bool { return !b.probe }, func(*ask) reply { return reply{err: err} })
-	}
-}
-
-// miss keeps an absence until the account has been counted anew.
-func (r *roll) miss(a *ask, said reply) {
-	r.mu.Lock()
-	a.absent = &said
-	r.mu.Unlock()
-	r.settle()
-}
-
-// settle answers those whose absence is certain: the account was counted since they may be asked about.
-func (r *roll) settle() {
-	r.answer(func(a *ask) bool { return a.absent != nil && !r.counted.Before(a.since) }, func(a *ask) reply { return *a.absent })
-}
-
-// distrust answers everybody for a while that the account is suspicious.
-func (r *roll) distrust(err error) {
-	r.suspect, r.until = suspicious(err), r.census.cfg.Now().Add(suspectFor)
-	r.answer(everybody, func(*ask) reply { return answered(reply{err: r.suspect}) })
-}
-
-// list answers all who wait with a complete listing, unless its first page tells that other questions cost less, whose
-// number is given.
-func (r *roll) list(ctx context.Context, waiting, questions int) {
-	began := r.census.cfg.Now()
-	ctx, seen := leg.Watch(ctx)
-	v := &visit{roll: r, began: began, limit: questions}
-	outcome, err := v.run(ctx)
-	took := ListingSeen{Outcome: outcome, Mailboxes: v.count, Before: v.before, Asks: waiting, Took: r.census.cfg.Now().Sub(began)}
-	r.census.cfg.Seen(r.account, took)
-	switch {
-	case outcome == Complete || outcome == Renamed:
-		shot := v.snapshot()
-		r.mu.Lock()
-		r.last = shot
-		r.mu.Unlock()
-		r.answer(shot.serves, func(a *ask) reply { return answered(shot.of(a.address)) })
-	case outcome == Counted:
-		r.settle()
-	case outcome == Moved:
-		r.unsteady = r.census.cfg.Now().Add(unsteadyFor)
-	case outcome.Suspicious():
-		r.distrust(err)
-	case ctx.Err() == nil: // else nobody waits any more, or somebody who came just now
-		r.fail(began, err, seen)
-	}
-}
-
-// fail answers those whom a listing that began then would have served. One failed call is one failure, however many waited
-// for it: the first hears of it for all.
-func (r *roll) fail(began time.Time, err error, seen *leg.Witness) {
-	others := reply{err: err, asked: seen.Answered()}
-	next := others
-	if seen.Failed() {
-		next.asked, next.outage = true, true
-	}
-	r.answer((&snapshot{began: began}).serves, func(*ask) (said reply) {
-		said, next = next, others
-		return said
-	})
-}
-
-func everybody(*ask) bool { return true }
-
-func only(a *ask) func(*ask) bool { return func(b *ask) bool { return a == b } }
-
-func answered(said reply) reply {
-	said.asked = true
-	return said
-}
-
-// serves tells whether the snapshot may answer a.
-func (s *snapshot) serves(a *ask) bool { return !s.began.Before(a.since) }
 
 // tooEarly is the fault of an ask that no listing of today can answer.
 func tooEarly(by time.Duration) *fault.Fault {

@@ -11,7 +11,7 @@ type Clock struct {
 	Sent, Heard time.Time // by this machine's clock
 }
 
-// Known tells whether the answer told the time.
+// Known reports whether the answer told the time.
 func (c Clock) Known() bool { return !c.Server.IsZero() }
 
 // Offset is by how much this machine's clock is certainly ahead (or, below zero, behind). A slow answer and the missing

@@ -144,7 +144,7 @@ func TestWhatMayHaveTakenEffectIsUnclearAndPostedOnce(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, c.answer)
 			ctx, seen := leg.Watch(t.Context())
-			err := create(ctx, newClient(t, bearer(f.URL), nil, 300*time.Millisecond))
+			err := create(ctx, newClient(t, bearer(f.URL), nil, timeoutFor(c.code)))
 			got := wants(t, err, fault.Unclear, c.code)
 			if got.Outage != c.breaks || seen.Failed() != c.breaks || seen.Answered() == c.breaks {
 				t.Errorf("counts against Warmy: %t, reported %t", got.Outage, seen.Failed())

@@ -8,7 +8,7 @@ func Waiting(c *Census, account string) int {
 	return len(r.asks)
 }
 
-// Serving tells whether an account is listed for somebody.
+// Serving reports whether an account is listed for somebody.
 func Serving(c *Census, account string) bool {
 	r := c.roll(account)
 	r.mu.Lock()

@@ -85,6 +85,8 @@ func (p *pacer) Wait(context.Context, string) error {
 	return p.err
 }
 
+func (*pacer) Throttled(context.Context, string, time.Time, time.Duration) error { return nil }
+
 func (p *pacer) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,6 +102,17 @@ func newClient(t *testing.T, account warmy.Account, pace warmy.Pacer, timeout ti
 	transport := warmy.Transport()
 	t.Cleanup(transport.CloseIdleConnections)
 	return warmy.New(warmy.Config{Accounts: []warmy.Account{account}, Transport: transport, Pace: pace, Timeout: timeout, Now: clock})
+}
+
+// patient is the time-out of a call that is to end by itself, on however busy a machine.
+const patient = 30 * time.Second
+
+// timeoutFor is that of a call that is to end with code.
+func timeoutFor(code string) time.Duration {
+	if code == "warmy_timeout" {
+		return 300 * time.Millisecond
+	}
+	return patient
 }
 
 func client(t *testing.T, f *fake) *warmy.Client {

@@ -2,6 +2,7 @@ package warmy_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -79,23 +80,95 @@ func TestACallWhoseIntentTookTooLongLeavesAtAnotherTurn(t *testing.T) {
 	}
 }
 
-// TestACallThatHasNoOtherTurnSoonIsTakenBack: its intent must not be held for longer than its lease.
-func TestACallThatHasNoOtherTurnSoonIsTakenBack(t *testing.T) {
+// beats are turns at fixed times, whoever waits for them; every second one is another process's.
+type beats struct{ every time.Duration }
+
+func (b beats) Wait(ctx context.Context, _ string) error {
+	apart := 2 * b.every
+	next := time.Now().Add(time.Nanosecond).Truncate(apart).Add(apart)
+	select {
+	case <-time.After(time.Until(next)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (beats) Throttled(context.Context, string, time.Time, time.Duration) error { return nil }
+
+// TestNoPaceIsTooSlowForASlowStore has the store take a second for each intent, at paces that leave no second turn within the
+// life of an intent.
+func TestNoPaceIsTooSlowForASlowStore(t *testing.T) {
 	t.Parallel()
+	for name, every := range map[string]time.Duration{
+		"a sixteenth of 55 a minute": 17700 * time.Millisecond, "two a minute": 30450 * time.Millisecond, "a sixteenth of two": 8 * time.Minute,
+	} {
+		for as, account := range map[string]warmy.Account{"bearer": bearer("http://warmy.example"), "session": session("http://warmy.example")} {
+			t.Run(name+", "+as, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					w := &prompt{}
+					client := warmy.New(warmy.Config{Accounts: []warmy.Account{account}, Transport: w, Pace: beats{every}})
+					var intended time.Time // the last time
+					m := mailboxOf()
+					m.Intend = func(context.Context) error {
+						intended = time.Now()
+						time.Sleep(time.Second)
+						return nil
+					}
+					began := time.Now()
+					if id, err := client.Create(t.Context(), "main", m); err != nil || id != "7" || len(w.called) != 1 {
+						t.Fatalf("Create() = %q, %v, after %d calls", id, err, len(w.called))
+					}
+					if left := w.called[0]; left.Sub(intended) > 22*time.Second || left.Sub(began) > 4*every {
+						t.Errorf("it left %v after it was begun, %v after its intent", left.Sub(began), left.Sub(intended))
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestACallWhoseIntentCannotBeRenewedIsTakenBack: nothing was sent, so the outcome of the first intent is not unclear.
+func TestACallWhoseIntentCannotBeRenewedIsTakenBack(t *testing.T) {
+	t.Parallel()
+	stale := errors.New("the token is too old by now")
 	synctest.Test(t, func(t *testing.T) {
-		pace, w := &slowPace{}, &prompt{}
-		client := warmy.New(warmy.Config{Accounts: []warmy.Account{bearer("http://warmy.example")}, Transport: w, Pace: pace})
+		w, intents := &prompt{}, 0
+		client := warmy.New(warmy.Config{Accounts: []warmy.Account{bearer("http://warmy.example")}, Transport: w, Pace: beats{10 * time.Minute}})
 		m := mailboxOf()
 		m.Intend = func(context.Context) error {
-			pace.every = 10 * time.Minute
+			if intents++; intents == 2 {
+				return stale
+			}
 			time.Sleep(time.Second)
 			return nil
 		}
-		began := time.Now()
 		_, err := client.Create(t.Context(), "main", m)
-		wants(t, err, fault.RetryAfter, "warmy_not_sent")
-		if took := time.Since(began); len(w.called) > 0 || took > 30*time.Second {
-			t.Errorf("%d calls after %v", len(w.called), took)
+		if wants(t, err, fault.RetryAfter, "warmy_not_sent"); !errors.Is(err, stale) || len(w.called) > 0 {
+			t.Errorf("%v after %d calls", err, len(w.called))
+		}
+	})
+}
+
+// TestACallThatIsBrokenOffWhileItWaitsForAnotherTurnIsNotMade ends the worker.
+func TestACallThatIsBrokenOffWhileItWaitsForAnotherTurnIsNotMade(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		w, intents := &prompt{}, 0
+		client := warmy.New(warmy.Config{Accounts: []warmy.Account{bearer("http://warmy.example")}, Transport: w, Pace: beats{10 * time.Minute}})
+		m := mailboxOf()
+		m.Intend = func(context.Context) error {
+			if intents++; intents == 1 {
+				time.AfterFunc(time.Minute, stop)
+			}
+			time.Sleep(time.Second)
+			return nil
+		}
+		_, err := client.Create(ctx, "main", m)
+		if wants(t, err, fault.Transient, "warmy_not_sent"); !errors.Is(err, context.Canceled) || len(w.called) > 0 || intents > 4 {
+			t.Errorf("%v after %d calls and %d intents", err, len(w.called), intents)
 		}
 	})
 }

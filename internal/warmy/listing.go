@@ -85,7 +85,7 @@ type Page struct {
 	Last    bool
 }
 
-// fits tells whether so many mailboxes fill so many pages, of which this one holds n. All pages but the last are full, so n
+// fits reports whether so many mailboxes fill so many pages, of which this one holds n. All pages but the last are full, so n
 // is their size then; Warmy documents that it may be asked for, and nothing of what it does with an empty list.
 func (p Page) fits(n int) bool {
 	size := n
@@ -139,7 +139,7 @@ func (c *Client) get(ctx context.Context, account, path string, within time.Dura
 
 // asQuestion words a failure of a call that is not about a mailbox.
 func asQuestion(f *fault.Fault, status int) *fault.Fault {
-	if f.Class == fault.Permanent || f.Code == "warmy_taken" || f.Code == "warmy_plan_limit" {
+	if f.Class == fault.Permanent || f.Code == codeTaken || f.Code == codePlanLimit {
 		return byStatus(status)
 	}
 	return repeatable(f)

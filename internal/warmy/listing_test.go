@@ -167,7 +167,7 @@ func TestAFailedListingIsNeverUnclear(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, _, err := newClient(t, bearer(newFake(t, c.answer).URL), nil, 300*time.Millisecond).Find(t.Context(), "main", address)
+			_, _, err := newClient(t, bearer(newFake(t, c.answer).URL), nil, timeoutFor(c.code)).Find(t.Context(), "main", address)
 			wants(t, err, c.class, c.code)
 		})
 	}

@@ -1,16 +1,9 @@
 package warmy
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"io"
-	"math"
 	"net/http"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"kindling/internal/fault"
 	"kindling/internal/handlers"
@@ -127,97 +120,6 @@ func objects(document map[string]any) []map[string]any {
 	return found
 }
 
-// identifier returns an id's text, or "" for what cannot be one.
-func identifier(value any) string {
-	switch v := value.(type) {
-	case json.Number:
-		if n, err := v.Int64(); err == nil && n > 0 && n < math.MaxInt64 {
-			return strconv.FormatInt(n, 10)
-		}
-	case string:
-		if isID(v) {
-			return v
-		}
-	}
-	return ""
-}
-
-// isID tells whether s may stand in a path: no separator, nothing that a URL would change, not zero.
-func isID(s string) bool {
-	if s == "" || len(s) > 64 || strings.Trim(s, "0") == "" || s[0] == '-' {
-		return false
-	}
-	return strings.IndexFunc(s, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
-	}) < 0
-}
-
-// parse reads one JSON object, and only that: trailing text, a key given twice or broken UTF-8 make the whole
-// answer doubtful.
-func parse(body []byte) (map[string]any, bool) {
-	if !utf8.Valid(body) || !singular(body) {
-		return nil, false
-	}
-	var document map[string]any
-	if unmarshal(body, &document) != nil || document == nil {
-		return nil, false
-	}
-	return document, true
-}
-
-// errTrailing refuses text after a document.
-var errTrailing = errors.New("text after the document")
-
-// unmarshal reads one document without rounding its numbers: an id must not lose digits.
-func unmarshal(body []byte, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	if err := decoder.Decode(into); err != nil {
-		return err // only its presence counts
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return errTrailing
-	}
-	return nil
-}
-
-// singular tells whether body is JSON in which no object has a key twice: encoding/json would silently take the last.
-func singular(body []byte) bool {
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	type level struct {
-		keys  map[string]bool // nil in a list
-		value bool            // the next token is a value
-	}
-	var levels []level
-	for {
-		token, err := decoder.Token()
-		if err != nil {
-			return errors.Is(err, io.EOF)
-		}
-		if token == json.Delim('}') || token == json.Delim(']') {
-			levels = levels[:len(levels)-1]
-			continue
-		}
-		if n := len(levels); n > 0 && levels[n-1].keys != nil {
-			at := &levels[n-1]
-			if key, _ := token.(string); !at.value && at.keys[key] {
-				return false
-			} else if !at.value {
-				at.keys[key], at.value = true, true
-				continue
-			}
-			at.value = false
-		}
-		switch token {
-		case json.Delim('{'):
-			levels = append(levels, level{keys: make(map[string]bool)})
-		case json.Delim('['):
-			levels = append(levels, level{})
-		}
-	}
-}
-
 // sameAddress compares whole addresses as Warmy stores them: outer blanks and the case of letters do not count.
 func sameAddress(a, b string) bool { return canonical(a) == canonical(b) }
 
@@ -228,12 +130,4 @@ func canonical(address string) string {
 		}
 		return r
 	}, strings.TrimSpace(address))
-}
-
-// repeatable turns the unclear outcome of a call that may be made again into a failure that passes.
-func repeatable(f *fault.Fault) *fault.Fault {
-	if f.Class == fault.Unclear {
-		f.Class, f.After, f.Remedy = fault.Transient, 0, "none: the call is harmless and is made again"
-	}
-	return f
 }

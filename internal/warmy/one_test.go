@@ -16,7 +16,7 @@ import (
 func TestAMailboxIsActivated(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, nil)
-	c := newClient(t, bearer(f.URL), nil, 300*time.Millisecond)
+	c := newClient(t, bearer(f.URL), nil, patient)
 	for name, answer := range map[string]http.HandlerFunc{
 		"plain text": say(200, "success"), "JSON": say(200, "{}"), "204": say(204, ""),
 		"started already": say(422, `{"errors":["not allowed transmission"]}`),
@@ -34,7 +34,8 @@ func TestAMailboxIsActivated(t *testing.T) {
 	f.answer(say(500, ""))
 	wants(t, c.Activate(t.Context(), "main", "77"), fault.Transient, "warmy_5xx")
 	f.answer(hang)
-	wants(t, c.Activate(t.Context(), "main", "77"), fault.Transient, "warmy_timeout")
+	hasty := newClient(t, bearer(f.URL), nil, timeoutFor("warmy_timeout"))
+	wants(t, hasty.Activate(t.Context(), "main", "77"), fault.Transient, "warmy_timeout")
 	wants(t, c.Activate(t.Context(), "main", "../1"), fault.Permanent, "warmy_id_invalid")
 	wants(t, c.Activate(t.Context(), "other", "1"), fault.LegDown, "account_unknown")
 }
@@ -71,7 +72,7 @@ func TestAMailboxIsReadWhateverItsShapeIs(t *testing.T) {
 func TestWhatIsNoAnswerAboutTheMailboxIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, nil)
-	c := newClient(t, bearer(f.URL), nil, 300*time.Millisecond)
+	c := newClient(t, bearer(f.URL), nil, patient)
 	for _, body := range []string{
 		"", "success", "<html>", "[]", "null", "{}", `{"id":78}`, `{"id":null}`, `{"id":77,"id":77}`, `{"id":77} trailing`, "{\"id\":77,\"email\":\"\xe4\"}",
 	} {
@@ -84,7 +85,6 @@ func TestWhatIsNoAnswerAboutTheMailboxIsNotBelieved(t *testing.T) {
 func TestACallAboutOneMailboxFailsByItsOwnWords(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, nil)
-	c := newClient(t, bearer(f.URL), nil, 300*time.Millisecond)
 	for _, row := range []struct {
 		answer http.HandlerFunc
 		class  fault.Class
@@ -105,12 +105,13 @@ func TestACallAboutOneMailboxFailsByItsOwnWords(t *testing.T) {
 		{endless, fault.Transient, "warmy_unreadable"},
 	} {
 		f.answer(row.answer)
+		c := newClient(t, bearer(f.URL), nil, timeoutFor(row.code))
 		_, err := c.Get(t.Context(), "main", "77")
 		wants(t, err, row.class, row.code)
 		wants(t, c.Pause(t.Context(), "main", "77"), row.class, row.code)
 		wants(t, c.ChangePlan(t.Context(), "main", "77", 41), row.class, row.code)
 	}
-	before := len(f.got())
+	before, c := len(f.got()), client(t, f)
 	for _, id := range []string{"", "../1", "7/7", "7?x", "0", "-1", strings.Repeat("7", 65)} {
 		_, err := c.Get(t.Context(), "main", id)
 		wants(t, err, fault.Permanent, "warmy_id_invalid")

@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"kindling/internal/fault"
+	"kindling/internal/handlers"
 )
 
-// breaks tells whether a fault speaks of the health of Warmy as a whole: only 5xx, time-outs and connection errors may
+// breaks reports whether a fault speaks of the health of Warmy as a whole: only 5xx, time-outs and connection errors may
 // open a breaker. A refused mailbox says nothing about the next one.
 func breaks(code string) bool {
 	switch code {
-	case "warmy_5xx", "warmy_timeout", "warmy_connection_lost", "warmy_unreachable":
+	case code5xx, codeTimeout, codeLost, codeUnreachable:
 		return true
 	}
 	return false
@@ -26,14 +27,14 @@ func breaks(code string) bool {
 // failed classifies an answer that is not a success; nil for a success that came whole. With a POST, whatever may
 // have taken effect is Unclear.
 func failed(a answer, now time.Time) *fault.Fault {
-	f := outcome(a, now)
+	f := classify(a, now)
 	if f != nil {
 		f.Outage = breaks(f.Code)
 	}
 	return f
 }
 
-func outcome(a answer, now time.Time) *fault.Fault {
+func classify(a answer, now time.Time) *fault.Fault {
 	switch {
 	case a.status == 0 && !a.sent:
 		return unsent(a.err)
@@ -42,7 +43,7 @@ func outcome(a answer, now time.Time) *fault.Fault {
 	case a.status >= 200 && a.status < 300:
 		return torn(a)
 	case a.status >= 500:
-		return unclear("warmy_5xx", fmt.Sprintf("Warmy answered %d", a.status))
+		return unclear(code5xx, fmt.Sprintf("Warmy answered %d", a.status))
 	case a.status == http.StatusRequestTimeout, a.status == 499: // it may be our own line that was slow: no failure of Warmy's, and no sign of health
 		return unclear(codeSlow, fmt.Sprintf("Warmy answered %d", a.status))
 	case a.status == http.StatusTooManyRequests:
@@ -54,18 +55,15 @@ func outcome(a answer, now time.Time) *fault.Fault {
 	return refused(a)
 }
 
-// codeSlow is the code of a request that took too long for a server to wait for its end.
-const codeSlow = "warmy_4xx_timeout"
-
 // lost is a call whose connection broke after a byte had left.
 func lost(a answer) *fault.Fault {
 	switch {
 	case errors.Is(a.err, context.Canceled):
 		return interrupted()
 	case isTimeout(a.err):
-		return unclear("warmy_timeout", "no answer came within the deadline")
+		return unclear(codeTimeout, "no answer came within the deadline")
 	}
-	return unclear("warmy_connection_lost", "the connection broke before an answer came")
+	return unclear(codeLost, "the connection broke before an answer came")
 }
 
 // torn is an answer whose body did not come whole; nil if it did.
@@ -78,9 +76,9 @@ func torn(a answer) *fault.Fault {
 	case errors.Is(a.err, context.Canceled):
 		return interrupted()
 	case isTimeout(a.err):
-		return unclear("warmy_timeout", "the answer did not end within the deadline")
+		return unclear(codeTimeout, "the answer did not end within the deadline")
 	}
-	return unclear("warmy_connection_lost", "the connection broke in the middle of the answer")
+	return unclear(codeLost, "the connection broke in the middle of the answer")
 }
 
 // interrupted is a call that our own shutdown cut off. It says nothing about Warmy's health.
@@ -97,6 +95,14 @@ func unclear(code, cause string) *fault.Fault {
 	}
 }
 
+// repeatable turns the unclear outcome of a call that may be made again into a failure that passes.
+func repeatable(f *fault.Fault) *fault.Fault {
+	if f.Class == fault.Unclear {
+		f.Class, f.After, f.Remedy = fault.Transient, 0, "none: the call is harmless and is made again"
+	}
+	return f
+}
+
 // refused classifies a 3xx or 4xx.
 func refused(a answer) *fault.Fault {
 	switch a.status {
@@ -111,7 +117,7 @@ func refused(a answer) *fault.Fault {
 		case f != nil:
 			return f
 		case a.status == http.StatusBadRequest:
-			return permanent("warmy_400_credentials", "Warmy could not use the mailbox's tokens",
+			return permanent(handlers.CodeUnusable, "Warmy could not use the mailbox's tokens",
 				"check that the app is multi-tenant, its client secret current and its permissions complete, then replay", fault.ByConfig)
 		}
 		return permanent("warmy_422", "Warmy refused "+words.field(), "correct the setting in the campaign, then import the row again or replay", fault.ByConfig)
@@ -127,7 +133,7 @@ func (c complaint) verdict() *fault.Fault {
 	case c.say(takenPhrases()):
 		return taken()
 	case c.say(planPhrases()):
-		return down("warmy_plan_limit", "the account's plan has no room for another mailbox", "raise the plan's limit at Warmy, or free seats; then release the leg")
+		return down(codePlanLimit, "the account's plan has no room for another mailbox", "raise the plan's limit at Warmy, or free seats; then release the leg")
 	}
 	return nil
 }
@@ -136,11 +142,11 @@ func (c complaint) verdict() *fault.Fault {
 func byStatus(status int) *fault.Fault {
 	switch {
 	case status == http.StatusUnauthorized:
-		return down("warmy_401", "Warmy does not accept the account's credentials", "put a valid API key into api_key_file (Workspace > Settings > API Keys)")
+		return down(codeUnauthorized, "Warmy does not accept the account's credentials", "put a valid API key into api_key_file (Workspace > Settings > API Keys)")
 	case status == http.StatusPaymentRequired:
 		return down("warmy_402", "Warmy wants to be paid first", "settle the account's plan at Warmy, then release the leg")
 	case status == http.StatusForbidden:
-		return down("warmy_403", "the account may not do this at Warmy, or something in between blocks the call", "check holder_uid and the API key's permissions; look for a challenge page")
+		return down(codeForbidden, "the account may not do this at Warmy, or something in between blocks the call", "check holder_uid and the API key's permissions; look for a challenge page")
 	case status < http.StatusBadRequest:
 		return down("warmy_redirect", "Warmy's address answers with a redirect, which is not followed: it would carry the tokens along", "set base_url to the address that Warmy documents")
 	}
@@ -157,7 +163,7 @@ func permanent(code, cause, remedy string, forecast fault.Forecast) *fault.Fault
 
 // taken is an address that Warmy has already: the listing gives its id.
 func taken() *fault.Fault {
-	f := unclear("warmy_taken", "Warmy has this address already")
+	f := unclear(codeTaken, "Warmy has this address already")
 	f.After = time.Second
 	return f
 }

@@ -61,7 +61,7 @@ func (w *workspace) bearer(header http.Header) {
 }
 
 const (
-	// mostConflicts bounds how often a call waits anew because its loan was over before it began.
+	// mostConflicts bounds how often a call waits again because its loan was over before it began.
 	mostConflicts = 3
 	// loanMargin is the part of a loan that is left unused: others count it from a little earlier.
 	loanMargin = 10
@@ -111,7 +111,7 @@ func (l *loan) left() time.Duration {
 	return l.client.timeout - l.client.timeout/loanMargin - time.Since(l.since)
 }
 
-// keep stores the session and begins the loan anew.
+// keep stores the session and begins the loan again.
 func (l *loan) keep(ctx context.Context) error {
 	since := time.Now()
 	revision, err := l.client.sessions.Keep(ctx, l.w.Name, l.revision, l.session.marshal(), l.client.timeout)
@@ -141,7 +141,7 @@ func (l *loan) make(ctx context.Context, q *call) (answer, error) {
 		return got, nil
 	case fresh:
 		l.session.deny()
-		return answer{}, down("warmy_401", "Warmy does not accept a session that has only just begun", "check holder_uid; or use an API key (auth: bearer)")
+		return answer{}, down(codeUnauthorized, "Warmy does not accept a session that has only just begun", "check holder_uid; or use an API key (auth: bearer)")
 	}
 	l.session.end() // the call had no effect
 	return l.make(ctx, q)
@@ -188,7 +188,7 @@ func (l *loan) begin(ctx context.Context) (fresh bool, err error) {
 	case l.session.adopt(l.w):
 		return false, nil
 	case l.w.Email.Empty() || l.w.login.Load().password.Empty():
-		return false, down("warmy_session_ended", "the session has ended at Warmy, and there is nothing to begin another one with",
+		return false, down(codeSessionEnded, "the session has ended at Warmy, and there is nothing to begin another one with",
 			"better: use an API key (auth: bearer); or set email and password_file; or put a fresh access-token into access_token_file, with its uid and client")
 	default:
 		return true, l.signIn(ctx, now)
@@ -217,7 +217,7 @@ func (l *loan) signIn(ctx context.Context, now time.Time) error {
 		body: map[string]string{"email": l.w.Email.Reveal(), "password": l.w.login.Load().password.Reveal()},
 	}, func(http.Header) {})
 	switch f := failed(got, l.client.now()); {
-	case f != nil && f.Code == "warmy_401", f == nil && !l.session.begun(got.header):
+	case f != nil && f.Code == codeUnauthorized, f == nil && !l.session.begun(got.header):
 		l.session.deny()
 		return refusedSignIn()
 	case f != nil:
@@ -230,7 +230,7 @@ func (l *loan) signIn(ctx context.Context, now time.Time) error {
 }
 
 func refusedSignIn() *fault.Fault {
-	return down("warmy_sign_in", "Warmy does not accept the account's e-mail and password",
+	return down(codeSignIn, "Warmy does not accept the account's e-mail and password",
 		"correct email, password_file and holder_uid, or better: use an API key (auth: bearer)")
 }
 

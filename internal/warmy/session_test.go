@@ -60,7 +60,7 @@ func TestASignInThatLeadsToNoSessionIsToldAndNotRepeatedAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, split(c.answer, say(200, `{"data":{"id":1}}`)))
-			client := newClient(t, signsIn(f.URL), nil, time.Second)
+			client := newClient(t, signsIn(f.URL), nil, timeoutFor(c.code))
 			wants(t, create(t.Context(), client), c.class, c.code)
 			err := create(t.Context(), client)
 			if got := fault.Of(err); got.Code != c.then || (got.Class == fault.LegDown) != (c.class == fault.LegDown) || len(f.got()) != 1 || strings.Contains(err.Error(), canary) {
@@ -133,7 +133,7 @@ func TestAnExpiredSessionIsNotTried(t *testing.T) {
 	}
 }
 
-// TestTheIntentIsSavedBeforeEverySend: a session that has ended is begun anew, and that may take as long as a lease.
+// TestTheIntentIsSavedBeforeEverySend: a session that has ended is begun again, and that may take as long as a lease.
 func TestTheIntentIsSavedBeforeEverySend(t *testing.T) {
 	t.Parallel()
 	var posts, intents int

@@ -40,7 +40,7 @@ func (s *survey) add(p Page) *fault.Fault {
 	return nil
 }
 
-// complete tells whether a listing that has ended holds all that it says.
+// complete returns why a listing that has ended cannot be trusted: it does not hold all that it says. nil: it does.
 func (s *survey) complete() *fault.Fault {
 	if len(s.byID) != s.count {
 		return s.odd("the listing is shorter or longer than it says")
@@ -89,7 +89,7 @@ func listedTwice() *fault.Fault {
 
 func untrusted(why string) *fault.Fault {
 	return &fault.Fault{
-		Class: fault.Transient, Code: "warmy_listing_untrusted", Forecast: fault.ByTime,
+		Class: fault.Transient, Code: codeUntrusted, Forecast: fault.ByTime,
 		Cause: "Warmy's listing is not to be trusted: " + why, Remedy: "none: it is listed again; look at Warmy's API if it lasts",
 	}
 }

@@ -22,7 +22,7 @@ type visit struct {
 }
 
 // run reads the listing. An error goes with every outcome but Complete and Counted.
-func (v *visit) run(ctx context.Context) (Outcome, error) {
+func (v *visit) run(ctx context.Context) (ListingOutcome, error) {
 	for page := 1; page <= maxPages; page++ {
 		listed, err := v.page(ctx, page)
 		if err != nil {
@@ -43,6 +43,10 @@ func (v *visit) run(ctx context.Context) (Outcome, error) {
 	return Unreadable, endless()
 }
 
+// pageTries is how often a page is asked for that Warmy fails to answer: without it a listing of a hundred pages would
+// hardly ever come to its end.
+const pageTries = 3
+
 // page asks for one page, again when Warmy fails to answer.
 func (v *visit) page(ctx context.Context, n int) (listed Page, err error) {
 	for range pageTries {
@@ -54,8 +58,8 @@ func (v *visit) page(ctx context.Context, n int) (listed Page, err error) {
 	return listed, err
 }
 
-// measure takes the size of the account from its first page, and tells whether to read on: Complete if so.
-func (v *visit) measure(ctx context.Context, first Page) (Outcome, error) {
+// measure takes the size of the account from its first page, and reports whether to read on: Complete if so.
+func (v *visit) measure(ctx context.Context, first Page) (ListingOutcome, error) {
 	v.count = first.Count
 	if outcome, err := v.compare(ctx); err != nil {
 		return outcome, err
@@ -65,7 +69,7 @@ func (v *visit) measure(ctx context.Context, first Page) (Outcome, error) {
 		if err := v.trust(ctx); err != nil {
 			return Broken, err
 		}
-		v.roll.pages, v.roll.counted = max(1, first.Total), v.began
+		v.roll.pages, v.roll.countedAt = max(1, first.Total), v.began
 		return Counted, nil
 	}
 	v.roll.pages = max(1, first.Total)
@@ -73,7 +77,7 @@ func (v *visit) measure(ctx context.Context, first Page) (Outcome, error) {
 }
 
 // compare judges the size by the last trusted one, which outlives this process.
-func (v *visit) compare(ctx context.Context) (Outcome, error) {
+func (v *visit) compare(ctx context.Context) (ListingOutcome, error) {
 	var shrunk mailbox.Shrinkage
 	err := v.remember(ctx, func(known mailbox.Listed) (next mailbox.Listed) {
 		v.before = known.Count
@@ -116,7 +120,7 @@ func (v *visit) remember(ctx context.Context, change func(mailbox.Listed) mailbo
 }
 
 // conclude judges a listing that has ended. One that is Renamed is believed but for the addresses concerned.
-func (v *visit) conclude(ctx context.Context) (Outcome, error) {
+func (v *visit) conclude(ctx context.Context) (ListingOutcome, error) {
 	if f := v.survey.complete(); f != nil {
 		return unread(f), f
 	}
@@ -124,25 +128,12 @@ func (v *visit) conclude(ctx context.Context) (Outcome, error) {
 	if err := v.trust(ctx); err != nil {
 		return Broken, err
 	}
-	v.roll.pages, v.roll.counted = max(1, (v.count+perPage-1)/perPage), v.began
+	v.roll.pages, v.roll.countedAt = max(1, (v.count+perPage-1)/perPage), v.began
 	v.roll.doubt(v.survey.byID)
 	if len(v.roll.doubts) > 0 {
 		return Renamed, renamed()
 	}
 	return Complete, nil
-}
-
-// snapshot is what the listing showed.
-func (v *visit) snapshot() *snapshot {
-	ids := make(map[string]string, len(v.survey.byID))
-	for id, email := range v.survey.byID {
-		address := canonical(email)
-		if _, listed := ids[address]; listed {
-			id = twice
-		}
-		ids[address] = id
-	}
-	return &snapshot{began: v.began, ids: ids, withheld: v.roll.withheld()}
 }
 
 // doubt is an id that stands for another address than before. Nobody knows whether the mailbox was renamed or Warmy is wrong.
@@ -203,11 +194,11 @@ func (r *roll) withheld() map[string]bool {
 func renamed() *fault.Fault { return untrusted("an id stands for another address than before") }
 
 // unread is the outcome of a listing that ended in err.
-func unread(err error) Outcome {
+func unread(err error) ListingOutcome {
 	switch {
 	case errors.Is(err, errMoved):
 		return Moved
-	case fault.Of(err).Code == "warmy_listing_untrusted":
+	case fault.Of(err).Code == codeUntrusted:
 		return Unreadable
 	}
 	return Broken

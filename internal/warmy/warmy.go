@@ -45,16 +45,26 @@ type Account struct {
 type Pacer interface {
 	// Wait returns when one call may be made, or an error if that is not before ctx ends.
 	Wait(ctx context.Context, account string) error
+	// Throttled says that Warmy answered 429 to a call that left at sent, and for how long it wants no call: from all who share
+	// the budget.
+	Throttled(ctx context.Context, account string, sent time.Time, wait time.Duration) error
 }
+
+// unpaced lets every call begin at once.
+type unpaced struct{}
+
+func (unpaced) Wait(context.Context, string) error { return nil }
+
+func (unpaced) Throttled(context.Context, string, time.Time, time.Duration) error { return nil }
 
 // Config is what a Client is made of.
 type Config struct {
 	Accounts  []Account
 	Transport http.RoundTripper // nil: Transport()
-	Pace      Pacer
-	Sessions  Sessions         // nil: they are this client's own, as befits a single process that does not last
-	Timeout   time.Duration    // of a call, waiting for the Pacer not included; 0: 15 s
-	Now       func() time.Time // nil: time.Now
+	Pace      Pacer             // nil: no call waits
+	Sessions  Sessions          // nil: they are this client's own, as befits a single process that does not last
+	Timeout   time.Duration     // of a call, waiting for the Pacer not included; 0: 15 s
+	Now       func() time.Time  // nil: time.Now
 }
 
 // Client makes calls for a set of accounts. It is safe for concurrent use.
@@ -77,6 +87,9 @@ func New(c Config) *Client {
 	}
 	if client.transport == nil {
 		client.transport = Transport()
+	}
+	if client.pace == nil {
+		client.pace = unpaced{}
 	}
 	if client.sessions == nil {
 		client.sessions = &localSessions{}
@@ -116,9 +129,9 @@ func (c *Client) ReplaceLogin(account string, token, password secret.Text) error
 	return nil
 }
 
-// RefusedCredentials tells whether a fault's code means that Warmy refused an account's credentials. Others may do better.
+// RefusedCredentials reports whether a fault's code means that Warmy refused an account's credentials. Others may do better.
 func RefusedCredentials(code string) bool {
-	return slices.Contains([]string{"warmy_401", "warmy_403", "warmy_sign_in", "warmy_session_ended"}, code)
+	return slices.Contains([]string{codeUnauthorized, codeForbidden, codeSignIn, codeSessionEnded}, code)
 }
 
 func (c *Client) account(name string) (*workspace, error) {

@@ -34,8 +34,8 @@ const (
 	// LeavesWithin is how long after its turn a call may leave: what the Pacer's reserve allows. While the store stands all
 	// processes hold their turns, and would leave at once when it goes on.
 	LeavesWithin = 300 * time.Millisecond
-	// turnAgain bounds the wait for another turn of a call whose intent is saved: its lease runs (mailbox.PostLease).
-	turnAgain = 20 * time.Second
+	// renewEvery is after what wait for another turn a call's intent is renewed: its lease runs (mailbox.PostLease).
+	renewEvery = 20 * time.Second
 )
 
 // Transport returns the transport for calls to Warmy: no proxy from the environment, TLS 1.2 at least. Idle
@@ -75,7 +75,7 @@ type answer struct {
 	large  bool  // the body was cut at the limit
 }
 
-// whole tells whether the answer came completely.
+// whole reports whether the answer came completely.
 func (a answer) whole() bool { return a.status != 0 && a.err == nil && !a.large }
 
 // do waits for the pace, in session mode also for the session, and makes one call. The error is one of before the call;
@@ -98,38 +98,53 @@ func (c *Client) do(ctx context.Context, account string, q call) (answer, error)
 
 // prepare returns when q may be sent at once: its turn has come, by ready, and its intent is saved. If that took too long
 // after the turn, it waits for one more: not for a third, since a store that is always slow must not keep every call back.
-// A call that is sent again, because it certainly had no effect, saves its intent anew: the first one may be over.
+// A call that is sent again, because it certainly had no effect, saves its intent again: the first one may be over.
 func prepare(ctx context.Context, q *call, ready func(context.Context) error) error {
 	wait := ready
 	if q.begun {
-		wait = func(ctx context.Context) error { return again(ctx, ready) }
+		wait = func(ctx context.Context) error { return again(ctx, q, ready) }
 	}
 	if err := wait(ctx); err != nil || q.intend == nil {
 		return err
 	}
 	turn := time.Now()
-	if err := q.intend(ctx); err != nil {
+	if err := q.save(ctx); err != nil {
 		return err
 	}
-	q.begun = true
 	if time.Since(turn) <= LeavesWithin {
 		return nil
 	}
-	return again(ctx, ready)
+	return again(ctx, q, ready)
 }
 
-// again waits for another turn of a call whose intent is saved, before those that have begun nothing. If none comes in time
-// the call is not made, and that is no failure of what it is for.
-func again(ctx context.Context, ready func(context.Context) error) error {
-	limited, cancel := context.WithTimeout(leg.Begun(ctx), turnAgain)
-	defer cancel()
-	err := ready(limited)
-	if err == nil || limited.Err() == nil || ctx.Err() != nil {
-		return err
+// save saves the call's intent. When that fails for one that was saved before, there was still no call: a fault that says
+// so takes the first one back.
+func (q *call) save(ctx context.Context) error {
+	err := q.intend(ctx)
+	if _, known := errors.AsType[*fault.Fault](err); err != nil && q.begun && !known {
+		f := notSent("the intent to call could not be renewed", nil)
+		f.Class, f.After, f.Err = fault.RetryAfter, time.Second, err
+		return f
 	}
-	f := notSent("the account's budget had no room for this call soon enough", limited.Err())
-	f.Class, f.After = fault.RetryAfter, turnAgain
-	return f
+	q.begun = q.begun || err == nil
+	return err
+}
+
+// again waits for another turn of a call whose intent is saved, before those that have begun nothing. At a slow pace that
+// can take longer than the intent lasts, so it is renewed meanwhile.
+func again(ctx context.Context, q *call, ready func(context.Context) error) error {
+	for {
+		limited, cancel := context.WithTimeout(leg.Begun(ctx), renewEvery)
+		err := ready(limited)
+		over := limited.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err == nil || !over {
+			return err
+		}
+		if err := q.save(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // send makes the request within the deadline.
@@ -141,7 +156,8 @@ func (c *Client) send(ctx context.Context, w *workspace, q call) answer {
 	w.hear(got.header, sent, c.now())
 	f := failed(got, c.now())
 	if f != nil && f.Class == fault.RetryAfter {
-		c.throttled(context.WithoutCancel(ctx), w.Name, left, f.After)
+		// If the Pacer cannot be told, the call's own event waits in any case.
+		_ = c.pace.Throttled(context.WithoutCancel(ctx), w.Name, left, f.After)
 	}
 	if speaks(f) {
 		leg.Asked(ctx, f != nil && f.Outage)
@@ -149,17 +165,14 @@ func (c *Client) send(ctx context.Context, w *workspace, q call) answer {
 	return got
 }
 
-// speaks tells whether a call's outcome says anything of Warmy's health. Our own stop does not, nor a call that could not be
-// made; and neither a 429 nor a request that took too long must make up for the failures around it.
+// speaks reports whether a call's outcome says anything of Warmy's health. Our own stop does not, nor a call that could not
+// be made; and neither a 429 nor a request that took too long must make up for the failures around it.
 func speaks(f *fault.Fault) bool {
 	return f == nil || f.Class != fault.RetryAfter && f.Code != codeUnbuilt && f.Code != codeSlow && !errors.Is(f.Err, context.Canceled)
 }
 
 // wait spends one call of the account's budget. It comes last before the call: a spent call must not wait further.
 func (c *Client) wait(ctx context.Context, account string) error {
-	if c.pace == nil {
-		return nil
-	}
 	err := c.pace.Wait(ctx, account)
 	var f *fault.Fault
 	if err == nil || errors.As(err, &f) {
@@ -191,9 +204,8 @@ func (c *Client) roundTrip(ctx context.Context, w *workspace, q call) answer {
 // errRepeated ends a call that the transport would repeat.
 var errRepeated = errors.New("the connection broke after the request was written")
 
-// once keeps the transport from repeating what may have arrived: it repeats a GET by itself when a connection that it used
-// before breaks, and over HTTP/2 even a POST when its stream is broken off. It asks for the body again before it does so, for
-// which a GET needs one; an empty one does not go over the wire. What was not sent may be repeated.
+// once stops net/http from resending a request that may have arrived. Before a retry it calls GetBody, which fails once the
+// headers were written. A GET gets an empty body for that purpose.
 func once(req *http.Request, sent *atomic.Bool) {
 	again := req.GetBody
 	if req.Body == nil || req.Body == http.NoBody {
@@ -234,12 +246,9 @@ func newRequest(ctx context.Context, w *workspace, q call) (*http.Request, error
 	return req, nil
 }
 
-// codeUnbuilt is the code of a call that cannot be made as it is configured.
-const codeUnbuilt = "warmy_misconfigured"
-
 var errUnbuilt = errors.New("no request can be made of it")
 
-// sendable tells whether a request can be made at all: the address is one of the web, and no header has a line break.
+// sendable reports whether a request can be made at all: the address is one of the web, and no header has a line break.
 func sendable(req *http.Request) bool {
 	if req.URL.Host == "" || req.URL.Scheme != "https" && req.URL.Scheme != "http" {
 		return false
@@ -289,7 +298,7 @@ func unsent(err error) *fault.Fault {
 
 func unreachable(cause string) *fault.Fault {
 	f := notSent(cause, nil)
-	f.Code = "warmy_unreachable"
+	f.Code = codeUnreachable
 	return f
 }
 

@@ -17,9 +17,9 @@ type Post struct {
 	Outcome string `json:"outcome"`
 	// ID is the mailbox that the call made or met; 0 if none.
 	ID int64 `json:"id"`
-	// Created tells whether the call made a new mailbox.
+	// Created reports whether the call made a new mailbox.
 	Created bool `json:"created"`
-	// Delivered tells whether the client could read the true answer.
+	// Delivered reports whether the client could read the true answer.
 	Delivered bool `json:"delivered"`
 }
 

@@ -49,7 +49,7 @@ func (q *queue) forget(now time.Time) int {
 	return len(q.times) - q.head
 }
 
-// arrive notes a call and tells whether it is within the limit, and if not,
+// arrive notes a call and reports whether it is within the limit, and if not,
 // how long to wait. A refused call uses nothing of the limit.
 func (p *pace) arrive(now time.Time, limit int) (wait time.Duration, ok bool) {
 	p.mu.Lock()
