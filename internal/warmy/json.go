@@ -57,7 +57,7 @@ func unmarshal(body []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
 	if err := decoder.Decode(into); err != nil {
-		return err //nolint:wrapcheck // only its presence counts
+		return err // only its presence counts
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return errTrailing
