@@ -46,6 +46,9 @@ func (h RedeemCode) Handle(ctx context.Context, e events.Event) ([]events.Event,
 	case mailbox.Resume:
 		return h.prove(ctx, e, inv, grant, revision)
 	case mailbox.Refuse:
+		if _, err := h.open(e); fault.Of(err).Code == codeNotClaimed {
+			return nil, err // no owner's code; one that does not open for another reason is too old all the same
+		}
 		_, err := h.Grants.Save(ctx, e.Mailbox, claimed, revision)
 		return nil, saved("refused grant", err)
 	case mailbox.Proceed:
