@@ -111,7 +111,7 @@ func TestWhatHasChangedWhileACallWaitedForItsTurnIsNotPosted(t *testing.T) {
 				t.Errorf("followed by %+v", o.follow)
 			case test.erased:
 				return
-			case len(o.follow) != 1 || o.follow[0].Kind != events.RefreshRequested || o.follow[0].Proof == nil:
+			case len(o.follow) != 1 || o.follow[0].Kind != events.RefreshRequested || o.follow[0].Proof == nil || !o.follow[0].Refused.Equal(tokens.SavedAt):
 				t.Errorf("followed by %+v", o.follow)
 			}
 			w.warmy.turn = nil
@@ -353,12 +353,13 @@ func TestTokensThatWereReplacedDuringTheWaitAreNotPosted(t *testing.T) {
 // TestWhatWasCertainlyNotSentIsNotUnclear has Warmy refuse the session, and something happen before the POST is sent again.
 func TestWhatWasCertainlyNotSentIsNotUnclear(t *testing.T) {
 	t.Parallel()
+	const tooLong = "the wait was too long for the tokens"
 	for name, test := range map[string]struct {
 		meanwhile func(*world)
 		posts     int // after all that follows
 	}{
-		"nothing happened":                     {func(*world) {}, 1},
-		"the wait was too long for the tokens": {func(w *world) { w.now = w.now.Add(55 * time.Minute) }, 1},
+		"nothing happened": {func(*world) {}, 1},
+		tooLong:            {func(w *world) { w.now = w.now.Add(55 * time.Minute) }, 1},
 		"the mailbox was erased": {func(w *world) {
 			inv := w.invitations.get()
 			inv.ErasedAt = w.now
@@ -388,6 +389,9 @@ func TestWhatWasCertainlyNotSentIsNotUnclear(t *testing.T) {
 				o := w.deliver(t.Context(), e)
 				if work := w.registrations.get().Work(); w.warmy.posts == before && (work.Phase != mailbox.RegistrationNone || work.Posts != 0) {
 					t.Errorf("nothing was sent: %+v, %+v", o, work)
+				}
+				if name == tooLong && (o.err != nil || len(o.follow) != 1 || o.follow[0].Kind != events.RefreshRequested) {
+					t.Errorf("%+v", o)
 				}
 				queue := o.follow
 				if o.err != nil {

@@ -208,7 +208,7 @@ func TestNoIDOfWarmysIsLostOrPostedOver(t *testing.T) {
 					return
 				}
 				n, before := rapid.IntRange(0, len(w.letters)-1).Draw(r, "letter"), w.registrations.get()
-				run(w.letters[n].event.Replayed(uint64(len(w.steps)), w.now)) //nolint:gosec // a count
+				run(w.letters[n].event.Replayed(uint64(len(w.steps)), w.now))
 				if before.Two() && !w.registrations.get().Two() && len(w.warmy.visible()) > 0 {
 					w.answered = slices.DeleteFunc(w.answered, func(id string) bool { // the operator has looked
 						return id == before.WarmyID || id == before.Again.OtherID
