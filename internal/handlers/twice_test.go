@@ -94,25 +94,30 @@ func TestNothingIsPostedWhileWarmyMayHaveTheMailboxTwice(t *testing.T) {
 	}
 }
 
-// TestWhatAnEarlierVersionBeganBesideTwoIDsIsNotPosted has a record of a build that began a third POST.
+// TestWhatAnEarlierVersionBeganBesideTwoIDsIsNotPosted has a record of a build that began a third POST, for another consent.
 func TestWhatAnEarlierVersionBeganBesideTwoIDsIsNotPosted(t *testing.T) {
 	t.Parallel()
 	for _, phase := range []mailbox.RegistrationPhase{mailbox.RegistrationNone, mailbox.RegistrationDead} {
-		w, e := twice(t)
-		reg := w.registrations.get()
-		again := *reg.Again
-		again.Work = mailbox.Registration{Phase: phase, Attempt: "att00", Proof: reg.Proof, Since: w.now}
-		again.Request = "old"
-		reg.Again = &again
-		w.registrations.put(reg)
-		asks := w.letters[0].event.Follow(events.RegistrationRequested, w.now)
-		asks.Proof = reg.Proof
-		if o := w.deliver(t.Context(), asks); !o.dead || w.warmy.posts != 2 {
-			t.Errorf("%q: %+v, %d POSTs", phase, o, w.warmy.posts)
-		}
-		w.warmy.ids = []string{"w2"}
-		if !w.run(t.Context(), e.Replayed(7, w.now)) || w.registrations.get().WarmyID != "w2" || w.registrations.get().Two() || w.warmy.posts != 2 {
-			t.Errorf("%q: the replay ends as %+v after %d POSTs", phase, w.registrations.get(), w.warmy.posts)
+		for _, asked := range []bool{false, true} {
+			w, e := twice(t)
+			reg := w.registrations.get()
+			again := *reg.Again
+			again.Work = mailbox.Registration{Phase: phase, Attempt: "att01", Proof: reg.Proof, Since: w.now}
+			again.Request, reg.Again = "old", &again
+			w.registrations.put(reg)
+			asks := e.Follow(events.RegistrationRequested, w.now)
+			if asks.Proof = reg.Proof; asked {
+				if o := w.deliver(t.Context(), asks); !o.dead || w.warmy.posts != 2 {
+					t.Errorf("%q: %+v, %d POSTs", phase, o, w.warmy.posts)
+				}
+			}
+			w.warmy.ids = []string{"w2"}
+			if !w.run(t.Context(), e.Replayed(7, w.now)) {
+				t.Fatal("it does not end")
+			}
+			if got := w.registrations.get(); got.WarmyID != "w2" || got.Two() || got.Attempt != "att00" || w.warmy.posts != 2 {
+				t.Errorf("%q, asked %v: the replay ends as %+v after %d POSTs", phase, asked, got, w.warmy.posts)
+			}
 		}
 	}
 }
