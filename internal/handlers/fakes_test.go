@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,11 +154,15 @@ func (m *microsoft) Prove(_ context.Context, _ string, t mailbox.Tokens, whose s
 type warmy struct {
 	world    *world
 	posts    int
+	made     int // mailboxes
 	ids      []string
 	maybe    bool
 	absences []time.Time
 
 	turn   func()    // happens while Create waits for its turn; may be nil
+	anew   func()    // happens before what was refused with the session is sent once more; nil: the session lives
+	alias  bool      // what is made is answered with another address, and no listing shows it
+	hidden []string  // what was made so
 	refuse error     // what Create answers instead, without effect
 	still  error     // what Activate answers
 	since  time.Time // since when the listing had to be that was asked for last
@@ -178,8 +183,17 @@ func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbo
 	if err := m.Intend(ctx); err != nil {
 		return "", err
 	}
+	if y.anew != nil {
+		y.anew()
+		if err := m.Intend(ctx); err != nil {
+			return "", err
+		}
+	}
 	if y.maybe {
 		y.world.breach("a POST while an earlier one may have taken effect")
+	}
+	if y.world.registrations.get().Two() {
+		y.world.breach("a POST while Warmy may have the mailbox twice")
 	}
 	wasFine := false
 	y.maybe, y.absences = true, nil
@@ -198,7 +212,10 @@ func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbo
 			return y.refuse
 		}
 		if !y.update || len(y.ids) == 0 {
-			y.ids = append(y.ids, fmt.Sprintf("w%d", len(y.ids)+1))
+			y.made++
+			if y.ids = append(y.ids, fmt.Sprintf("w%d", y.made)); y.alias {
+				y.hidden = append(y.hidden, y.ids[len(y.ids)-1])
+			}
 		}
 		y.bornAt = y.world.now
 		id = y.ids[len(y.ids)-1]
@@ -208,6 +225,10 @@ func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbo
 	if err != nil {
 		return "", err
 	}
+	y.world.answered = append(y.world.answered, id)
+	if slices.Contains(y.hidden, id) {
+		return id, classed(fault.Unclear, "warmy_other_address")
+	}
 	return id, nil
 }
 
@@ -216,9 +237,9 @@ func (y *warmy) Find(_ context.Context, account, whose string) (id string, found
 		if account != "agency" || whose != address {
 			y.world.breach("looked for %q at %q", whose, account)
 		}
-		if len(y.ids) > 0 && !y.world.now.Before(y.bornAt.Add(y.lag)) {
-			id, found, y.maybe = y.ids[0], true, false
-			if y.twice && len(y.ids) > 1 {
+		if ids := y.visible(); len(ids) > 0 && !y.world.now.Before(y.bornAt.Add(y.lag)) {
+			id, found, y.maybe = ids[0], true, false
+			if y.twice && len(ids) > 1 {
 				return classed(fault.Permanent, "warmy_listed_twice")
 			}
 			return nil
@@ -232,6 +253,11 @@ func (y *warmy) Find(_ context.Context, account, whose string) (id string, found
 		return "", false, err
 	}
 	return id, found, nil
+}
+
+// visible are the ids that a listing shows under the invited address.
+func (y *warmy) visible() []string {
+	return slices.DeleteFunc(slices.Clone(y.ids), func(id string) bool { return slices.Contains(y.hidden, id) })
 }
 
 func (y *warmy) Look(ctx context.Context, account, whose string, since time.Time) (handlers.Listing, error) {

@@ -16,7 +16,6 @@ const (
 	codeSignIn       = "warmy_sign_in"
 	codeSessionEnded = "warmy_session_ended"
 
-	codeTaken     = "warmy_taken"
 	codePlanLimit = "warmy_plan_limit"
 	codeUntrusted = "warmy_listing_untrusted"
 )

@@ -12,6 +12,7 @@ import (
 
 	"kindling/internal/campaign"
 	"kindling/internal/fault"
+	"kindling/internal/mailbox"
 )
 
 const (
@@ -139,7 +140,7 @@ func (c *Client) get(ctx context.Context, account, path string, within time.Dura
 
 // asQuestion words a failure of a call that is not about a mailbox.
 func asQuestion(f *fault.Fault, status int) *fault.Fault {
-	if f.Class == fault.Permanent || f.Code == codeTaken || f.Code == codePlanLimit {
+	if f.Class == fault.Permanent || f.Code == mailbox.CodeTaken || f.Code == codePlanLimit {
 		return byStatus(status)
 	}
 	return repeatable(f)
