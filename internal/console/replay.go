@@ -5,30 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
-
-// parallelJobs bounds the jobs that run at the same time.
-const parallelJobs = 4
-
-// runJobs does the queued jobs until ctx ends.
-func (c *Console) runJobs(ctx context.Context) error {
-	var group errgroup.Group
-	for range parallelJobs {
-		group.Go(func() error {
-			for {
-				select {
-				case <-ctx.Done():
-					return nil
-				case j := <-c.jobs.queue:
-					c.run(ctx, j)
-				}
-			}
-		})
-	}
-	return group.Wait()
-}
 
 var (
 	errCancelled = errors.New("cancelled by an operator")
