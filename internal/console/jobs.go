@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"kindling/internal/console/roster"
 	"kindling/internal/mailbox"
 )
 
@@ -54,12 +55,12 @@ type Job struct {
 
 	items     []uint64
 	mailboxes []mailbox.ID
-	replayed  []replayed     // by item
-	watched   int            // replayed mailboxes that are known
-	canaried  bool           // nothing of the canary is undecided
-	underWay  map[string]int // undecided, by account; only the goroutine that runs the job looks at it
-	window    map[string]int // how many of an account may be
-	accounts  []string       // that a reconnection's mailboxes are of
+	replayed  []replayed          // by item
+	watched   int                 // replayed mailboxes that are known
+	canaried  bool                // nothing of the canary is undecided
+	underWay  map[string]int      // undecided, by account; only the goroutine that runs the job looks at this
+	undecided map[roster.Way]bool // the ways of those; likewise
+	accounts  []string            // that a reconnection's mailboxes are of
 	cancelled bool
 	actor     actor
 	request   string

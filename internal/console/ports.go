@@ -80,6 +80,8 @@ type Events interface {
 // Legs are the dependencies on which work can be held.
 type Legs interface {
 	List(ctx context.Context) ([]leg.Leg, error)
+	// Of returns these legs alone, in their order, at the price of these; one that nobody has served is open and idle.
+	Of(ctx context.Context, names ...string) ([]leg.Leg, error)
 	Hold(ctx context.Context, name, cause, by string) error
 	Release(ctx context.Context, name, by string) error
 }

@@ -17,9 +17,9 @@ var (
 func (c *Console) run(ctx context.Context, j *Job) {
 	err := c.work(ctx, j)
 	c.dead.forget()
-	undecided := ""
+	stalled := ""
 	if errors.Is(err, errUndecided) {
-		undecided = c.undecided(j)
+		stalled = c.undecided(j)
 	}
 	c.jobs.change(j, func(j *Job) {
 		j.EndedAt = c.cfg.Now().UTC()
@@ -30,8 +30,8 @@ func (c *Console) run(ctx context.Context, j *Job) {
 			j.State, j.Note = JobCancelled, "resume it to do the rest"
 		case errors.Is(err, errTooMany):
 			j.State, j.Note = JobStopped, tooManyNote(j)
-		case undecided != "":
-			j.State, j.Note = JobStopped, undecided
+		case stalled != "":
+			j.State, j.Note = JobStopped, stalled
 		case ctx.Err() != nil:
 			j.State, j.Note = JobStopped, "the console was stopped; choose the same again"
 		default:
@@ -58,7 +58,7 @@ func (c *Console) work(ctx context.Context, j *Job) error {
 		j.State = JobRunning
 		if j.replayed == nil {
 			j.replayed = make([]replayed, j.Total)
-			j.underWay, j.window = map[string]int{}, map[string]int{}
+			j.underWay = map[string]int{}
 		}
 	})
 	pace := time.NewTicker(time.Duration(float64(time.Second) / j.Rate))
