@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -94,6 +95,40 @@ func TestEveryoneIsToldTheSameEstimate(t *testing.T) {
 	w.Legs.SetDown(true)
 	if one := campaignOf(t, w, spring); one.Funnel.Total != 4 || len(one.Legs) != 0 || !one.DoneBy.IsZero() {
 		t.Errorf("without the store: %+v", one)
+	}
+}
+
+// A listing settles all that are unclear at once, but none is believed before reconcile_after.
+func TestUnclearMailboxesTakeTheCallsOfAListing(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	csv := "email\n"
+	address := func(i int) string { return fmt.Sprintf("owner%d@a.example", i) }
+	for i := range 250 {
+		csv += address(i) + "\n"
+	}
+	spring := importCSV(t, w, "Spring", csv).Campaign
+	for i := range 250 {
+		granted(w, address(i))
+		w.Registrations.Put(w.Links.Mailbox("main", address(i)), mailbox.Registration{Phase: mailbox.Uncertain, Attempt: "x", Since: w.Now()})
+	}
+	w.Legs.Load("warmy/main", leg.Load{Waiting: 250, PerMinute: 60})
+	w.Eventually(t, "all are unclear", func() bool { return campaignOf(t, w, spring).Funnel.ByState["unclear"] == 250 })
+	want := leg.Load{Waiting: 250, Calls: 3, PerMinute: 60, DoneAt: w.Now().Add(time.Minute)}
+	if one := campaignOf(t, w, spring); len(one.Legs) != 1 || one.Legs[0].Load != want || !one.DoneBy.Equal(want.DoneAt) {
+		t.Errorf("%+v, want %+v", one.Legs, want)
+	}
+	w.Legs.Load("warmy/main", leg.Load{Waiting: 850, PerMinute: 60}) // 600 are of reconnects
+	if one := campaignOf(t, w, spring); len(one.Legs) != 1 || one.Legs[0].Calls != 603 || !one.DoneBy.Equal(w.Now().Add(603*time.Second)) {
+		t.Errorf("%+v", one.Legs)
+	}
+	for i := range 249 {
+		w.Registrations.Put(w.Links.Mailbox("main", address(i)), connectedAs(w, nil))
+	}
+	w.Legs.Load("warmy/main", leg.Load{PerMinute: 60})
+	w.Eventually(t, "one is left", func() bool { return campaignOf(t, w, spring).Funnel.ByState["unclear"] == 1 })
+	if one := campaignOf(t, w, spring); one.Legs[0].Calls != 1 || !one.DoneBy.Equal(want.DoneAt) {
+		t.Errorf("one is looked up alone: %+v", one.Legs)
 	}
 }
 

@@ -1,6 +1,7 @@
 package leg
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -22,7 +23,7 @@ func (l Load) Estimated(state State) Load {
 	if l.NotBefore.After(from) {
 		from = l.NotBefore
 	}
-	l.DoneAt = Estimate(from, max(l.Calls, l.Waiting+l.Coming), l.PerMinute, state)
+	l.DoneAt = Estimate(from, cmp.Or(l.Calls, l.Waiting+l.Coming), l.PerMinute, state)
 	return l
 }
 
@@ -72,7 +73,7 @@ func (l Load) amount() string {
 	if l.Coming > 0 {
 		text += fmt.Sprintf(" and %d on their way", l.Coming)
 	}
-	if l.Calls > l.Waiting+l.Coming {
+	if l.Calls != 0 && l.Calls != l.Waiting+l.Coming {
 		text += fmt.Sprintf(" (%d calls)", l.Calls)
 	}
 	return text
