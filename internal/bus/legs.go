@@ -163,7 +163,7 @@ func (l Legs) mayCall(ctx context.Context, account string) error {
 func (l Legs) Hold(ctx context.Context, name, cause, by string) error {
 	_, _, err := l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
 		return leg.Leg{
-			Name: name, State: leg.Held, Code: "held_by_operator", Cause: cause, By: by, Since: held(current, l.now()),
+			Name: name, State: leg.Held, Code: leg.HeldByOperator, Cause: cause, By: by, Since: held(current, l.now()),
 		}, true
 	})
 	return err

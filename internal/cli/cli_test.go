@@ -22,6 +22,7 @@ import (
 	"kindling/internal/console/consoletest"
 	"kindling/internal/events"
 	"kindling/internal/fault"
+	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 	"kindling/internal/service"
 )
@@ -396,6 +397,25 @@ func TestLegsAreHeldAndReleased(t *testing.T) {
 		t.Errorf("%s", r.out)
 	}
 	tm.run(t, "leg", "hold", "warmy/none").want(t, 1)
+}
+
+// The list tells all that its estimate is reckoned from: half of 55 calls a minute, two for some, and none for five minutes.
+func TestTheLegsTellHowTheirEstimatesAreReckoned(t *testing.T) {
+	t.Parallel()
+	tm := newTerminal(t)
+	tm.w.Legs.Load("warmy/main", leg.Load{Waiting: 55, PerMinute: 27.5, NotBefore: tm.w.Now().Add(5 * time.Minute)})
+	list := tm.run(t, "leg", "list", "-o", "csv").want(t, 0)
+	if !strings.Contains(list.out, "warmy/main,open,,,,,55,,55,28,2026-03-01 12:05:00Z,2026-03-01 12:07:00Z\n") {
+		t.Errorf("%s", list.out)
+	}
+	const outlook = "warmy/main: 55 waiting, 28/min, no call before 12:05 UTC: done at about 12:07 UTC"
+	if list = tm.run(t, "leg", "list").want(t, 0); !strings.Contains(list.out, outlook) {
+		t.Errorf("%s", list.out)
+	}
+	tm.w.Legs.Load("warmy/main", leg.Load{Waiting: 5, PerMinute: 5. / 16})
+	if list = tm.run(t, "leg", "list", "-o", "csv").want(t, 0); !strings.Contains(list.out, ",5,,5,0.31,,") {
+		t.Errorf("%s", list.out)
+	}
 }
 
 func TestWrongUseIsToldApart(t *testing.T) {

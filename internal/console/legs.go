@@ -4,12 +4,14 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	"kindling/internal/leg"
 )
 
 // LegList answers GET /legs.
 type LegList struct {
+	At   time.Time `json:"at"` // by the clock that their times go by
 	Legs []leg.Leg `json:"legs"`
 }
 
@@ -24,7 +26,7 @@ func (c *Console) getLegs(r *request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(r.w, http.StatusOK, LegList{Legs: legs})
+	return writeJSON(r.w, http.StatusOK, LegList{At: c.seen(legs), Legs: legs})
 }
 
 // legs are the legs with what waits on them: the one place where it is estimated when that will be done.

@@ -187,7 +187,7 @@ type ImportedAccount struct {
 	Calls     int     `json:"calls"`                // that they take
 	PerMinute float64 `json:"per_minute,omitempty"` // calls that the whole fleet may make now; 0: not paced, or not known
 	Seconds   float64 `json:"seconds,omitempty"`    // that these calls take, once all have consented
-	Leg       leg.Leg `json:"leg"`                  // what waits there already, of all campaigns
+	Leg       leg.Leg `json:"leg,omitzero"`         // what waits there already, of all campaigns; absent: no worker has ever served the account
 }
 
 // Words says what the import asks for, and what waits already. When the owners will consent nobody can know.

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -146,6 +147,12 @@ func TestAnImportTellsWhatItAsksOfTheAccounts(t *testing.T) {
 	} {
 		if got := report.Accounts[i].Words(w.Now()); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	for i, served := range []bool{true, false} {
+		data, err := json.Marshal(report.Accounts[i])
+		if err != nil || strings.Contains(string(data), `"leg":`) != served {
+			t.Errorf("a leg is told where a worker has served the account: %s", data)
 		}
 	}
 	thousand := console.ImportedAccount{Account: "main", Invited: 1000, Calls: 1000, PerMinute: 55, Seconds: 1000. / 55 * 60}

@@ -53,7 +53,7 @@ func (l Leg) Outlook(now time.Time) string {
 	}
 	text := l.amount()
 	if l.PerMinute > 0 {
-		text += fmt.Sprintf(", %.0f/min", l.PerMinute)
+		text += ", " + l.Pace() + "/min"
 	}
 	if l.NotBefore.After(now) {
 		text += ", no call before " + Clock(l.NotBefore, now)
@@ -77,6 +77,17 @@ func (l Load) amount() string {
 		text += fmt.Sprintf(" (%d calls)", l.Calls)
 	}
 	return text
+}
+
+// Pace words how many calls the whole fleet may make in a minute; "" when that is not known.
+func (l Load) Pace() string {
+	switch {
+	case !(l.PerMinute > 0):
+		return ""
+	case l.PerMinute < 1:
+		return fmt.Sprintf("%.2g", l.PerMinute)
+	}
+	return fmt.Sprintf("%.0f", l.PerMinute)
 }
 
 // Clock writes a time as it is told to people, with the day when it is far from now.

@@ -557,7 +557,7 @@ func (l *Legs) Hold(_ context.Context, name, cause, by string) error {
 	if l.held == nil {
 		l.held = map[string]leg.Leg{}
 	}
-	l.held[name] = leg.Leg{Name: name, State: leg.Held, Cause: cause, By: by, Code: "held_by_operator"}
+	l.held[name] = leg.Leg{Name: name, State: leg.Held, Cause: cause, By: by, Code: leg.HeldByOperator}
 	return nil
 }
 
