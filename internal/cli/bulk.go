@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -185,7 +186,7 @@ func outcome(job console.Job) error {
 	case job.DiedAgain > 0 && job.DiedAgain == job.Done && job.Done+job.Skipped == job.Total:
 		return fmt.Errorf("all %d died again; see 'kindling dead list'", job.DiedAgain)
 	case job.DiedAgain > 0:
-		return service.WithExit(service.ExitPartly, fmt.Errorf("%d of %d died again: the job is %s; %s", job.DiedAgain, job.Done, job.State, firstOf(job.Note, "see 'kindling dead list'")))
+		return service.WithExit(service.ExitPartly, fmt.Errorf("%d of %d died again: the job is %s; %s", job.DiedAgain, job.Done, job.State, cmp.Or(job.Note, "see 'kindling dead list'")))
 	case job.State == console.JobDone && job.Skipped == 0:
 		return nil
 	case job.Done == 0:

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func mailboxSheet(found []console.MailboxView) sheet {
 		value:  console.MailboxList{Mailboxes: found}, items: []any{},
 	}
 	for _, m := range found {
-		d.rows = append(d.rows, []string{m.ID, m.Address, m.Campaign, string(m.State), firstOf(m.ReasonCode, m.Code, m.Stage), moment(m.Since), m.WarmyID, m.Remedy})
+		d.rows = append(d.rows, []string{m.ID, m.Address, m.Campaign, string(m.State), cmp.Or(m.ReasonCode, m.Code, m.Stage), moment(m.Since), m.WarmyID, m.Remedy})
 		d.items = append(d.items, m)
 	}
 	return d

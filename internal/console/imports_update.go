@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -35,7 +36,7 @@ func differentValues(row campaign.Row, known roster.Item) bool {
 // corrected puts the row's values into an invitation. A cell left empty keeps what is there.
 func corrected(inv mailbox.Invitation, row campaign.Row) mailbox.Invitation {
 	inv.TariffPlanTypeID, inv.SpeedMode = row.TariffPlanTypeID, row.SpeedMode
-	inv.ExternalID, inv.FromName = orElse(row.ExternalID, inv.ExternalID), orElse(row.FromName, inv.FromName)
+	inv.ExternalID, inv.FromName = cmp.Or(row.ExternalID, inv.ExternalID), cmp.Or(row.FromName, inv.FromName)
 	return inv
 }
 

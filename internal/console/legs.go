@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -58,7 +59,7 @@ func (c *Console) postLeg(r *request, change func(*request, LegChange) error) er
 }
 
 func (c *Console) hold(r *request, body LegChange) error {
-	cause := orElse(body.Cause, "held by an operator")
+	cause := cmp.Or(body.Cause, "held by an operator")
 	return c.changeLeg(r, deed{action: "leg.hold", target: body.Name, count: 1, reason: cause, field: "cause"}, func(ctx context.Context) error {
 		return c.cfg.Legs.Hold(ctx, body.Name, cause, r.actor.name)
 	})

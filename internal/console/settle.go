@@ -144,7 +144,7 @@ func (c *Console) undecided(j *Job) string {
 			continue
 		}
 		if pending++; pending <= named {
-			some = append(some, item.ID+" ("+orElse(item.Status.Reason, string(item.Status.State))+")")
+			some = append(some, item.ID+" ("+cmp.Or(item.Status.Reason, string(item.Status.State))+")")
 		}
 	}
 	if pending > named {

@@ -47,7 +47,7 @@ func TestTheOutlookSaysWhatWaitsAndUntilWhen(t *testing.T) {
 		},
 		"0 waiting and 3 on their way, 55/min: done at about 12:00 UTC": {State: leg.Open, Load: leg.Load{Coming: 3, PerMinute: 55, Seen: now}.Estimated(leg.Open)},
 		"7 waiting, 28/min: no estimate":                                {State: leg.Open, Load: leg.Load{Waiting: 7, PerMinute: 27.5}},
-		"7 waiting, 0.31/min: no estimate":                               {State: leg.Open, Load: leg.Load{Waiting: 7, PerMinute: 5. / 16}},
+		"7 waiting, 0.31/min: no estimate":                              {State: leg.Open, Load: leg.Load{Waiting: 7, PerMinute: 5. / 16}},
 		"7 waiting: no estimate":                                        {State: leg.Open, Load: leg.Load{Waiting: 7}},
 	} {
 		if got := l.Outlook(now); got != want {
