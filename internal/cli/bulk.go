@@ -51,6 +51,11 @@ func (b *bulkFlags) add(cmd *cobra.Command, canary bool) {
 	}
 }
 
+// options are the flags as the console takes them.
+func (b *bulkFlags) options(dry bool, confirm *int) console.BulkOptions {
+	return console.BulkOptions{DryRun: dry, Confirm: confirm, Reason: b.reason, Canary: b.canary, MaxFailure: b.maxFailure, Rate: b.rate}
+}
+
 // bulkVerb is one bulk verb of the console.
 type bulkVerb struct {
 	verb, noun, path string
@@ -145,7 +150,7 @@ func (s *shell) confirm(v bulkVerb, count int) error {
 	case answer == want, answer == "yes" && want == "y":
 		return nil
 	}
-	return errors.New("nothing was done")
+	return errors.New("not confirmed; nothing was done")
 }
 
 const pollEvery = 300 * time.Millisecond

@@ -432,6 +432,18 @@ func TestWrongUseIsToldApart(t *testing.T) {
 			t.Errorf("%q: exit %d, out %q, %v", line, r.exit, r.out, r.err)
 		}
 	}
+	for line, want := range map[string]string{
+		"":                                 "which command? see kindling --help",
+		"campaign":                         "which command? see kindling campaign --help",
+		"dead list --limit 0":              "--limit 0: at least 1 letter is listed",
+		"dead check --warn 0":              "--warn 0: the least is 1 dead letter",
+		"dead check --warn 5 --critical 4": "--critical 4 is below --warn 5",
+		"mailbox reconnect a@a.example --app main --app second": "--app takes one name when an address is given",
+	} {
+		if r := tm.run(t, strings.Fields(line)...); !strings.Contains(r.talk, want) {
+			t.Errorf("%q: %s, want %q", line, r.talk, want)
+		}
+	}
 	if r := tm.run(t, "campaig", "list"); !strings.Contains(r.talk, "kindling: kindling has no command \"campaig\"; did you mean campaign?") {
 		t.Errorf("%v", r.err)
 	}

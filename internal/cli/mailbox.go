@@ -38,7 +38,7 @@ func (s *shell) mailboxListCommand() *cobra.Command {
 		Example: "  kindling mailbox list --campaign acme-may-abcdefgh --state needs_consent,dead",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 1 {
-				return usage(errors.New("the limit is at least 1; --all lists everything"))
+				return usage(fmt.Errorf("--limit %d: at least 1 mailbox is listed; --all lists everything", limit))
 			}
 			if all {
 				limit = 1 << 30

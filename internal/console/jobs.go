@@ -82,7 +82,7 @@ func (j Job) watches() bool { return j.Kind == jobReplay || j.Kind == jobReconne
 // left counts the items that were neither done nor skipped.
 func (j Job) left() int { return j.Total - j.Done - j.Skipped }
 
-func newJob(kind string, p Preview, b Bulk, by string) Job {
+func newJob(kind string, p Preview, b BulkOptions, by string) Job {
 	j := Job{
 		ID: strings.ToLower(rand.Text()[:12]), Kind: kind, State: JobWaiting, Selection: p.Selection, By: by, Reason: b.Reason,
 		Total: p.Count, Canary: b.Canary, MaxFailure: b.MaxFailure, Rate: b.Rate, items: p.Items, mailboxes: p.Mailboxes,
