@@ -23,7 +23,7 @@ func (s *shell) mailboxCommands() *cobra.Command {
 }
 
 // toldBefore explains the flag of that name.
-const toldBefore = "registered at Warmy, and not told anew since then: a time, or how long ago (2h, 3d)"
+const toldBefore = "registered at Warmy, and not told again since then: a time, or how long ago (2h, 3d)"
 
 // pageSize is how many rows are asked for at once.
 const pageSize = 200

@@ -13,7 +13,7 @@ import (
 	"kindling/internal/mailbox"
 )
 
-// correctable tells whether the row brings new values that its mailbox can take: the same campaign put right, and
+// correctable reports whether the row brings new values that its mailbox can take: the same campaign put right, and
 // nothing under way that may have used the old ones. A row of another account changes nothing: its plan is that account's.
 func correctable(row campaign.Row, known roster.Item, into string) bool {
 	return known.Campaign == into && row.Account == known.Account && mayCorrect(known.Status.State) && differentValues(row, known)

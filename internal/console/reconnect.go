@@ -32,7 +32,7 @@ func (c *Console) previewReconnect(s MailboxSelection) (Preview, error) {
 	})
 }
 
-// reconnect asks warmy-worker to tell Warmy anew what to use for a mailbox. Its id derives from the job: a step that is done
+// reconnect asks warmy-worker to tell Warmy again what to use for a mailbox. Its id derives from the job: a step that is done
 // twice asks once.
 func (c *Console) reconnect(ctx context.Context, j *Job, id mailbox.ID) error {
 	item, ok := c.roster.Mailbox(id)

@@ -184,7 +184,7 @@ func (before replayed) fate(now mailbox.Status) fate {
 
 // fateAgain is that of a mailbox that was to be reconnected. One whose tokens turned out to be gone died, too: only its
 // owner can help. So did one of which Warmy has told a second id, before the listing has settled that: what makes mailboxes
-// anew must not go on until it is known.
+// again must not go on until it is known.
 func (before replayed) fateAgain(now mailbox.Status) fate {
 	switch {
 	case now.State != mailbox.StateRegistered:

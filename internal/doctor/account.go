@@ -61,7 +61,7 @@ func (d Doctor) account(ctx context.Context, cfg config.Config, a config.Account
 	return x.list
 }
 
-// provable tells whether there is anything to sign a call with.
+// provable reports whether there is anything to sign a call with.
 func provable(a warmy.Account) bool {
 	if a.Auth == warmy.Session {
 		return !a.AccessToken.Empty() || signsIn(a)
@@ -87,7 +87,7 @@ func (x *workspace) open(ctx context.Context) {
 	x.store = store
 }
 
-// hold tells whether the account's leg is open. One that a fault holds does not keep the doctor from asking: whether that is
+// hold reports whether the account's leg is open. One that a fault holds does not keep the doctor from asking: whether that is
 // mended is what its call shows.
 func (x *workspace) hold(ctx context.Context) {
 	name := leg.Name("warmy", x.Name)

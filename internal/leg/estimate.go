@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Load is what waits on a leg and how fast it is worked off. It is not stored: whoever lists legs reads it anew.
+// Load is what waits on a leg and how fast it is worked off. It is not stored: whoever lists legs reads it again.
 type Load struct {
 	Waiting   int       `json:"waiting,omitempty"`    // mailboxes, of all campaigns
 	Coming    int       `json:"coming,omitempty"`     // mailboxes whose consent is on its way here, through another leg
