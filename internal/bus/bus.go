@@ -75,9 +75,9 @@ const connectTimeout = 20 * time.Second
 const publishWindow = 1024
 
 // hosts names the servers of the address, without what may be secret in it.
-func (c Config) hosts() string {
+func (cfg Config) hosts() string {
 	var hosts []string
-	for one := range strings.SplitSeq(c.URL, ",") {
+	for one := range strings.SplitSeq(cfg.URL, ",") {
 		one = strings.TrimSpace(one)
 		if !strings.Contains(one, "://") {
 			one = "nats://" + one

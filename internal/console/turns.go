@@ -65,12 +65,12 @@ func (s *jobs) may(j *Job, before []*Job) bool {
 }
 
 // shares reports whether both reconnect mailboxes of one account.
-func (j *Job) shares(other *Job) bool {
+func (j Job) shares(other *Job) bool {
 	return slices.ContainsFunc(j.accounts, func(name string) bool { return slices.Contains(other.accounts, name) })
 }
 
 // alike reports whether both stand in one line: that of the reconnections, or that of all others.
-func (j *Job) alike(other *Job) bool { return (j.Kind == jobReconnect) == (other.Kind == jobReconnect) }
+func (j Job) alike(other *Job) bool { return (j.Kind == jobReconnect) == (other.Kind == jobReconnect) }
 
 // full reports whether too many wait in the line that j would join.
 func (s *jobs) full(j *Job) bool { return count(s.waiting, j.alike) >= maxWaiting }
