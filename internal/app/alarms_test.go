@@ -47,7 +47,7 @@ func servedStore(t *testing.T) Host {
 	served := make(chan error, 1)
 	var lanes []bus.Lane
 	for _, lane := range []events.Lane{events.Code, events.Refresh, events.Register, events.Reconcile} {
-		lanes = append(lanes, bus.Lane{Lane: lane, Leg: "main", Window: 1, Policy: workPolicy(Policy{MaxAttempts: 1}), Handler: handled{}})
+		lanes = append(lanes, bus.Lane{Lane: lane, Leg: "main", Window: 1, Policy: workPolicy(config.Policy{MaxAttempts: 1}), Handler: handled{}})
 	}
 	go func() { served <- b.Serve(ctx, bus.ServeConfig{}, lanes...) }()
 	t.Cleanup(func() {

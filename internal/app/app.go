@@ -130,7 +130,7 @@ func (h Host) serve(ctx context.Context, what, address string, handler http.Hand
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	h.Log.InfoContext(ctx, "listening", "what", what, "address", listener.Addr().String())
-	ctx, stop := later(ctx, h.Notice)
+	ctx, stop := delayed(ctx, h.Notice)
 	defer stop()
 	if err := service.Serve(ctx, service.NewHTTPServer(handler), listener); err != nil && !errors.Is(err, service.ErrCutOff) {
 		return fmt.Errorf("%s: %w", what, err)
@@ -138,14 +138,14 @@ func (h Host) serve(ctx context.Context, what, address string, handler http.Hand
 	return nil
 }
 
-// later returns a context that ends d after ctx.
-func later(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+// delayed returns a context that ends d after ctx.
+func delayed(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if d == 0 {
 		return ctx, func() {}
 	}
-	delayed, end := context.WithCancel(context.WithoutCancel(ctx))
+	after, end := context.WithCancel(context.WithoutCancel(ctx))
 	forget := context.AfterFunc(ctx, func() { time.AfterFunc(d, end) })
-	return delayed, func() { forget(); end() }
+	return after, func() { forget(); end() }
 }
 
 // owner names a process in leases: no two share it, or both could send one code. Host and number tell an operator which

@@ -82,7 +82,7 @@ func edgeApps(ctx context.Context, cfg config.Config) (map[string]callback.App, 
 	}
 	apps := make(map[string]callback.App, len(cfg.Apps))
 	for _, a := range cfg.Apps {
-		app, err := microsoftApp(a)
+		app, err := MicrosoftApp(a)
 		if err != nil {
 			return nil, err
 		}

@@ -14,9 +14,6 @@ import (
 	"kindling/internal/warmy"
 )
 
-// heed looks at what a hint says, and returns what follows.
-type heed = func(context.Context, events.Hint) ([]events.Event, error)
-
 // looker speaks the handlers' words to the client.
 type looker struct{ warmy *warmy.Client }
 
@@ -26,7 +23,7 @@ func (l looker) Look(ctx context.Context, account, warmyID string) (handlers.Loo
 }
 
 // hinted is what a hint is given to; nil if no account takes webhooks.
-func (h Host) hinted(b *bus.Bus, keys workerKeys, client *warmy.Client) (heed, error) {
+func (h Host) hinted(b *bus.Bus, keys workerKeys, client *warmy.Client) (bus.HintHandler, error) {
 	cfg := h.Config
 	if !slices.ContainsFunc(cfg.Accounts, func(a config.Account) bool { return a.WebhookSecret.Given() }) {
 		return nil, nil
@@ -42,7 +39,7 @@ func (h Host) hinted(b *bus.Bus, keys workerKeys, client *warmy.Client) (heed, e
 }
 
 // heeding counts what becomes of hints. Who sends them may be anybody, so their words are no labels.
-func (m *Metrics) heeding(accounts []string, look heed) heed {
+func (m *Metrics) heeding(accounts []string, look bus.HintHandler) bus.HintHandler {
 	for _, account := range accounts {
 		for _, outcome := range hintOutcomes() {
 			m.hints.WithLabelValues(account, outcome) // so that a rate has a beginning

@@ -56,7 +56,7 @@ func (r *rotation[T]) look(ctx context.Context, log *slog.Logger) (refused bool)
 	return r.told != ""
 }
 
-// settle reads the files, and tells whether they say the same as a look before.
+// settle reads the files, and reports whether they say the same as a look before.
 func (r *rotation[T]) settle() (fresh T, settled bool) {
 	fresh, err := r.read()
 	refusal := ""

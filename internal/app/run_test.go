@@ -55,7 +55,7 @@ func TestHTTPIsServedUntilItsNoticeIsOver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		served, end := later(ctx, time.Second)
+		served, end := delayed(ctx, time.Second)
 		defer end()
 		stop()
 		told := time.Now()

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -11,16 +12,11 @@ import (
 	"kindling/internal/warmy"
 )
 
-// Policy says how patient the workers are; it is the configuration's.
-type Policy = config.Policy
-
 // DefaultWorkPolicy is the bus's policy for events without a deadline, with the default settings.
 func DefaultWorkPolicy() (bus.Policy, error) {
 	p, err := config.DefaultPolicy()
 	return workPolicy(p), err
 }
-
-func policyOf(cfg config.Config) Policy { return cfg.Policy }
 
 // discover asks the providers that stand in for Microsoft where their endpoints are. It is done at the start: a link
 // that leads nowhere is worse than a process that says why it does not start.
@@ -53,7 +49,7 @@ func standIns(ctx context.Context, cfg config.Config, apps []microsoft.App) erro
 func microsoftApps(cfg config.Config, proofs map[string]proof) ([]microsoft.App, error) {
 	apps := make([]microsoft.App, 0, len(cfg.Apps))
 	for _, a := range cfg.Apps {
-		app, err := microsoftApp(a)
+		app, err := MicrosoftApp(a)
 		if err != nil {
 			return nil, err
 		}
@@ -67,27 +63,20 @@ func microsoftApps(cfg config.Config, proofs map[string]proof) ([]microsoft.App,
 	return apps, nil
 }
 
-// microsoftApp is an app without its client secrets: all that the edge may know.
-func microsoftApp(a config.App) (microsoft.App, error) {
+// MicrosoftApp is an app as the processes see it, without its client secrets: all that the edge may know.
+func MicrosoftApp(a config.App) (microsoft.App, error) {
 	login, graph := a.Authority, a.GraphURL
 	if login == "" || graph == "" {
 		cloudLogin, cloudGraph, err := microsoft.Cloud(a.Cloud)
 		if err != nil {
 			return microsoft.App{}, fmt.Errorf("app %s: %w", a.Name, err)
 		}
-		login, graph = orElse(login, cloudLogin), orElse(graph, cloudGraph)
+		login, graph = cmp.Or(login, cloudLogin), cmp.Or(graph, cloudGraph)
 	}
 	return microsoft.App{
 		Name: a.Name, Cloud: a.Cloud, Tenant: a.Tenant, ClientID: a.ClientID, RedirectURI: a.RedirectURI, Scopes: a.Scopes,
 		LoginURL: login, GraphURL: graph,
 	}, nil
-}
-
-func orElse(value, fallback string) string {
-	if value == "" {
-		return fallback
-	}
-	return value
 }
 
 func warmyAccounts(cfg config.Config) ([]warmy.Account, error) {

@@ -26,7 +26,7 @@ func TestTheCloudsOfTheConfigurationAreTheClosedListOfMicrosofts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		app, err := microsoftApp(cfg.Apps[0])
+		app, err := MicrosoftApp(cfg.Apps[0])
 		if err != nil || app.LoginURL != want[0] || app.GraphURL != want[1] {
 			t.Errorf("%s: %s and %s, %v", cloud, app.LoginURL, app.GraphURL, err)
 		}

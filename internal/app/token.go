@@ -28,11 +28,11 @@ const (
 	codeGrace     = time.Hour
 )
 
-func codePolicy(p Policy) bus.Policy {
+func codePolicy(p config.Policy) bus.Policy {
 	return bus.Policy{Attempts: untilDeadline, MaxAge: mailbox.CodeLife + codeGrace, Base: p.RetryBase / 2, Cap: p.RetryCap / 10, Crashes: 5, Nak: true}
 }
 
-func workPolicy(p Policy) bus.Policy {
+func workPolicy(p config.Policy) bus.Policy {
 	return bus.Policy{Attempts: p.MaxAttempts, MaxAge: 7 * 24 * time.Hour, Base: p.RetryBase, Cap: p.RetryCap, Crashes: 5}
 }
 
@@ -56,11 +56,11 @@ func TokenWorker(ctx context.Context, h Host) error {
 	defer b.Close()
 
 	client := microsoft.New(microsoft.Config{Apps: keys.apps, Observer: newMicrosoftWatch(h.Metrics, h.Log)})
-	policy := policyOf(h.Config)
+	policy, owner := h.Config.Policy, owner()
 	grants := b.GrantsOf(keys.grants, keys.people)
 	redeem := handlers.RedeemCode{
 		Invitations: b.Invitations(keys.people), Grants: grants, Codes: codes, Microsoft: client,
-		Times: handlers.NewRedeemTimes(), Owner: owner(), Now: time.Now,
+		Times: handlers.NewRedeemTimes(), Owner: owner, Now: time.Now,
 	}
 	refresh := refreshLane(h, b, keys, client)
 	var lanes []bus.Lane
@@ -79,10 +79,10 @@ func TokenWorker(ctx context.Context, h Host) error {
 	}
 	return together(ctx,
 		func(ctx context.Context) error {
-			return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, Rescuer: h.Metrics, HoldFor: policy.HoldFor}, lanes...)
+			return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, Rescuer: h.Metrics, HoldFor: policy.HoldFor, Owner: owner}, lanes...)
 		},
 		func(ctx context.Context) error {
-			return b.RestoreGrants(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics, Timers: idleTimers(h, b, keys)})
+			return b.RestoreGrants(ctx, bus.RestoreConfig{Half: restore, Owner: owner, Rescuer: h.Metrics, Timers: idleTimers(h, b, keys)})
 		},
 		func(ctx context.Context) error { return h.follow(ctx, "token-worker", files) })
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,8 +55,8 @@ func (d Data) Adopt(cfg *config.Config) error {
 	if err := d.Prepare(); err != nil {
 		return err
 	}
-	cfg.Keys.Dir = orElse(cfg.Keys.Dir, d.Keys())
-	cfg.Console.OperatorsFile = orElse(cfg.Console.OperatorsFile, d.OperatorsFile())
+	cfg.Keys.Dir = cmp.Or(cfg.Keys.Dir, d.Keys())
+	cfg.Console.OperatorsFile = cmp.Or(cfg.Console.OperatorsFile, d.OperatorsFile())
 	return nil
 }
 

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"kindling/internal/bus"
 	"kindling/internal/config"
@@ -32,44 +33,16 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		return fmt.Errorf("warmy-worker: %w", err)
 	}
 
-	budgets := make(map[string]int, len(accounts))
-	for _, a := range accounts {
-		budgets[a.Name] = a.CallsPerMinute
-	}
-	policy := policyOf(h.Config)
+	policy := h.Config.Policy
 	apps := microsoft.New(microsoft.Config{Apps: keys.apps})
-	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgets), Sessions: b.Sessions(keys.grants)})
+	client := warmy.New(warmy.Config{Accounts: accounts, Pace: b.Pacer(budgetsOf(accounts)), Sessions: b.Sessions(keys.grants)})
 	probeEvery := min(policy.HoldFor, warmy.ProbeEvery)
-	registrar := warmy.NewProber(client, probeEvery)
-	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed, Now: now})
-	activate := activated(h.Config)
-	register := handlers.RegisterMailbox{
-		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
-		Apps: apps, Warmy: registrar, Listing: census, Margin: policy.RefreshMargin,
-		ReconcileAfter: policy.ReconcileAfter, Activate: activate, Owner: owner(), Now: now,
+	prober := warmy.NewProber(client, probeEvery)
+	census := warmy.NewCensus(warmy.CensusConfig{Warmy: prober, Listed: b.Listed(), Seen: h.listed, Now: now})
+	parts := warmyParts{
+		host: h, bus: b, keys: keys, apps: apps, warmy: prober, census: census, activate: activated(h.Config), owner: owner(), now: now,
 	}
-	reconcile := handlers.Lane{Usual: handlers.ReconcileMailbox{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census, Activate: activate,
-		Apart: policy.ReconcileAfter, Now: now,
-	}, Kind: events.RegistrationDecided, Other: handlers.DecideMailbox{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Listing: census,
-		Activate: activate, Apart: policy.ReconcileAfter, Now: now,
-	}}
-	lane := handlers.Lane{Usual: register, Kind: events.ActivationRequested, Other: handlers.ActivateMailbox{
-		Invitations: b.Invitations(keys.people), Registrations: b.Registrations(), Warmy: registrar, Now: now,
-	}}
-	var lanes []bus.Lane
-	for _, a := range accounts {
-		h.Metrics.listingsOf(a.Name)
-		slotWindow, slotFleet := slotWindows(a.CallsPerMinute)
-		lanes = append(lanes,
-			bus.Lane{Lane: events.Register, Leg: a.Name, Window: slotWindow, Fleet: slotFleet, Policy: workPolicy(policy), Handler: lane, Outage: probeEvery},
-			bus.Lane{
-				Lane: events.Reconcile, Leg: a.Name, Window: settledAtOnce, Fleet: settledAtOnce, Single: true,
-				Policy: workPolicy(policy), Handler: reconcile, Outage: probeEvery,
-			},
-		)
-	}
+	lanes := parts.lanes(accounts, probeEvery)
 	look, err := h.hinted(b, keys, client)
 	if err != nil {
 		return fmt.Errorf("warmy-worker: %w", err)
@@ -77,16 +50,12 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	h.Metrics.gauges.follow(b.Gauges(bus.GaugeScope{Accounts: accountNames(h.Config)}), false)
 	legs := b.Legs()
 	files := append(h.appRotations(apps, config.WarmyWorker, keys.proofs, nil), h.keyRotations(client, accounts, &legs)...)
-	restore := handlers.RestoreRegistrations{
-		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
-		Stored: b.Presence(), Still: factsStill, Now: now,
-	}
 	return together(ctx,
 		func(ctx context.Context) error {
-			return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, Rescuer: h.Metrics, HoldFor: policy.HoldFor, Owner: owner()}, lanes...)
+			return b.Serve(ctx, bus.ServeConfig{Observer: h.Metrics, Rescuer: h.Metrics, HoldFor: policy.HoldFor, Owner: parts.owner}, lanes...)
 		},
 		func(ctx context.Context) error {
-			return b.RestoreRegistrations(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics})
+			return b.RestoreRegistrations(ctx, bus.RestoreConfig{Half: parts.restore(), Owner: parts.owner, Rescuer: h.Metrics})
 		},
 		func(ctx context.Context) error { return h.lookUpPlans(ctx, b.Plans(), client) },
 		func(ctx context.Context) error {
@@ -96,6 +65,79 @@ func WarmyWorker(ctx context.Context, h Host) error {
 			return b.Heed(ctx, look)
 		},
 		func(ctx context.Context) error { return h.follow(ctx, "warmy-worker", files) })
+}
+
+// warmyParts are what warmy-worker's handlers are made of.
+type warmyParts struct {
+	host  Host
+	bus   *bus.Bus
+	keys  workerKeys
+	apps  handlers.Credentials
+	warmy interface {
+		handlers.Registrar
+		handlers.Starter
+	}
+	census   *warmy.Census
+	activate []string         // the accounts whose new mailboxes are to be started
+	owner    string           // this process
+	now      func() time.Time // by the server's clock
+}
+
+// lanes are all lanes of all accounts.
+func (p warmyParts) lanes(accounts []warmy.Account, outage time.Duration) (lanes []bus.Lane) {
+	register, reconcile, policy := p.registerLane(), p.reconcileLane(), workPolicy(p.host.Config.Policy)
+	for _, a := range accounts {
+		p.host.Metrics.listingsOf(a.Name)
+		slotWindow, slotFleet := slotWindows(a.CallsPerMinute)
+		lanes = append(lanes,
+			bus.Lane{Lane: events.Register, Leg: a.Name, Window: slotWindow, Fleet: slotFleet, Policy: policy, Handler: register, Outage: outage},
+			bus.Lane{
+				Lane: events.Reconcile, Leg: a.Name, Window: settledAtOnce, Fleet: settledAtOnce, Single: true,
+				Policy: policy, Handler: reconcile, Outage: outage,
+			},
+		)
+	}
+	return lanes
+}
+
+// registerLane is the handler of registrations, and of warm-ups.
+func (p warmyParts) registerLane() handlers.Lane {
+	policy := p.host.Config.Policy
+	return handlers.Lane{
+		Usual: handlers.RegisterMailbox{
+			Invitations: p.bus.Invitations(p.keys.people), Grants: p.bus.Grants(p.keys.grants), Registrations: p.bus.Registrations(),
+			Apps: p.apps, Warmy: p.warmy, Listing: p.census, Margin: policy.RefreshMargin,
+			ReconcileAfter: policy.ReconcileAfter, Activate: p.activate, Owner: p.owner, Now: p.now,
+		},
+		Kind: events.ActivationRequested,
+		Other: handlers.ActivateMailbox{
+			Invitations: p.bus.Invitations(p.keys.people), Registrations: p.bus.Registrations(), Warmy: p.warmy, Now: p.now,
+		},
+	}
+}
+
+// reconcileLane is the handler of unclear registrations, and of what operators decide of them.
+func (p warmyParts) reconcileLane() handlers.Lane {
+	apart := p.host.Config.Policy.ReconcileAfter
+	return handlers.Lane{
+		Usual: handlers.ReconcileMailbox{
+			Invitations: p.bus.Invitations(p.keys.people), Registrations: p.bus.Registrations(), Listing: p.census, Activate: p.activate,
+			Apart: apart, Now: p.now,
+		},
+		Kind: events.RegistrationDecided,
+		Other: handlers.DecideMailbox{
+			Invitations: p.bus.Invitations(p.keys.people), Registrations: p.bus.Registrations(), Listing: p.census,
+			Activate: p.activate, Apart: apart, Now: p.now,
+		},
+	}
+}
+
+// restore finds the registrations whose events were lost.
+func (p warmyParts) restore() handlers.RestoreRegistrations {
+	return handlers.RestoreRegistrations{
+		Invitations: p.bus.Invitations(p.keys.people), Grants: p.bus.Grants(p.keys.grants), Registrations: p.bus.Registrations(),
+		Stored: p.bus.Presence(), Still: factsStill, Now: p.now,
+	}
 }
 
 // settledAtOnce is how many unclear mailboxes of an account wait for its listing at once. They cost no call each, and
@@ -112,6 +154,15 @@ func (h Host) listed(account string, l warmy.ListingSeen) {
 	case l.Outcome == warmy.Complete:
 		h.Log.Info("warmy_listed", told...)
 	}
+}
+
+// budgetsOf are the accounts' calls per minute.
+func budgetsOf(accounts []warmy.Account) map[string]int {
+	budgets := make(map[string]int, len(accounts))
+	for _, a := range accounts {
+		budgets[a.Name] = a.CallsPerMinute
+	}
+	return budgets
 }
 
 // activated are the accounts whose new mailboxes are to be started.

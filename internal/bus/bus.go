@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -73,6 +74,23 @@ const connectTimeout = 20 * time.Second
 // publishWindow bounds the publishes under way at once in this process.
 const publishWindow = 1024
 
+// hosts names the servers of the address, without what may be secret in it.
+func (cfg Config) hosts() string {
+	var hosts []string
+	for one := range strings.SplitSeq(cfg.URL, ",") {
+		one = strings.TrimSpace(one)
+		if !strings.Contains(one, "://") {
+			one = "nats://" + one
+		}
+		u, err := url.Parse(one)
+		if err != nil || u.Host == "" {
+			return "an address that cannot be read"
+		}
+		hosts = append(hosts, u.Host)
+	}
+	return strings.Join(hosts, ", ")
+}
+
 // Connect connects to NATS. It does not create or check streams: that is Ensure's.
 func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	denials := newDenials(cfg)
@@ -84,8 +102,11 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	if errors.Is(err, nats.ErrAuthorization) {
 		return nil, &DeniedError{Process: cfg.Name, Verb: verbConnect}
 	}
+	if bad := (*url.Error)(nil); errors.As(err, &bad) {
+		err = bad.Err // without the address
+	}
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS: %w", err)
+		return nil, fmt.Errorf("connect to NATS at %s (nats.url): %w", cfg.hosts(), err)
 	}
 	bare, err := jetstream.New(nc,
 		jetstream.WithPublishAsyncMaxPending(publishWindow), jetstream.WithPublishAsyncTimeout(apiTimeout), jetstream.WithDefaultTimeout(apiTimeout))

@@ -239,6 +239,10 @@ func TestAnOperatorsHoldStopsALegUntilItsRelease(t *testing.T) {
 	if err := b.Legs().Hold(t.Context(), "warmy/main", "maintenance", "op"); err != nil {
 		t.Fatal(err)
 	}
+	two, err := b.Legs().Of(t.Context(), "warmy/main", "microsoft/unserved")
+	if err != nil || len(two) != 2 || two[0].State != leg.Held || two[0].Cause != "maintenance" || two[1] != (leg.Leg{Name: "microsoft/unserved", State: leg.Open}) {
+		t.Errorf("%+v: %v", two, err)
+	}
 	if err := b.Publish(t.Context(), event(events.RegistrationRequested, "mb1")); err != nil {
 		t.Fatal(err)
 	}

@@ -114,8 +114,8 @@ func (g *Gauges) waiting(ctx context.Context) ([]LaneFigures, error) {
 // budgets reads the pace of every account that is paced and has made a call.
 func (g *Gauges) budgets(ctx context.Context) ([]BudgetFigures, error) {
 	all, err := each(ctx, g.scope.Accounts, func(ctx context.Context, account string) (BudgetFigures, error) {
-		rate, err := g.bus.budgetOf(ctx, account)
-		return BudgetFigures{Account: account, PerMinute: rate}, err
+		pace, err := g.bus.PaceOf(ctx, account)
+		return BudgetFigures{Account: account, PerMinute: pace.PerMinute}, err
 	})
 	return slices.DeleteFunc(all, func(f BudgetFigures) bool { return f.PerMinute == 0 }), err
 }

@@ -52,13 +52,13 @@ func (h Hints) Publish(ctx context.Context, hint events.Hint) error {
 	return h.bus.publish(ctx, []*nats.Msg{msg})
 }
 
-// looks takes the look that a hint asks for, and returns what follows.
-type looks = func(context.Context, events.Hint) ([]events.Event, error)
+// HintHandler takes the look that a hint asks for, and returns what follows.
+type HintHandler func(context.Context, events.Hint) ([]events.Event, error)
 
 // Heed gives every hint to look until ctx ends, and publishes what follows. A look that fails is taken again later, unless
 // it says that it never helps; while the leg of its account is held none is taken. Calls yield to registrations and to
 // listings.
-func (b *Bus) Heed(ctx context.Context, look looks) error {
+func (b *Bus) Heed(ctx context.Context, look HintHandler) error {
 	for ctx.Err() == nil {
 		if err := b.heedHints(ctx, look); err != nil && ctx.Err() == nil {
 			b.log.WarnContext(ctx, "hints_not_heard", "error", err)
@@ -68,7 +68,7 @@ func (b *Bus) Heed(ctx context.Context, look looks) error {
 	return nil
 }
 
-func (b *Bus) heedHints(ctx context.Context, look looks) error {
+func (b *Bus) heedHints(ctx context.Context, look HintHandler) error {
 	cfg := jetstream.ConsumerConfig{
 		Durable: hintConsumer, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckWait: 4 * ackWait, MaxAckPending: 16, MaxDeliver: -1,
@@ -91,7 +91,7 @@ func (b *Bus) heedHints(ctx context.Context, look looks) error {
 }
 
 // takeHints heeds one hint after the other, until ctx ends or the consumer is gone.
-func (b *Bus) takeHints(ctx context.Context, cons jetstream.Consumer, look looks) error {
+func (b *Bus) takeHints(ctx context.Context, cons jetstream.Consumer, look HintHandler) error {
 	for ctx.Err() == nil {
 		msg, err := cons.Next(jetstream.FetchContext(ctx))
 		switch {
@@ -106,7 +106,7 @@ func (b *Bus) takeHints(ctx context.Context, cons jetstream.Consumer, look looks
 }
 
 // heedHint takes one look. What is no hint is dropped: it came from nobody of ours.
-func (b *Bus) heedHint(ctx context.Context, msg jetstream.Msg, look looks) {
+func (b *Bus) heedHint(ctx context.Context, msg jetstream.Msg, look HintHandler) {
 	if ctx.Err() != nil {
 		return // it comes back after its wait
 	}
@@ -129,7 +129,7 @@ func (b *Bus) heedHint(ctx context.Context, msg jetstream.Msg, look looks) {
 	b.log.InfoContext(ctx, "hint_heeded", "account", hint.Account, "warmy_id", hint.WarmyID, "follows", len(evs), "error", err)
 }
 
-func (b *Bus) lookAt(ctx context.Context, hint events.Hint, look looks) ([]events.Event, error) {
+func (b *Bus) lookAt(ctx context.Context, hint events.Hint, look HintHandler) ([]events.Event, error) {
 	if err := b.Legs().mayCall(ctx, hint.Account); err != nil {
 		return nil, err
 	}

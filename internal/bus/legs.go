@@ -72,9 +72,6 @@ func consumers(name string) [][2]string {
 
 // List returns every leg that has ever been held, and every leg that has consumers.
 func (l Legs) List(ctx context.Context) ([]leg.Leg, error) {
-	if err := l.bus.lookAtClock(ctx); err != nil {
-		return nil, err
-	}
 	var names []string
 	for _, source := range []struct{ stream, prefix, kind string }{
 		{streamCode, "code-", "microsoft"}, {streamRefresh, "refresh-", "refresh"}, {streamRegister, "register-", "warmy"},
@@ -94,6 +91,14 @@ func (l Legs) List(ctx context.Context) ([]leg.Leg, error) {
 		}
 	}
 	slices.Sort(names)
+	return l.Of(ctx, names...)
+}
+
+// Of returns these legs alone, with what waits on them; one that is not known is open and idle.
+func (l Legs) Of(ctx context.Context, names ...string) ([]leg.Leg, error) {
+	if err := l.bus.lookAtClock(ctx); err != nil {
+		return nil, err
+	}
 	legs := make([]leg.Leg, 0, len(names))
 	for _, name := range names {
 		current, _, err := l.load(ctx, name)
@@ -158,7 +163,7 @@ func (l Legs) mayCall(ctx context.Context, account string) error {
 func (l Legs) Hold(ctx context.Context, name, cause, by string) error {
 	_, _, err := l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
 		return leg.Leg{
-			Name: name, State: leg.Held, Code: "held_by_operator", Cause: cause, By: by, Since: held(current, l.now()),
+			Name: name, State: leg.Held, Code: leg.HeldByOperator, Cause: cause, By: by, Since: held(current, l.now()),
 		}, true
 	})
 	return err

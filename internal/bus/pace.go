@@ -388,12 +388,6 @@ func (p *Pacer) Throttled(ctx context.Context, account string, sent time.Time, w
 	return fmt.Errorf("slow down %s: %w", account, handlers.ErrConflict)
 }
 
-// budgetOf is how many calls a minute the fleet may make on an account now; 0 when it is not paced, or was never called.
-func (b *Bus) budgetOf(ctx context.Context, account string) (float64, error) {
-	pace, err := b.PaceOf(ctx, account)
-	return pace.PerMinute, err
-}
-
 // AccountPace is the call budget of an account at one moment. Its times are the server's. It is zero, but for Now, when
 // nobody has ever called.
 type AccountPace struct {

@@ -121,7 +121,7 @@ func (r *restorer) turn(ctx context.Context) time.Duration {
 }
 
 func (r *restorer) failed(ctx context.Context, err error) {
-	if err != nil && ctx.Err() == nil && !handlers.Moved(err) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, handlers.ErrConflict) { // a conflict: somebody else was at work on it meanwhile, so nothing was lost
 		r.bus.log.WarnContext(ctx, "restore_interrupted", "lease", r.lease.key, "error", err)
 	}
 }
@@ -208,7 +208,7 @@ func (r *restorer) skip(ctx context.Context, id mailbox.ID, err error) error {
 	if errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
 		return err
 	}
-	if !handlers.Moved(err) {
+	if !errors.Is(err, handlers.ErrConflict) {
 		r.bus.log.WarnContext(ctx, "mailbox_not_examined", "mailbox", id, "error", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -81,7 +82,7 @@ func consented(o console.OtherAccount) string {
 func otherRows(m console.MailboxView) [][]string {
 	var rows [][]string
 	if o := m.Consented; o != nil {
-		rows = append(rows, []string{"consented", consented(*o)}, []string{"account", o.ObjectID + " of tenant " + firstOf(o.TenantID, "unknown")})
+		rows = append(rows, []string{"consented", consented(*o)}, []string{"account", o.ObjectID + " of tenant " + cmp.Or(o.TenantID, "unknown")})
 	}
 	if k := m.Accepted; k != nil {
 		rows = append(rows, []string{"accepted", k.ObjectID + " at " + moment(k.At)})

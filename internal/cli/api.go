@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -192,8 +193,8 @@ func (a *API) Download(ctx context.Context, path string, query url.Values, w io.
 
 // api opens the console with the operator's token.
 func (s *shell) api() (*API, error) {
-	server := firstOf(s.server, s.env.Getenv(EnvServer), defaultServer)
-	path := firstOf(s.tokenFile, s.env.Getenv(EnvTokenFile), defaultTokenFile)
+	server := cmp.Or(s.server, s.env.Getenv(EnvServer), defaultServer)
+	path := cmp.Or(s.tokenFile, s.env.Getenv(EnvTokenFile), defaultTokenFile)
 	data, err := os.ReadFile(path) //nolint:gosec // the operator names it
 	if err != nil {
 		return nil, service.WithExit(service.ExitPermission, fmt.Errorf("your token cannot be read: %w (name its file with --token-file; an admin makes one with 'kindling operator add')", err))
@@ -203,13 +204,4 @@ func (s *shell) api() (*API, error) {
 		return nil, service.WithExit(service.ExitPermission, fmt.Errorf("%s does not hold one token", path))
 	}
 	return NewAPI(server, secret.New(token))
-}
-
-func firstOf(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }

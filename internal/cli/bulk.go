@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,11 @@ func (b *bulkFlags) add(cmd *cobra.Command, canary bool) {
 		}
 		return nil
 	}
+}
+
+// options are the flags as the console takes them.
+func (b *bulkFlags) options(dry bool, confirm *int) console.BulkOptions {
+	return console.BulkOptions{DryRun: dry, Confirm: confirm, Reason: b.reason, Canary: b.canary, MaxFailure: b.maxFailure, Rate: b.rate}
 }
 
 // bulkVerb is one bulk verb of the console.
@@ -144,7 +150,7 @@ func (s *shell) confirm(v bulkVerb, count int) error {
 	case answer == want, answer == "yes" && want == "y":
 		return nil
 	}
-	return errors.New("nothing was done")
+	return errors.New("not confirmed; nothing was done")
 }
 
 const pollEvery = 300 * time.Millisecond
@@ -185,7 +191,7 @@ func outcome(job console.Job) error {
 	case job.DiedAgain > 0 && job.DiedAgain == job.Done && job.Done+job.Skipped == job.Total:
 		return fmt.Errorf("all %d died again; see 'kindling dead list'", job.DiedAgain)
 	case job.DiedAgain > 0:
-		return service.WithExit(service.ExitPartly, fmt.Errorf("%d of %d died again: the job is %s; %s", job.DiedAgain, job.Done, job.State, firstOf(job.Note, "see 'kindling dead list'")))
+		return service.WithExit(service.ExitPartly, fmt.Errorf("%d of %d died again: the job is %s; %s", job.DiedAgain, job.Done, job.State, cmp.Or(job.Note, "see 'kindling dead list'")))
 	case job.State == console.JobDone && job.Skipped == 0:
 		return nil
 	case job.Done == 0:

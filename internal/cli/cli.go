@@ -93,7 +93,7 @@ func (s *shell) group(cmd *cobra.Command, children ...*cobra.Command) *cobra.Com
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			cmd.SetOut(s.env.Stderr)
-			return errors.Join(cmd.Help(), usage(errors.New("which command?")))
+			return errors.Join(cmd.Help(), usage(fmt.Errorf("which command? see %s --help", cmd.CommandPath())))
 		}
 		hint := ""
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {

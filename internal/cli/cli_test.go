@@ -22,6 +22,7 @@ import (
 	"kindling/internal/console/consoletest"
 	"kindling/internal/events"
 	"kindling/internal/fault"
+	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 	"kindling/internal/service"
 )
@@ -398,6 +399,25 @@ func TestLegsAreHeldAndReleased(t *testing.T) {
 	tm.run(t, "leg", "hold", "warmy/none").want(t, 1)
 }
 
+// The list tells all that its estimate is reckoned from: half of 55 calls a minute, two for some, and none for five minutes.
+func TestTheLegsTellHowTheirEstimatesAreReckoned(t *testing.T) {
+	t.Parallel()
+	tm := newTerminal(t)
+	tm.w.Legs.Load("warmy/main", leg.Load{Waiting: 55, PerMinute: 27.5, NotBefore: tm.w.Now().Add(5 * time.Minute)})
+	list := tm.run(t, "leg", "list", "-o", "csv").want(t, 0)
+	if !strings.Contains(list.out, "warmy/main,open,,,,,55,,55,28,2026-03-01 12:05:00Z,2026-03-01 12:07:00Z\n") {
+		t.Errorf("%s", list.out)
+	}
+	const outlook = "warmy/main: 55 waiting, 28/min, no call before 12:05 UTC: done at about 12:07 UTC"
+	if list = tm.run(t, "leg", "list").want(t, 0); !strings.Contains(list.out, outlook) {
+		t.Errorf("%s", list.out)
+	}
+	tm.w.Legs.Load("warmy/main", leg.Load{Waiting: 5, PerMinute: 5. / 16})
+	if list = tm.run(t, "leg", "list", "-o", "csv").want(t, 0); !strings.Contains(list.out, ",5,,5,0.31,,") {
+		t.Errorf("%s", list.out)
+	}
+}
+
 func TestWrongUseIsToldApart(t *testing.T) {
 	t.Parallel()
 	tm := newTerminal(t)
@@ -410,6 +430,18 @@ func TestWrongUseIsToldApart(t *testing.T) {
 	} {
 		if r := tm.run(t, strings.Fields(line)...); r.exit != 64 || r.err == nil || r.out != "" {
 			t.Errorf("%q: exit %d, out %q, %v", line, r.exit, r.out, r.err)
+		}
+	}
+	for line, want := range map[string]string{
+		"":                                 "which command? see kindling --help",
+		"campaign":                         "which command? see kindling campaign --help",
+		"dead list --limit 0":              "--limit 0: at least 1 letter is listed",
+		"dead check --warn 0":              "--warn 0: the least is 1 dead letter",
+		"dead check --warn 5 --critical 4": "--critical 4 is below --warn 5",
+		"mailbox reconnect a@a.example --app main --app second": "--app takes one name when an address is given",
+	} {
+		if r := tm.run(t, strings.Fields(line)...); !strings.Contains(r.talk, want) {
+			t.Errorf("%q: %s, want %q", line, r.talk, want)
 		}
 	}
 	if r := tm.run(t, "campaig", "list"); !strings.Contains(r.talk, "kindling: kindling has no command \"campaig\"; did you mean campaign?") {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -96,7 +97,7 @@ func ofUp(cfg config.Config, process string) config.Config {
 	if process != "up" {
 		return cfg
 	}
-	cfg.Keys.Dir = firstOf(cfg.Keys.Dir, defaultKeys)
+	cfg.Keys.Dir = cmp.Or(cfg.Keys.Dir, defaultKeys)
 	if cfg.Console.OperatorsFile == "" {
 		cfg.Console.Listen = "127.0.0.1:0"
 	}

@@ -158,7 +158,7 @@ func (s *shell) deadListCommand() *cobra.Command {
 		Use: "list", Short: "List dead letters, oldest first", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 1 {
-				return usage(errors.New("the limit is at least 1"))
+				return usage(fmt.Errorf("--limit %d: at least 1 letter is listed", limit))
 			}
 			sel, err := f.selection(time.Now())
 			if err != nil {
@@ -266,8 +266,11 @@ func (s *shell) deadCheckCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Compare the number of dead letters with limits, for a monitor: exit 0 ok, 3 warning, 1 critical", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if warn < 1 || critical < warn {
-				return usage(errors.New("the limits are positive, and critical is not below warn"))
+			switch {
+			case warn < 1:
+				return usage(fmt.Errorf("--warn %d: the least is 1 dead letter", warn))
+			case critical < warn:
+				return usage(fmt.Errorf("--critical %d is below --warn %d", critical, warn))
 			}
 			api, err := s.api()
 			if err != nil {
@@ -314,9 +317,7 @@ func (s *shell) deadBulkCommand(verb, short string, canary bool) *cobra.Command 
 				return usage(errors.New("nothing is selected: choose with flags, or say --all"))
 			}
 			body := func(dry bool, confirm *int) any {
-				return console.Bulk{
-					Selection: sel, DryRun: dry, Confirm: confirm, Reason: b.reason, Canary: b.canary, MaxFailure: b.maxFailure, Rate: b.rate,
-				}
+				return console.Bulk{Selection: sel, BulkOptions: b.options(dry, confirm)}
 			}
 			return s.bulk(cmd.Context(), bulkVerb{verb: verb, noun: "dead letters", path: "/dead/" + verb, body: body}, b)
 		},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -65,6 +66,6 @@ func (s *shell) decide(ctx context.Context, api *API, id mailbox.ID, verb, words
 	s.say("it is recorded and passed on; kindling mailbox explain %s tells what became of it", done.Mailbox)
 	return s.print(sheet{
 		header: []string{"mailbox", "address", "decided"},
-		rows:   [][]string{{done.Mailbox, done.Address, firstOf(done.WarmyID, "absent")}}, value: done,
+		rows:   [][]string{{done.Mailbox, done.Address, cmp.Or(done.WarmyID, "absent")}}, value: done,
 	})
 }

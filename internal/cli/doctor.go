@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -52,7 +53,7 @@ func (s *shell) examine(ctx context.Context, f doctorFlags) error {
 			File: f.config, Environ: s.env.Environ(), Known: []string{service.EnvLog, service.EnvLogFormat, EnvServer, EnvTokenFile},
 		})
 		if role == config.Up {
-			cfg.Keys.Dir = firstOf(cfg.Keys.Dir, data.Keys())
+			cfg.Keys.Dir = cmp.Or(cfg.Keys.Dir, data.Keys())
 		}
 		return ofUp(cfg, f.process), err
 	}

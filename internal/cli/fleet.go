@@ -3,6 +3,7 @@ package cli
 import (
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,10 +35,8 @@ func (s *shell) statusCommand() *cobra.Command {
 			}
 			s.answer("%.1f registered a minute, %d in the last hour; %d under way%s; %d dead letters",
 				st.Rate, st.LastHour, st.InPipeline, eta, st.Dead.Total)
+			s.outlooks(st.Legs, st.At)
 			for _, l := range st.Legs {
-				if outlook := l.Outlook(st.At); outlook != "" {
-					s.answer("%s: %s", l.Name, outlook)
-				}
 				if l.State != leg.Open {
 					s.answer("leg %s is %s since %s: %s", l.Name, l.State, moment(l.Since), plain(l.Cause))
 				}
@@ -129,7 +128,7 @@ func (s *shell) legCommands() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.print(legSheet(legs))
+			return s.legs(legs)
 		},
 	}
 	var cause string
@@ -155,7 +154,7 @@ func (s *shell) legCommand(verb string, cause *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.print(legSheet(legs))
+			return s.legs(legs)
 		},
 	}
 }
@@ -168,14 +167,37 @@ func some(n int) string {
 	return strconv.Itoa(n)
 }
 
+// legs prints the legs, and under them what their figures come to.
+func (s *shell) legs(legs console.LegList) error {
+	if err := s.print(legSheet(legs)); err != nil {
+		return err
+	}
+	s.outlooks(legs.Legs, legs.At)
+	return nil
+}
+
+// outlooks says of each leg on which something waits when that will be done.
+func (s *shell) outlooks(legs []leg.Leg, now time.Time) {
+	for _, l := range legs {
+		if outlook := l.Outlook(now); outlook != "" {
+			s.answer("%s: %s", l.Name, outlook)
+		}
+	}
+}
+
 func legSheet(legs console.LegList) sheet {
-	d := sheet{header: []string{"leg", "state", "since", "until", "by", "cause", "waiting", "per minute", "done at"}, value: legs, items: []any{}}
+	d := sheet{
+		header: []string{"leg", "state", "since", "until", "by", "cause", "waiting", "coming", "calls", "per minute", "not before", "done at"},
+		value:  legs, items: []any{},
+	}
 	for _, l := range legs.Legs {
 		until := moment(l.Until)
 		if l.State == leg.Held && l.Until.IsZero() {
 			until = "released by hand"
 		}
-		d.rows = append(d.rows, []string{l.Name, string(l.State), moment(l.Since), until, l.By, l.Cause, some(l.Waiting), some(int(l.PerMinute)), moment(l.DoneAt)})
+		d.rows = append(d.rows, []string{
+			l.Name, string(l.State), moment(l.Since), until, l.By, l.Cause, some(l.Waiting), some(l.Coming), some(l.Calls), l.Pace(), moment(l.NotBefore), moment(l.DoneAt),
+		})
 		d.items = append(d.items, l)
 	}
 	return d

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ func (s *shell) mailboxCommands() *cobra.Command {
 }
 
 // toldBefore explains the flag of that name.
-const toldBefore = "registered at Warmy, and not told anew since then: a time, or how long ago (2h, 3d)"
+const toldBefore = "registered at Warmy, and not told again since then: a time, or how long ago (2h, 3d)"
 
 // pageSize is how many rows are asked for at once.
 const pageSize = 200
@@ -37,7 +38,7 @@ func (s *shell) mailboxListCommand() *cobra.Command {
 		Example: "  kindling mailbox list --campaign acme-may-abcdefgh --state needs_consent,dead",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 1 {
-				return usage(errors.New("the limit is at least 1; --all lists everything"))
+				return usage(fmt.Errorf("--limit %d: at least 1 mailbox is listed; --all lists everything", limit))
 			}
 			if all {
 				limit = 1 << 30
@@ -101,7 +102,7 @@ func mailboxSheet(found []console.MailboxView) sheet {
 		value:  console.MailboxList{Mailboxes: found}, items: []any{},
 	}
 	for _, m := range found {
-		d.rows = append(d.rows, []string{m.ID, m.Address, m.Campaign, string(m.State), firstOf(m.ReasonCode, m.Code, m.Stage), moment(m.Since), m.WarmyID, m.Remedy})
+		d.rows = append(d.rows, []string{m.ID, m.Address, m.Campaign, string(m.State), cmp.Or(m.ReasonCode, m.Code, m.Stage), moment(m.Since), m.WarmyID, m.Remedy})
 		d.items = append(d.items, m)
 	}
 	return d

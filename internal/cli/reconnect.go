@@ -17,8 +17,8 @@ func (s *shell) reconnectCommand() *cobra.Command {
 	var b bulkFlags
 	var told string
 	cmd := &cobra.Command{
-		Use: "reconnect [ID|ADDRESS]", Short: "Tell Warmy anew which tokens and client secret to use, for one registered mailbox or a selection",
-		Long: "Tell Warmy anew which tokens and client secret to use. Each mailbox is posted to Warmy once more, with a fresh token and\n" +
+		Use: "reconnect [ID|ADDRESS]", Short: "Tell Warmy again which tokens and client secret to use, for one registered mailbox or a selection",
+		Long: "Tell Warmy again which tokens and client secret to use. Each mailbox is posted to Warmy once more, with a fresh token and\n" +
 			"the app's first client secret. Use it after a client secret was rotated, or when Warmy says that it lost a mailbox.\n" +
 			"Begin with one mailbox and look at it in Warmy, then take a canary: Warmy does not document what a second POST does.\n" +
 			"Never more is under way than the account works off in a minute, whatever --rate says, so that new mailboxes need not wait.",
@@ -58,7 +58,7 @@ func (s *shell) reconnectOne(ctx context.Context, ref string, apps []string, b b
 	case 1:
 		app = apps[0]
 	default:
-		return usage(errors.New("one mailbox is of one app"))
+		return usage(errors.New("--app takes one name when an address is given"))
 	}
 	api, err := s.api()
 	if err != nil {
@@ -73,9 +73,7 @@ func (s *shell) reconnectOne(ctx context.Context, ref string, apps []string, b b
 
 func (s *shell) reconnect(ctx context.Context, sel console.MailboxSelection, b bulkFlags) error {
 	body := func(dry bool, confirm *int) any {
-		return console.BulkReconnect{
-			Selection: sel, DryRun: dry, Confirm: confirm, Reason: b.reason, Canary: b.canary, MaxFailure: b.maxFailure, Rate: b.rate,
-		}
+		return console.BulkReconnect{Selection: sel, BulkOptions: b.options(dry, confirm)}
 	}
 	return s.bulk(ctx, bulkVerb{verb: "reconnect", noun: "mailboxes", path: "/mailboxes/reconnect", body: body}, b)
 }

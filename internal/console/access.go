@@ -110,7 +110,7 @@ func cookieName(r *http.Request) string {
 	return "__Host-" + sessionCookie
 }
 
-// onLoopback tells whether the browser speaks plain HTTP with its own machine.
+// onLoopback reports whether the browser speaks plain HTTP with its own machine.
 func onLoopback(r *http.Request) bool {
 	if r.TLS != nil {
 		return false

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -46,7 +47,7 @@ func (c *Console) audited(ctx context.Context, req *request, d deed, act func(co
 
 func (c *Console) intend(ctx context.Context, who actor, request string, d deed) error {
 	if n := utf8.RuneCountInString(d.reason); n > maxReason {
-		return errBadRequest("reason_too_long", fmt.Sprintf("%s is %d characters long", orElse(d.field, "reason"), n),
+		return errBadRequest("reason_too_long", fmt.Sprintf("%s is %d characters long", cmp.Or(d.field, "reason"), n),
 			fmt.Sprintf("shorten it to %d characters", maxReason))
 	}
 	if err := c.cfg.Audit.Append(ctx, c.entry(who, request, d, "intent")); err != nil {

@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"fmt"
 	"net/http"
 
 	"kindling/internal/console/roster"
@@ -10,13 +11,18 @@ import (
 
 // Bulk is the body of POST /dead/replay and /dead/discard.
 type Bulk struct {
-	Selection  Selection `json:"selection"`
-	DryRun     bool      `json:"dry_run,omitempty"`
-	Confirm    *int      `json:"confirm,omitempty"` // the count that the preview gave
-	Reason     string    `json:"reason,omitempty"`
-	Canary     int       `json:"canary,omitempty"`      // replay so many first and see what becomes of them; 0: none
-	MaxFailure float64   `json:"max_failure,omitempty"` // percent of replayed mailboxes that may die again; 0: 10
-	Rate       float64   `json:"rate,omitempty"`        // per second; 0: 20
+	Selection Selection `json:"selection"`
+	BulkOptions
+}
+
+// BulkOptions are what a bulk verb is told beside its selection.
+type BulkOptions struct {
+	DryRun     bool    `json:"dry_run,omitempty"`
+	Confirm    *int    `json:"confirm,omitempty"` // the count that the preview gave
+	Reason     string  `json:"reason,omitempty"`
+	Canary     int     `json:"canary,omitempty"`      // do so many first and see what becomes of them; 0: none
+	MaxFailure float64 `json:"max_failure,omitempty"` // percent of the mailboxes that may die again, or whose reconnection may fail; 0: 10
+	Rate       float64 `json:"rate,omitempty"`        // per second; 0: 20
 }
 
 // BulkInvite is the body of POST /mailboxes/reinvite.
@@ -42,7 +48,7 @@ func (c *Console) postReplay(r *request) error {
 		return err
 	}
 	preview, err := c.previewReplay(r.Context(), b.Selection)
-	return c.answerBulk(r, jobReplay, b, preview, err)
+	return c.answerBulk(r, jobReplay, b.BulkOptions, preview, err)
 }
 
 func (c *Console) postDiscard(r *request) error {
@@ -51,11 +57,11 @@ func (c *Console) postDiscard(r *request) error {
 		return err
 	}
 	preview, err := c.previewDiscard(r.Context(), b.Selection)
-	return c.answerBulk(r, jobDiscard, b, preview, err)
+	return c.answerBulk(r, jobDiscard, b.BulkOptions, preview, err)
 }
 
 // answerBulk answers what was chosen to a dry run; else it starts the job.
-func (c *Console) answerBulk(r *request, kind string, b Bulk, preview Preview, err error) error {
+func (c *Console) answerBulk(r *request, kind string, b BulkOptions, preview Preview, err error) error {
 	if err != nil {
 		return err
 	}
@@ -70,7 +76,7 @@ func (c *Console) answerBulk(r *request, kind string, b Bulk, preview Preview, e
 }
 
 // startBulk starts a job for what the preview chose, if the operator confirmed exactly that many.
-func (c *Console) startBulk(r *request, kind string, b Bulk, preview Preview) (Job, error) {
+func (c *Console) startBulk(r *request, kind string, b BulkOptions, preview Preview) (Job, error) {
 	if err := confirmed(b.Confirm, preview); err != nil {
 		return Job{}, err
 	}
@@ -82,13 +88,20 @@ func (c *Console) startBulk(r *request, kind string, b Bulk, preview Preview) (J
 
 // check refuses what is out of range. It asks what is within, so that no number that is none (NaN) passes: a job with such a
 // max_failure would never stop.
-func (b Bulk) check() error {
-	rate := b.Rate == 0 || b.Rate >= leastRate && b.Rate <= maxRate
-	share := b.MaxFailure >= 0 && b.MaxFailure <= 100
-	if rate && share && b.Canary >= 0 {
-		return nil
+func (b BulkOptions) check() error {
+	switch {
+	case !(b.Rate == 0 || b.Rate >= leastRate && b.Rate <= maxRate):
+		return errBadBulk("rate", b.Rate, "rate is 0.01 to 10,000 a second")
+	case !(b.MaxFailure >= 0 && b.MaxFailure <= 100):
+		return errBadBulk("max_failure", b.MaxFailure, "max_failure is a percentage, 0 to 100")
+	case b.Canary < 0:
+		return errBadBulk("canary", float64(b.Canary), "canary is how many go first; 0 means none")
 	}
-	return errBadRequest("bad_bulk", "rate, max_failure or canary is out of range", "rate is 0.01 to 10,000 a second, max_failure a percentage")
+	return nil
+}
+
+func errBadBulk(field string, value float64, remedy string) *Problem {
+	return errBadRequest("bad_bulk", fmt.Sprintf("%s %g is out of range", field, value), remedy)
 }
 
 func confirmed(confirm *int, p Preview) error {
@@ -115,7 +128,7 @@ func (c *Console) postReinvites(r *request) error {
 		return err
 	}
 	preview, err := c.previewReinvite(b.Selection)
-	bulk := Bulk{DryRun: b.DryRun, Confirm: b.Confirm, Reason: b.Reason, Rate: cmp.Or(b.Rate, defaultInviteRate)}
+	bulk := BulkOptions{DryRun: b.DryRun, Confirm: b.Confirm, Reason: b.Reason, Rate: cmp.Or(b.Rate, defaultInviteRate)}
 	return c.answerBulk(r, jobReinvite, bulk, preview, err)
 }
 
@@ -156,7 +169,7 @@ func (c *Console) previewMailboxes(s MailboxSelection, may func(roster.Item) boo
 	return p, nil
 }
 
-// needsLink tells whether a new link is of use: not while the old one waits to be followed, nor while work is under way.
+// needsLink reports whether a new link is of use: not while the old one waits to be followed, nor while work is under way.
 func needsLink(item roster.Item) bool {
 	switch item.Status.State {
 	case mailbox.StateNeedsConsent, mailbox.StateMismatch, mailbox.StateDead:

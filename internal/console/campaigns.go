@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"compress/flate"
 	"context"
 	"crypto/sha256"
@@ -230,13 +231,13 @@ func (c *Console) formOf(fields map[string]string) (importForm, error) {
 		switch key {
 		case "name":
 		case "app":
-			form.defaults.App = orElse(value, form.defaults.App)
+			form.defaults.App = cmp.Or(value, form.defaults.App)
 		case "account":
-			form.defaults.Account = orElse(value, form.defaults.Account)
+			form.defaults.Account = cmp.Or(value, form.defaults.Account)
 		case "tenant":
-			form.defaults.Tenant = orElse(value, form.defaults.Tenant)
+			form.defaults.Tenant = cmp.Or(value, form.defaults.Tenant)
 		case "speed_mode":
-			form.defaults.SpeedMode = orElse(value, form.defaults.SpeedMode)
+			form.defaults.SpeedMode = cmp.Or(value, form.defaults.SpeedMode)
 		case "tariff_plan_type_id":
 			form.defaults.TariffPlan = value
 		case "dry_run":
@@ -249,13 +250,6 @@ func (c *Console) formOf(fields map[string]string) (importForm, error) {
 		}
 	}
 	return form, nil
-}
-
-func orElse(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }
 
 func truth(value string) (bool, error) {

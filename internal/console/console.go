@@ -21,6 +21,7 @@ type Console struct {
 	sessions  *sessions
 	guard     *guard
 	jobs      *jobs
+	glances   glances
 	dead      *deadCounts
 	pages     *pages
 	routes    []route
@@ -43,6 +44,7 @@ func New(cfg Config) (*Console, error) {
 	c := &Console{
 		cfg: cfg, roster: roster.New(cfg.Now, cfg.AppTenants), operators: newRegister(cfg.OperatorsFile, cfg.Now),
 		sessions: newSessions(cfg.Now), guard: newGuard(cfg.Now), jobs: newJobs(), pages: p,
+		glances: glances{known: map[string]glance{}},
 	}
 	c.dead = newDeadCounts(cfg.DeadLetters, cfg.Now)
 	c.routes = append(c.apiRoutes(), c.pageRoutes()...)
@@ -63,7 +65,7 @@ func (c *Console) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// Ready tells whether all facts were read; until then the API answers 503.
+// Ready reports whether all facts were read; until then the API answers 503.
 func (c *Console) Ready(context.Context) error {
 	if !c.roster.Ready() {
 		return errCatchingUp()

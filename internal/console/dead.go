@@ -66,7 +66,7 @@ func (c *Console) deadView(d events.DeadLetter) DeadView {
 	return v
 }
 
-// replayable tells whether publishing d again can help. A code is single use and lives ten minutes: by the time that an
+// replayable reports whether publishing d again can help. A code is single use and lives ten minutes: by the time that an
 // operator sees its dead letter only a new link helps.
 func replayable(d events.DeadLetter) bool { return d.Stage != events.Code && d.Mailbox != "" }
 
@@ -156,7 +156,7 @@ func newDeadCounts(letters DeadLetters, now func() time.Time) *deadCounts {
 	return &deadCounts{letters: letters, now: now}
 }
 
-// forget makes the next reader count anew.
+// forget makes the next reader count again.
 func (c *deadCounts) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -24,7 +24,7 @@ type ExpiringSecret struct {
 	DaysLeft int    `json:"days_left"`
 }
 
-// Ended tells whether the day is over.
+// Ended reports whether the day is over.
 func (e ExpiringSecret) Ended() bool { return e.DaysLeft < 0 }
 
 // expiring lists what is to be spoken of now, the most urgent first.

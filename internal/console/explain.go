@@ -186,7 +186,7 @@ func registrationMoments(r mailbox.Registration) []Moment {
 	return append(moments, findingMoment(r.Finding, byWarmyWorker)...)
 }
 
-// againMoments tell what became of telling Warmy anew what to use.
+// againMoments tell what became of telling Warmy again what to use.
 func againMoments(r mailbox.Registration) []Moment {
 	if r.Again == nil {
 		return nil

@@ -36,7 +36,7 @@ type ImportReport struct {
 	Seconds    float64               `json:"seconds"`
 }
 
-// Complete tells whether every row is a mailbox now.
+// Complete reports whether every row is a mailbox now.
 func (r ImportReport) Complete() bool { return r.File == nil && r.Refused == 0 && r.Failed == 0 }
 
 const (

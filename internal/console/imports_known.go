@@ -71,13 +71,13 @@ func (c *Console) result(item roster.Item) campaign.Result {
 	return res
 }
 
-// linkUseful tells whether the owner should still follow the link.
+// linkUseful reports whether the owner should still follow the link.
 func (c *Console) linkUseful(item roster.Item) bool {
 	waiting := item.Status.State == mailbox.StateInvited || item.Status.State == mailbox.StateNeedsConsent
 	return waiting && c.linkOpens(item)
 }
 
-// linkOpens tells whether the link still leads to the consent page.
+// linkOpens reports whether the link still leads to the consent page.
 func (c *Console) linkOpens(item roster.Item) bool {
 	done := item.Status.State == mailbox.StateRegistered || item.Status.State == mailbox.StateErased
 	return !done && !mailbox.Invitation{LinkExpiresAt: item.LinkExpiresAt}.LinkExpired(c.cfg.Now())

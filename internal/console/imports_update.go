@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -12,7 +13,7 @@ import (
 	"kindling/internal/mailbox"
 )
 
-// correctable tells whether the row brings new values that its mailbox can take: the same campaign put right, and
+// correctable reports whether the row brings new values that its mailbox can take: the same campaign put right, and
 // nothing under way that may have used the old ones. A row of another account changes nothing: its plan is that account's.
 func correctable(row campaign.Row, known roster.Item, into string) bool {
 	return known.Campaign == into && row.Account == known.Account && mayCorrect(known.Status.State) && differentValues(row, known)
@@ -35,7 +36,7 @@ func differentValues(row campaign.Row, known roster.Item) bool {
 // corrected puts the row's values into an invitation. A cell left empty keeps what is there.
 func corrected(inv mailbox.Invitation, row campaign.Row) mailbox.Invitation {
 	inv.TariffPlanTypeID, inv.SpeedMode = row.TariffPlanTypeID, row.SpeedMode
-	inv.ExternalID, inv.FromName = orElse(row.ExternalID, inv.ExternalID), orElse(row.FromName, inv.FromName)
+	inv.ExternalID, inv.FromName = cmp.Or(row.ExternalID, inv.ExternalID), cmp.Or(row.FromName, inv.FromName)
 	return inv
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"kindling/internal/console/roster"
 	"kindling/internal/mailbox"
 )
 
@@ -54,11 +55,12 @@ type Job struct {
 
 	items     []uint64
 	mailboxes []mailbox.ID
-	replayed  []replayed     // by item
-	watched   int            // replayed mailboxes that are known
-	canaried  bool           // nothing of the canary is undecided
-	underWay  map[string]int // undecided, by account; only the goroutine that runs the job looks at it
-	window    map[string]int // how many of an account may be
+	replayed  []replayed          // by item
+	watched   int                 // replayed mailboxes that are known
+	canaried  bool                // nothing of the canary is undecided
+	underWay  map[string]int      // undecided, by account; only the goroutine that runs the job looks at this
+	undecided map[roster.Way]bool // the ways of those; likewise
+	accounts  []string            // that a reconnection's mailboxes are of
 	cancelled bool
 	actor     actor
 	request   string
@@ -69,18 +71,18 @@ type JobList struct {
 	Jobs []Job `json:"jobs"`
 }
 
-// Ended tells whether the job will do nothing more by itself.
+// Ended reports whether the job will do nothing more by itself.
 func (j Job) Ended() bool {
 	return j.State == JobDone || j.State == JobStopped || j.State == JobCancelled
 }
 
-// watches tells whether what becomes of the job's mailboxes can stop it.
+// watches reports whether what becomes of the job's mailboxes can stop it.
 func (j Job) watches() bool { return j.Kind == jobReplay || j.Kind == jobReconnect }
 
 // left counts the items that were neither done nor skipped.
 func (j Job) left() int { return j.Total - j.Done - j.Skipped }
 
-func newJob(kind string, p Preview, b Bulk, by string) Job {
+func newJob(kind string, p Preview, b BulkOptions, by string) Job {
 	j := Job{
 		ID: strings.ToLower(rand.Text()[:12]), Kind: kind, State: JobWaiting, Selection: p.Selection, By: by, Reason: b.Reason,
 		Total: p.Count, Canary: b.Canary, MaxFailure: b.MaxFailure, Rate: b.Rate, items: p.Items, mailboxes: p.Mailboxes,
@@ -97,21 +99,21 @@ func newJob(kind string, p Preview, b Bulk, by string) Job {
 // jobs holds the jobs of this console. Only the goroutine that runs a job changes its items; everything else of it is
 // changed under the lock.
 type jobs struct {
-	mu    sync.Mutex
-	all   []*Job // oldest first
-	queue chan *Job
+	mu      sync.Mutex
+	all     []*Job // oldest first
+	waiting []*Job // for their turns, oldest first
+	running []*Job
+	changed chan struct{} // has one element when more may begin
 }
 
-const (
-	maxJobs   = 200 // remembered
-	maxQueued = 50  // waiting
-)
+const maxJobs = 200 // remembered
 
-func newJobs() *jobs { return &jobs{queue: make(chan *Job, maxQueued)} }
+func newJobs() *jobs { return &jobs{changed: make(chan struct{}, 1)} }
 
 // startJob records the intent and queues the job.
 func (c *Console) startJob(r *request, j Job) (Job, error) {
 	j.actor, j.request, j.CreatedAt = r.actor, r.id, c.cfg.Now().UTC()
+	j.accounts = c.accountsOf(&j)
 	if err := c.intend(r.Context(), r.actor, r.id, deedOf(&j)); err != nil {
 		return Job{}, err
 	}
@@ -135,11 +137,11 @@ func deedOf(j *Job) deed {
 func (s *jobs) enqueue(j *Job) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	select {
-	case s.queue <- j:
-	default:
+	if s.full(j) {
 		return problem(http.StatusTooManyRequests, "too_many_jobs", "too many jobs are waiting", "wait for some to end, or cancel them")
 	}
+	s.waiting = append(s.waiting, j)
+	s.wake()
 	if !slices.Contains(s.all, j) {
 		s.all = append(s.all, j)
 	}
@@ -219,6 +221,7 @@ func (c *Console) cancelJob(r *request, id string) (Job, error) {
 		defer c.jobs.mu.Unlock()
 		if j := c.jobs.find(id); j != nil && !j.Ended() {
 			j.cancelled = true
+			c.jobs.wake()
 		}
 		return nil
 	})

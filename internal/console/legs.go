@@ -1,15 +1,18 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	"kindling/internal/leg"
 )
 
 // LegList answers GET /legs.
 type LegList struct {
+	At   time.Time `json:"at"` // by the clock that their times go by
 	Legs []leg.Leg `json:"legs"`
 }
 
@@ -24,7 +27,7 @@ func (c *Console) getLegs(r *request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(r.w, http.StatusOK, LegList{Legs: legs})
+	return writeJSON(r.w, http.StatusOK, LegList{At: c.seen(legs), Legs: legs})
 }
 
 // legs are the legs with what waits on them: the one place where it is estimated when that will be done.
@@ -56,7 +59,7 @@ func (c *Console) postLeg(r *request, change func(*request, LegChange) error) er
 }
 
 func (c *Console) hold(r *request, body LegChange) error {
-	cause := orElse(body.Cause, "held by an operator")
+	cause := cmp.Or(body.Cause, "held by an operator")
 	return c.changeLeg(r, deed{action: "leg.hold", target: body.Name, count: 1, reason: cause, field: "cause"}, func(ctx context.Context) error {
 		return c.cfg.Legs.Hold(ctx, body.Name, cause, r.actor.name)
 	})

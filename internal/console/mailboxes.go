@@ -239,7 +239,7 @@ func (c *Console) mayReinvite(inv mailbox.Invitation, force bool) error {
 	case !inv.ErasedAt.IsZero():
 		return problem(http.StatusConflict, "erased", "the mailbox was erased", "import it again if its owner agrees")
 	case item.Status.State == mailbox.StateRegistered:
-		return problem(http.StatusConflict, "registered", "the mailbox is connected", "none: it needs no link; kindling mailbox reconnect tells Warmy anew what to use")
+		return problem(http.StatusConflict, "registered", "the mailbox is connected", "none: it needs no link; kindling mailbox reconnect tells Warmy again what to use")
 	case underWay(item.Status.State) && !force:
 		return problem(http.StatusConflict, "under_way", "the owner has consented and work is under way", "wait for it, or say force")
 	}

@@ -37,8 +37,20 @@ func coming(states map[mailbox.State]int) int {
 }
 
 // here counts what waits for Warmy, in a queue, for its retry or for a listing.
-func here(states map[mailbox.State]int) int {
-	return states[mailbox.StateGranted] + states[mailbox.StateRegistering] + states[mailbox.StateUnclear]
+func here(states map[mailbox.State]int) int { return toPost(states) + states[mailbox.StateUnclear] }
+
+// toPost counts what waits for a POST of its own.
+func toPost(states map[mailbox.State]int) int {
+	return states[mailbox.StateGranted] + states[mailbox.StateRegistering]
+}
+
+// perPage is how many mailboxes Warmy lists on a page.
+const perPage = 100
+
+// listing is how many calls settle so many unclear mailboxes of an account, of which Warmy has the registered ones, too: one
+// look-up for each, or the pages of one listing for all.
+func listing(unclear, registered int) int {
+	return min(unclear, (unclear+registered+perPage-1)/perPage)
 }
 
 // loaded completes the load of an account's leg. The queues count events, those of reconnects and of warm-ups among them; the
@@ -48,15 +60,10 @@ func (c *Console) loaded(l leg.Leg, all ways) leg.Leg {
 	if !ok {
 		return l
 	}
-	budget, registrations := c.cfg.Budgets[account], 0
-	for way, states := range all {
-		if way.Account == account {
-			registrations += here(states)
-			l.Coming += coming(states)
-		}
-	}
-	l.Waiting = max(l.Waiting, registrations)
-	l.Calls = l.Waiting - registrations + budget.calls(registrations+l.Coming)
+	budget, states := c.cfg.Budgets[account], all.at(account)
+	l.Coming += coming(states)
+	l.Waiting = max(l.Waiting, here(states))
+	l.Calls = l.Waiting - here(states) + callsFor(budget, states)
 	if l.PerMinute == 0 {
 		l.PerMinute = float64(budget.PerMinute)
 	}
@@ -64,7 +71,34 @@ func (c *Console) loaded(l leg.Leg, all ways) leg.Leg {
 		l.Seen = c.cfg.Now().UTC()
 	}
 	l.Load = l.Estimated(l.State)
+	if settled := l.Seen.Add(c.cfg.ReconcileAfter).UTC(); states[mailbox.StateUnclear] > 0 && !l.DoneAt.IsZero() && l.DoneAt.Before(settled) {
+		l.DoneAt = settled // no listing is believed before, however few calls it takes
+	}
 	return l
+}
+
+// callsFor is how many calls an account's new mailboxes take, by their states. Of those that are unclear the POSTs are made.
+func callsFor(budget Budget, states map[mailbox.State]int) int {
+	unclear := states[mailbox.StateUnclear]
+	calls := budget.calls(toPost(states)+coming(states)) + listing(unclear, states[mailbox.StateRegistered])
+	if budget.Activates {
+		calls += unclear
+	}
+	return calls
+}
+
+// at counts an account's mailboxes by their states.
+func (all ways) at(account string) map[mailbox.State]int {
+	sum := map[mailbox.State]int{}
+	for way, states := range all {
+		if way.Account != account {
+			continue
+		}
+		for state, n := range states {
+			sum[state] += n
+		}
+	}
+	return sum
 }
 
 // doneBy tells when all that is under way will be done at the latest: when everything is done that waits at the accounts on
@@ -153,7 +187,7 @@ type ImportedAccount struct {
 	Calls     int     `json:"calls"`                // that they take
 	PerMinute float64 `json:"per_minute,omitempty"` // calls that the whole fleet may make now; 0: not paced, or not known
 	Seconds   float64 `json:"seconds,omitempty"`    // that these calls take, once all have consented
-	Leg       leg.Leg `json:"leg"`                  // what waits there already, of all campaigns
+	Leg       leg.Leg `json:"leg,omitzero"`         // what waits there already, of all campaigns; absent: no worker has ever served the account
 }
 
 // Words says what the import asks for, and what waits already. When the owners will consent nobody can know.

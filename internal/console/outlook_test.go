@@ -1,6 +1,8 @@
 package console_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -97,6 +99,40 @@ func TestEveryoneIsToldTheSameEstimate(t *testing.T) {
 	}
 }
 
+// A listing settles all that are unclear at once, but none is believed before reconcile_after.
+func TestUnclearMailboxesTakeTheCallsOfAListing(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	csv := "email\n"
+	address := func(i int) string { return fmt.Sprintf("owner%d@a.example", i) }
+	for i := range 250 {
+		csv += address(i) + "\n"
+	}
+	spring := importCSV(t, w, "Spring", csv).Campaign
+	for i := range 250 {
+		granted(w, address(i))
+		w.Registrations.Put(w.Links.Mailbox("main", address(i)), mailbox.Registration{Phase: mailbox.Uncertain, Attempt: "x", Since: w.Now()})
+	}
+	w.Legs.Load("warmy/main", leg.Load{Waiting: 250, PerMinute: 60})
+	w.Eventually(t, "all are unclear", func() bool { return campaignOf(t, w, spring).Funnel.ByState["unclear"] == 250 })
+	want := leg.Load{Waiting: 250, Calls: 3, PerMinute: 60, DoneAt: w.Now().Add(time.Minute)}
+	if one := campaignOf(t, w, spring); len(one.Legs) != 1 || one.Legs[0].Load != want || !one.DoneBy.Equal(want.DoneAt) {
+		t.Errorf("%+v, want %+v", one.Legs, want)
+	}
+	w.Legs.Load("warmy/main", leg.Load{Waiting: 850, PerMinute: 60}) // 600 are of reconnects
+	if one := campaignOf(t, w, spring); len(one.Legs) != 1 || one.Legs[0].Calls != 603 || !one.DoneBy.Equal(w.Now().Add(603*time.Second)) {
+		t.Errorf("%+v", one.Legs)
+	}
+	for i := range 249 {
+		w.Registrations.Put(w.Links.Mailbox("main", address(i)), connectedAs(w, nil))
+	}
+	w.Legs.Load("warmy/main", leg.Load{PerMinute: 60})
+	w.Eventually(t, "one is left", func() bool { return campaignOf(t, w, spring).Funnel.ByState["unclear"] == 1 })
+	if one := campaignOf(t, w, spring); one.Legs[0].Calls != 1 || !one.DoneBy.Equal(want.DoneAt) {
+		t.Errorf("one is looked up alone: %+v", one.Legs)
+	}
+}
+
 func TestAnImportTellsWhatItAsksOfTheAccounts(t *testing.T) {
 	t.Parallel()
 	w := consoletest.New(t)
@@ -111,6 +147,12 @@ func TestAnImportTellsWhatItAsksOfTheAccounts(t *testing.T) {
 	} {
 		if got := report.Accounts[i].Words(w.Now()); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	for i, served := range []bool{true, false} {
+		data, err := json.Marshal(report.Accounts[i])
+		if err != nil || strings.Contains(string(data), `"leg":`) != served {
+			t.Errorf("a leg is told where a worker has served the account: %s", data)
 		}
 	}
 	thousand := console.ImportedAccount{Account: "main", Invited: 1000, Calls: 1000, PerMinute: 55, Seconds: 1000. / 55 * 60}

@@ -204,7 +204,7 @@ func forecastWords(forecast any) string {
 	return fmt.Sprint(forecast)
 }
 
-// isStage tells whether a state is a step of the way, which is shown even when nobody is there.
+// isStage reports whether a state is a step of the way, which is shown even when nobody is there.
 func isStage(s mailbox.State) bool {
 	return s == mailbox.StateInvited || s == mailbox.StateRegistered || s == mailbox.StateNeedsConsent || underWay(s) && s != mailbox.StateUnclear
 }

@@ -195,7 +195,7 @@ func (c *Console) actMailboxes(r *request, kind string, look func(MailboxSelecti
 	return c.startFromPage(r, kind, b, preview)
 }
 
-func (c *Console) startFromPage(r *request, kind string, b Bulk, preview Preview) error {
+func (c *Console) startFromPage(r *request, kind string, b BulkOptions, preview Preview) error {
 	j, err := c.startBulk(r, kind, b, preview)
 	if err != nil {
 		return err
@@ -281,12 +281,12 @@ func (c *Console) actDead(r *request, kind string) error {
 }
 
 // readBulkForm reads what the confirm page asks, and the selection that it was opened with.
-func readBulkForm(r *request) (url.Values, Bulk, error) {
+func readBulkForm(r *request) (url.Values, BulkOptions, error) {
 	form, err := readForm(r)
 	if err != nil {
-		return nil, Bulk{}, err
+		return nil, BulkOptions{}, err
 	}
-	b := Bulk{Reason: form.Get("reason")}
+	b := BulkOptions{Reason: form.Get("reason")}
 	var numbers [4]float64
 	for i, key := range []string{"confirm", "canary", "max_failure", "rate"} {
 		text := strings.TrimSpace(form.Get(key))

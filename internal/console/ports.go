@@ -80,6 +80,8 @@ type Events interface {
 // Legs are the dependencies on which work can be held.
 type Legs interface {
 	List(ctx context.Context) ([]leg.Leg, error)
+	// Of returns these legs alone, in their order, at the price of these; one that nobody has served is open and idle.
+	Of(ctx context.Context, names ...string) ([]leg.Leg, error)
 	Hold(ctx context.Context, name, cause, by string) error
 	Release(ctx context.Context, name, by string) error
 }
@@ -134,6 +136,7 @@ type Config struct {
 	Defaults       campaign.Defaults
 	PublicURL      string        // of the edge, before "/c/<link>"
 	LinkLife       time.Duration // of a consent link; 0: 14 days
+	ReconcileAfter time.Duration // from an unclear POST to the listing that settles it; 0: one minute
 	OperatorsFile  string        // see LoadOperators; read again when it changes
 	Log            *slog.Logger
 	Now            func() time.Time // nil: time.Now
@@ -143,14 +146,13 @@ type Config struct {
 
 const (
 	defaultLinkLife   = 14 * 24 * time.Hour
+	defaultReconcile  = time.Minute
 	defaultSettleWait = time.Minute
 	defaultStallLimit = 30 * time.Minute
 )
 
 func (c Config) withDefaults() Config {
-	if c.LinkLife == 0 {
-		c.LinkLife = defaultLinkLife
-	}
+	c.LinkLife, c.ReconcileAfter = cmp.Or(c.LinkLife, defaultLinkLife), cmp.Or(c.ReconcileAfter, defaultReconcile)
 	c.SettleWait, c.StallLimit = cmp.Or(c.SettleWait, defaultSettleWait), cmp.Or(c.StallLimit, defaultStallLimit)
 	if c.Now == nil {
 		c.Now = time.Now

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strconv"
@@ -28,7 +29,7 @@ func readQuery(r *request, known ...string) (query, error) {
 }
 
 func (q query) one(key, otherwise string) string {
-	return orElse(url.Values(q).Get(key), otherwise)
+	return cmp.Or(url.Values(q).Get(key), otherwise)
 }
 
 func (q query) list(key string) []string {

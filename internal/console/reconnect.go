@@ -12,13 +12,8 @@ import (
 
 // BulkReconnect is the body of POST /mailboxes/reconnect.
 type BulkReconnect struct {
-	Selection  MailboxSelection `json:"selection"`
-	DryRun     bool             `json:"dry_run,omitempty"`
-	Confirm    *int             `json:"confirm,omitempty"`
-	Reason     string           `json:"reason,omitempty"`
-	Canary     int              `json:"canary,omitempty"`      // reconnect so many first and see what becomes of them; 0: none
-	MaxFailure float64          `json:"max_failure,omitempty"` // percent of mailboxes whose reconnection may fail; 0: 10
-	Rate       float64          `json:"rate,omitempty"`        // per second; 0: 20
+	Selection MailboxSelection `json:"selection"`
+	BulkOptions
 }
 
 func (c *Console) postReconnect(r *request) error {
@@ -27,8 +22,7 @@ func (c *Console) postReconnect(r *request) error {
 		return err
 	}
 	preview, err := c.previewReconnect(b.Selection)
-	bulk := Bulk{DryRun: b.DryRun, Confirm: b.Confirm, Reason: b.Reason, Canary: b.Canary, MaxFailure: b.MaxFailure, Rate: b.Rate}
-	return c.answerBulk(r, jobReconnect, bulk, preview, err)
+	return c.answerBulk(r, jobReconnect, b.BulkOptions, preview, err)
 }
 
 // previewReconnect chooses the mailboxes that Warmy has, and whose tokens are stored.
@@ -38,7 +32,7 @@ func (c *Console) previewReconnect(s MailboxSelection) (Preview, error) {
 	})
 }
 
-// reconnect asks warmy-worker to tell Warmy anew what to use for a mailbox. Its id derives from the job: a step that is done
+// reconnect asks warmy-worker to tell Warmy again what to use for a mailbox. Its id derives from the job: a step that is done
 // twice asks once.
 func (c *Console) reconnect(ctx context.Context, j *Job, id mailbox.ID) error {
 	item, ok := c.roster.Mailbox(id)

@@ -139,6 +139,16 @@ func TestBadReconnectionsAreRefused(t *testing.T) {
 			t.Errorf("%s: %s, want %s", body, p.Code, want)
 		}
 	}
+	for body, want := range map[string][2]string{
+		`"rate":20000`:        {"rate 20000 is out of range", "0.01 to 10,000"},
+		`"max_failure":100.5`: {"max_failure 100.5 is out of range", "percentage"},
+		`"canary":-2`:         {"canary -2 is out of range", "0 means none"},
+	} {
+		p := reconnect(t, w, console.Worker, `{"selection":{"all":true},"confirm":1,`+body+`}`).problem(t)
+		if p.Code != "bad_bulk" || p.Detail != want[0] || !strings.Contains(p.Remedy, want[1]) {
+			t.Errorf("%s: %+v", body, p)
+		}
+	}
 	if a := reconnect(t, w, console.Viewer, `{"selection":{"all":true},"confirm":1}`); a.status != http.StatusForbidden {
 		t.Errorf("a viewer got %d", a.status)
 	}

@@ -5,30 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
-
-// parallelJobs bounds the jobs that run at the same time.
-const parallelJobs = 4
-
-// runJobs does the queued jobs until ctx ends.
-func (c *Console) runJobs(ctx context.Context) error {
-	var group errgroup.Group
-	for range parallelJobs {
-		group.Go(func() error {
-			for {
-				select {
-				case <-ctx.Done():
-					return nil
-				case j := <-c.jobs.queue:
-					c.run(ctx, j)
-				}
-			}
-		})
-	}
-	return group.Wait()
-}
 
 var (
 	errCancelled = errors.New("cancelled by an operator")
@@ -40,9 +17,9 @@ var (
 func (c *Console) run(ctx context.Context, j *Job) {
 	err := c.work(ctx, j)
 	c.dead.forget()
-	undecided := ""
+	stalled := ""
 	if errors.Is(err, errUndecided) {
-		undecided = c.undecided(j)
+		stalled = c.undecided(j)
 	}
 	c.jobs.change(j, func(j *Job) {
 		j.EndedAt = c.cfg.Now().UTC()
@@ -53,8 +30,8 @@ func (c *Console) run(ctx context.Context, j *Job) {
 			j.State, j.Note = JobCancelled, "resume it to do the rest"
 		case errors.Is(err, errTooMany):
 			j.State, j.Note = JobStopped, tooManyNote(j)
-		case undecided != "":
-			j.State, j.Note = JobStopped, undecided
+		case stalled != "":
+			j.State, j.Note = JobStopped, stalled
 		case ctx.Err() != nil:
 			j.State, j.Note = JobStopped, "the console was stopped; choose the same again"
 		default:
@@ -81,7 +58,7 @@ func (c *Console) work(ctx context.Context, j *Job) error {
 		j.State = JobRunning
 		if j.replayed == nil {
 			j.replayed = make([]replayed, j.Total)
-			j.underWay, j.window = map[string]int{}, map[string]int{}
+			j.underWay = map[string]int{}
 		}
 	})
 	pace := time.NewTicker(time.Duration(float64(time.Second) / j.Rate))

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 
+	"kindling/internal/leg"
 	"kindling/internal/mailbox"
 )
 
@@ -16,10 +17,9 @@ func (c *Console) makeRoom(ctx context.Context, j *Job, id mailbox.ID) error {
 	if j.Kind != jobReconnect || !ok {
 		return nil
 	}
-	if j.underWay[item.Account] >= j.window[item.Account] {
-		err := c.await(ctx, j, func(int) (bool, error) {
-			c.measure(ctx, j, item.Account)
-			return j.underWay[item.Account] < j.window[item.Account], tooMany(j, judged(j))
+	if j.underWay[item.Account] >= c.worth(ctx, item.Account) {
+		err := c.await(ctx, j, c.stall(ctx, j), func(int) (bool, error) {
+			return j.underWay[item.Account] < c.worth(ctx, item.Account), tooMany(j, judged(j))
 		})
 		if err != nil {
 			return err
@@ -29,17 +29,10 @@ func (c *Console) makeRoom(ctx context.Context, j *Job, id mailbox.ID) error {
 	return nil
 }
 
-// measure notes how many calls the account may make in a minute now. What is not known stays as it was: that must not stop
-// the job.
-func (c *Console) measure(ctx context.Context, j *Job, account string) {
-	if j.window[account] == 0 {
-		j.window[account] = usualPace
+// worth is how many calls the account may make in a minute now, as far as that is known.
+func (c *Console) worth(ctx context.Context, account string) int {
+	if pace := c.glance(ctx, leg.Name("warmy", account)).PerMinute; pace > 0 {
+		return max(1, int(pace))
 	}
-	legs, err := c.legs(ctx)
-	if err != nil {
-		return
-	}
-	if pace := legOf(legs, "warmy", account).PerMinute; pace > 0 {
-		j.window[account] = max(1, int(pace))
-	}
+	return usualPace
 }

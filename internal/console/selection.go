@@ -33,7 +33,7 @@ type Selection struct {
 // maxIDs bounds how many ids one selection names.
 const maxIDs = 10_000
 
-// matches tells whether d is chosen.
+// matches reports whether d is chosen.
 func (s Selection) matches(d events.DeadLetter) bool {
 	among := func(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
 	return (len(s.IDs) == 0 || slices.Contains(s.IDs, d.Seq)) &&
@@ -42,7 +42,7 @@ func (s Selection) matches(d events.DeadLetter) bool {
 		(s.Since.IsZero() || !d.DiedAt.Before(s.Since)) && (s.Until.IsZero() || d.DiedAt.Before(s.Until))
 }
 
-// Empty tells whether nothing is chosen explicitly, All apart.
+// Empty reports whether nothing is chosen explicitly, All apart.
 func (s Selection) Empty() bool {
 	lists := [][]string{s.Classes, s.Stages, s.Forecasts, s.Codes, s.Campaigns, s.Apps, s.Accounts, s.Mailboxes}
 	given := slices.ContainsFunc(lists, func(l []string) bool { return len(l) > 0 })

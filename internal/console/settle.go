@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"kindling/internal/console/roster"
 	"kindling/internal/mailbox"
 )
 
@@ -35,7 +36,7 @@ func (c *Console) beforeReplay(j *Job, i int) replayed {
 // leg, a 429 or a second id that only the listing shows would let all the others follow.
 func (c *Console) waitForCanary(ctx context.Context, j *Job) error {
 	c.jobs.change(j, func(j *Job) { j.State = JobCanary })
-	err := c.await(ctx, j, func(pending int) (bool, error) { return pending == 0, nil })
+	err := c.await(ctx, j, c.stall(ctx, j), allDecided)
 	c.jobs.change(j, func(j *Job) { j.State, j.canaried = JobRunning, err == nil })
 	if err == nil || errors.Is(err, errUndecided) {
 		err = cmp.Or(tooMany(j, j.watched), err)
@@ -43,10 +44,10 @@ func (c *Console) waitForCanary(ctx context.Context, j *Job) error {
 	return err
 }
 
-// await looks at what became of the job's mailboxes until that is enough. It gives up when nothing new is known for too long.
-func (c *Console) await(ctx context.Context, j *Job, enough func(pending int) (bool, error)) error {
-	quiet := time.NewTimer(c.cfg.StallLimit)
-	defer quiet.Stop()
+// await looks at what became of the job's mailboxes until that is enough. It gives up with errUndecided when it has waited
+// long enough for news.
+func (c *Console) await(ctx context.Context, j *Job, over impatience, enough func(pending int) (bool, error)) error {
+	defer c.waitsFor(j, "")
 	tick := time.NewTicker(c.settleTick())
 	defer tick.Stop()
 	for least := j.Total + 1; ; {
@@ -54,27 +55,24 @@ func (c *Console) await(ctx context.Context, j *Job, enough func(pending int) (b
 		if ok, err := enough(pending); ok || err != nil {
 			return err
 		}
-		if pending < least {
-			least = pending
-			quiet.Reset(c.cfg.StallLimit)
-		}
-		select {
-		case <-quiet.C:
+		if over(pending < least) {
 			return errUndecided
-		default:
 		}
+		least = min(least, pending)
 		if err := c.turn(ctx, j, tick.C); err != nil {
 			return err
 		}
 	}
 }
 
+func allDecided(pending int) (bool, error) { return pending == 0, nil }
+
 func (c *Console) settleTick() time.Duration {
 	return min(time.Second, c.cfg.SettleWait/20+time.Millisecond)
 }
 
-// patience is how many times SettleWait a job waits at its end, at most: others may wait for its place.
-const patience = 10
+// settleWaits is how many times SettleWait a job waits at its end, at most: others may wait for its place.
+const settleWaits = 10
 
 // settle waits until what became of every replayed mailbox is known: while mailboxes settle, and SettleWait longer.
 // A job that is cancelled or stopped meanwhile has done its work: it says how many are undecided, and ends.
@@ -83,29 +81,10 @@ func (c *Console) settle(ctx context.Context, j *Job) error {
 		return nil
 	}
 	c.jobs.change(j, func(j *Job) { j.State = JobSettling })
-	limit, quiet := time.NewTimer(patience*c.cfg.SettleWait), time.NewTimer(c.cfg.SettleWait)
-	defer limit.Stop()
-	defer quiet.Stop()
-	tick := time.NewTicker(c.settleTick())
-	defer tick.Stop()
-	pending := c.judge(j)
-	for waiting := true; waiting && pending > 0 && !c.isCancelled(j); {
-		select {
-		case <-ctx.Done():
-			waiting = false
-		case <-limit.C:
-			waiting = false
-		case <-quiet.C:
-			waiting = false
-		case <-tick.C:
-		}
-		now := c.judge(j)
-		if now < pending {
-			quiet.Reset(c.cfg.SettleWait)
-		}
-		pending = now
-	}
-	if pending > 0 {
+	limited, cancel := context.WithTimeout(ctx, settleWaits*c.cfg.SettleWait)
+	defer cancel()
+	_ = c.await(limited, j, silence(c.cfg.SettleWait), allDecided) // however it ends, the work is done
+	if pending := c.judge(j); pending > 0 {
 		c.jobs.change(j, func(j *Job) {
 			j.Note = fmt.Sprintf("what becomes of %d mailboxes is not known yet; they go on by themselves", pending)
 		})
@@ -119,7 +98,7 @@ func (c *Console) judge(j *Job) (pending int) {
 		return 0
 	}
 	recovered, died := 0, 0
-	underWay := map[string]int{}
+	underWay, undecided := map[string]int{}, map[roster.Way]bool{}
 	for i, before := range j.replayed {
 		item, ok := c.roster.Mailbox(j.mailboxes[i])
 		if !before.done || !ok {
@@ -131,12 +110,14 @@ func (c *Console) judge(j *Job) (pending int) {
 		case fateOpen:
 			pending++
 			underWay[item.Account]++
+			undecided[roster.Way{App: item.App, Account: item.Account}] = true
 		case fateGood:
 			recovered++
 		}
 	}
 	c.jobs.change(j, func(j *Job) {
-		j.Recovered, j.DiedAgain, j.watched, j.underWay = recovered, died, recovered+died+pending, underWay
+		j.Recovered, j.DiedAgain, j.watched = recovered, died, recovered+died+pending
+		j.underWay, j.undecided = underWay, undecided
 	})
 	return pending
 }
@@ -163,13 +144,13 @@ func (c *Console) undecided(j *Job) string {
 			continue
 		}
 		if pending++; pending <= named {
-			some = append(some, item.ID+" ("+orElse(item.Status.Reason, string(item.Status.State))+")")
+			some = append(some, item.ID+" ("+cmp.Or(item.Status.Reason, string(item.Status.State))+")")
 		}
 	}
 	if pending > named {
 		some = append(some, "...")
 	}
-	return fmt.Sprintf("no news for %s of %d mailboxes: %s. Look at the legs, and at one of them (kindling mailbox explain); "+
+	return fmt.Sprintf("no news for %s of %d mailboxes, after the time that the line before them takes: %s. Look at the legs, and at one of them (kindling mailbox explain); "+
 		"kindling replay resume %s waits for them first, then does the rest", c.cfg.StallLimit, pending, strings.Join(some, ", "), j.ID)
 }
 
@@ -203,7 +184,7 @@ func (before replayed) fate(now mailbox.Status) fate {
 
 // fateAgain is that of a mailbox that was to be reconnected. One whose tokens turned out to be gone died, too: only its
 // owner can help. So did one of which Warmy has told a second id, before the listing has settled that: what makes mailboxes
-// anew must not go on until it is known.
+// again must not go on until it is known.
 func (before replayed) fateAgain(now mailbox.Status) fate {
 	switch {
 	case now.State != mailbox.StateRegistered:

@@ -37,11 +37,14 @@ func (c *Console) getStatus(r *request) error {
 }
 
 // seen is when the legs were read, by the clock that their estimates go by.
-func seen(legs []leg.Leg) (at time.Time) {
+func (c *Console) seen(legs []leg.Leg) (at time.Time) {
 	for _, l := range legs {
 		if l.Seen.After(at) {
 			at = l.Seen
 		}
+	}
+	if at.IsZero() {
+		return c.cfg.Now().UTC()
 	}
 	return at
 }
@@ -59,7 +62,7 @@ func (c *Console) status(ctx context.Context) (Status, error) {
 		return s, err
 	}
 	if s.DoneAt = outlook(s.Legs, c.roster.Ways("")); !s.DoneAt.IsZero() {
-		s.ETASeconds = s.DoneAt.Sub(seen(s.Legs)).Seconds()
+		s.ETASeconds = s.DoneAt.Sub(c.seen(s.Legs)).Seconds()
 	}
 	s.Dead, err = c.dead.read(ctx)
 	return s, err

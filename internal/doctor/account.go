@@ -1,8 +1,10 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +30,7 @@ type workspace struct {
 	store  *app.Store      // of the workers, whose budget and session it shares; nil: out of reach
 	pace   bus.AccountPace // with store
 	queue  *queue          // with store
+	leg    leg.Leg         // with store; not open: what holds it
 }
 
 // account makes one call at Warmy: the list of tariff plans, which needs the credentials and changes nothing. With the
@@ -47,13 +50,18 @@ func (d Doctor) account(ctx context.Context, cfg config.Config, a config.Account
 	x.open(ctx)
 	if x.store != nil {
 		defer func() { _ = x.store.Close() }()
+		x.hold(ctx)
 		x.budget(ctx)
+	}
+	if x.leg.Code == leg.HeldByOperator {
+		x.skip(x.Name, "an operator holds the leg, so Warmy was not asked, and nothing was learned of the credentials")
+		return x.list
 	}
 	x.ask(ctx)
 	return x.list
 }
 
-// provable tells whether there is anything to sign a call with.
+// provable reports whether there is anything to sign a call with.
 func provable(a warmy.Account) bool {
 	if a.Auth == warmy.Session {
 		return !a.AccessToken.Empty() || signsIn(a)
@@ -79,7 +87,31 @@ func (x *workspace) open(ctx context.Context) {
 	x.store = store
 }
 
-// budget tells how much of the account's calls the workers use, and what keeps them from using all: the whole fleet's pace,
+// hold reports whether the account's leg is open. One that a fault holds does not keep the doctor from asking: whether that is
+// mended is what its call shows.
+func (x *workspace) hold(ctx context.Context) {
+	name := leg.Name("warmy", x.Name)
+	legs, err := x.store.Legs().Of(ctx, name)
+	if err != nil {
+		return // the area nats says so
+	}
+	x.leg = legs[0]
+	subject, by := x.Name+" leg", "by the "+x.leg.By
+	remedy := "kindling leg release " + name + " when it may be called again"
+	switch {
+	case x.leg.State == leg.Open:
+		return
+	case x.leg.Code == leg.HeldByOperator:
+		by = "by the operator " + x.leg.By
+	case x.leg.State == leg.Probing:
+		remedy = "none: one delivery finds out whether it is over (docs/runbooks/leg-held.md)"
+	default:
+		remedy = "put right what the cause says, or " + remedy + " (docs/runbooks/leg-held.md)"
+	}
+	x.warn(subject, fmt.Sprintf("%s is %s %s since %s: %s", name, x.leg.State, by, leg.Clock(x.leg.Since, x.leg.Seen), x.leg.Cause), remedy)
+}
+
+// budget tells how many of the account's calls are left, and what keeps the workers from making all: the whole fleet's pace,
 // by the server's clock.
 func (x *workspace) budget(ctx context.Context) {
 	subject := x.Name + " budget"
@@ -95,19 +127,28 @@ func (x *workspace) budget(ctx context.Context) {
 		calls = fmt.Sprintf("%.0f of %.0f calls a minute, because Warmy answered 429 again and again; the pace rises an eighth in each minute without",
 			pace.PerMinute, pace.PerMinute/pace.Part)
 	}
-	interval := time.Minute / time.Duration(max(x.CallsPerMinute, 1))
-	switch idle := pace.Now.Sub(pace.End); {
+	switch {
 	case !pace.Until.IsZero():
 		x.warn(subject, calls+"; Warmy asked for a pause (429): nobody calls before "+leg.Clock(pace.Until, pace.Now), remedy)
 	case reduced:
-		x.warn(subject, calls, remedy)
-	case pace.End.IsZero():
-		x.ok(subject, calls+"; none has been made yet")
-	case idle < 2*interval:
-		x.ok(subject, calls+"; the workers use all of them at this moment")
+		x.warn(subject, calls+"; "+x.remaining(), remedy)
 	default:
-		x.ok(subject, fmt.Sprintf("%s; the last one was made %s ago", calls, idle.Round(time.Second)))
+		x.ok(subject, calls+"; "+x.remaining())
 	}
+}
+
+// remaining tells how many calls of the next minute are left beside the work that waits: the workers space calls evenly, so that
+// what they do not use is not saved up.
+func (x *workspace) remaining() string {
+	minute := int(math.Round(cmp.Or(x.pace.PerMinute, float64(x.CallsPerMinute))))
+	if minute <= 0 {
+		return "not paced"
+	}
+	text := fmt.Sprintf("of the next minute's %d work that waits takes %d, and %d are left", minute, min(x.leg.Waiting, minute), max(0, minute-x.leg.Waiting))
+	if x.pace.End.IsZero() {
+		return text + "; none has been made yet"
+	}
+	return text + fmt.Sprintf("; the last one was made %s ago", max(0, x.pace.Now.Sub(x.pace.End)).Round(time.Second))
 }
 
 // queue is the workers' pace, in which it is told whether a call was kept from beginning: then nothing was asked, and nothing

@@ -80,7 +80,7 @@ func (x *registration) advise(a config.App) {
 	}
 }
 
-// asked reports what keeps a question from being answered, and tells whether it was.
+// asked reports what keeps a question from being answered, and whether it was.
 func (x *registration) asked(subject string, v microsoft.Verdict) bool {
 	x.clocks.hear(x.app.LoginHost(), v.Clock)
 	switch f := v.Fault; {

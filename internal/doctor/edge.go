@@ -52,7 +52,7 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// resolves tells whether the public name has an address, as far as this machine can know.
+// resolves reports whether the public name has an address, as far as this machine can know.
 func (d Doctor) resolves(ctx context.Context, r *report, public *url.URL) bool {
 	if _, err := netip.ParseAddr(public.Hostname()); err == nil {
 		return true
@@ -140,7 +140,7 @@ func (d Doctor) visit(ctx context.Context, address string) visited {
 	return v
 }
 
-// marked tells whether the page has what every page of the edge has: a policy in which forms lead to Microsoft alone.
+// marked reports whether the page has what every page of the edge has: a policy in which forms lead to Microsoft alone.
 func (v visited) marked() bool {
 	return strings.Contains(v.policy, "form-action 'self'") && strings.Contains(v.policy, "frame-ancestors 'none'")
 }

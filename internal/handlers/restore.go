@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -163,6 +162,3 @@ func loaded(what string, err error) error {
 	}
 	return fmt.Errorf("load %s: %w", what, err)
 }
-
-// Moved tells whether err means that somebody else was at work on the mailbox meanwhile: then nothing was lost.
-func Moved(err error) bool { return errors.Is(err, ErrConflict) }

@@ -1,11 +1,12 @@
 package leg
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
 
-// Load is what waits on a leg and how fast it is worked off. It is not stored: whoever lists legs reads it anew.
+// Load is what waits on a leg and how fast it is worked off. It is not stored: whoever lists legs reads it again.
 type Load struct {
 	Waiting   int       `json:"waiting,omitempty"`    // mailboxes, of all campaigns
 	Coming    int       `json:"coming,omitempty"`     // mailboxes whose consent is on its way here, through another leg
@@ -22,7 +23,7 @@ func (l Load) Estimated(state State) Load {
 	if l.NotBefore.After(from) {
 		from = l.NotBefore
 	}
-	l.DoneAt = Estimate(from, max(l.Calls, l.Waiting+l.Coming), l.PerMinute, state)
+	l.DoneAt = Estimate(from, cmp.Or(l.Calls, l.Waiting+l.Coming), l.PerMinute, state)
 	return l
 }
 
@@ -52,7 +53,7 @@ func (l Leg) Outlook(now time.Time) string {
 	}
 	text := l.amount()
 	if l.PerMinute > 0 {
-		text += fmt.Sprintf(", %.0f/min", l.PerMinute)
+		text += ", " + l.Pace() + "/min"
 	}
 	if l.NotBefore.After(now) {
 		text += ", no call before " + Clock(l.NotBefore, now)
@@ -72,10 +73,21 @@ func (l Load) amount() string {
 	if l.Coming > 0 {
 		text += fmt.Sprintf(" and %d on their way", l.Coming)
 	}
-	if l.Calls > l.Waiting+l.Coming {
+	if l.Calls != 0 && l.Calls != l.Waiting+l.Coming {
 		text += fmt.Sprintf(" (%d calls)", l.Calls)
 	}
 	return text
+}
+
+// Pace words how many calls the whole fleet may make in a minute; "" when that is not known.
+func (l Load) Pace() string {
+	switch {
+	case !(l.PerMinute > 0):
+		return ""
+	case l.PerMinute < 1:
+		return fmt.Sprintf("%.2g", l.PerMinute)
+	}
+	return fmt.Sprintf("%.0f", l.PerMinute)
 }
 
 // Clock writes a time as it is told to people, with the day when it is far from now.

@@ -42,8 +42,13 @@ func TestTheOutlookSaysWhatWaitsAndUntilWhen(t *testing.T) {
 		"7 waiting (14 calls), 7/min, no call before 12:10 UTC: done at about 12:12 UTC": {
 			State: leg.Open, Load: leg.Load{Waiting: 7, Calls: 14, PerMinute: 7, NotBefore: now.Add(10 * time.Minute), Seen: now}.Estimated(leg.Open),
 		},
+		"2000 waiting (20 calls), 60/min: done at about 12:00 UTC": {
+			State: leg.Open, Load: leg.Load{Waiting: 2000, Calls: 20, PerMinute: 60, Seen: now}.Estimated(leg.Open),
+		},
 		"0 waiting and 3 on their way, 55/min: done at about 12:00 UTC": {State: leg.Open, Load: leg.Load{Coming: 3, PerMinute: 55, Seen: now}.Estimated(leg.Open)},
-		"7 waiting: no estimate": {State: leg.Open, Load: leg.Load{Waiting: 7}},
+		"7 waiting, 28/min: no estimate":                                {State: leg.Open, Load: leg.Load{Waiting: 7, PerMinute: 27.5}},
+		"7 waiting, 0.31/min: no estimate":                              {State: leg.Open, Load: leg.Load{Waiting: 7, PerMinute: 5. / 16}},
+		"7 waiting: no estimate":                                        {State: leg.Open, Load: leg.Load{Waiting: 7}},
 	} {
 		if got := l.Outlook(now); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -20,6 +20,9 @@ const (
 	Probing State = "probing" // a little work is let through to see whether the dependency is back
 )
 
+// HeldByOperator is the code of a leg that an operator holds, until one releases it.
+const HeldByOperator = "held_by_operator"
+
 // Leg is one dependency and what is known of its health.
 type Leg struct {
 	Name  string    `json:"name"`

@@ -119,7 +119,9 @@ func (a *api) links(ctx context.Context, campaign string) ([]console.LinkView, e
 
 // replay replays what time or a setting can fix in a campaign, and returns when all of it is on its way.
 func (a *api) replay(ctx context.Context, campaign, reason string) (int, error) {
-	bulk := console.Bulk{Selection: console.Selection{Campaigns: []string{campaign}}, Reason: reason, DryRun: true}
+	bulk := console.Bulk{
+		Selection: console.Selection{Campaigns: []string{campaign}}, BulkOptions: console.BulkOptions{Reason: reason, DryRun: true},
+	}
 	var preview console.Preview
 	if err := a.post(ctx, "/dead/replay", bulk, &preview); err != nil {
 		return 0, err

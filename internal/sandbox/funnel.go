@@ -25,7 +25,7 @@ func newFunnel(out io.Writer, total int, now time.Time) *funnel {
 	return &funnel{out: out, terminal: isTerminal(out), started: now, total: total}
 }
 
-// isTerminal tells whether out is a character device: what bars and colours are for.
+// isTerminal reports whether out is a character device: what bars and colours are for.
 func isTerminal(out io.Writer) bool {
 	f, ok := out.(*os.File)
 	if !ok {
@@ -77,7 +77,7 @@ func (f *funnel) line(view console.CampaignView, now time.Time) string {
 		float64(registered)/max(took.Seconds(), 1), took.Truncate(time.Second))
 }
 
-// settled tells whether nothing in the campaign will move by itself any more.
+// settled reports whether nothing in the campaign will move by itself any more.
 func settled(view console.CampaignView) bool {
 	by := view.Funnel.ByState
 	still := by[mailbox.StateRegistered] + by[mailbox.StateNeedsConsent] + by[mailbox.StateMismatch] + by[mailbox.StateDead] + by[mailbox.StateErased]

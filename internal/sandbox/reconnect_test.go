@@ -30,7 +30,7 @@ func TestAMailboxIsReconnectedWhateverWarmyMakesOfASecondPOST(t *testing.T) {
 		switches.Duplicate = test.duplicate
 		w.world.Warmy.Turn(switches)
 		one := 1
-		body := console.BulkReconnect{Selection: console.MailboxSelection{IDs: []mailbox.ID{l.Mailbox}}, Confirm: &one, Reason: test.duplicate}
+		body := console.BulkReconnect{Selection: console.MailboxSelection{IDs: []mailbox.ID{l.Mailbox}}, BulkOptions: console.BulkOptions{Confirm: &one, Reason: test.duplicate}}
 		var job console.Job
 		if err := w.post(t.Context(), "/mailboxes/reconnect", body, &job); err != nil {
 			t.Fatal(err)

@@ -476,6 +476,8 @@ type Legs struct {
 	mu    sync.Mutex
 	held  map[string]leg.Leg
 	loads map[string]leg.Load
+	lists int
+	asked map[string]int
 	down  bool
 }
 
@@ -496,10 +498,44 @@ func (l *Legs) SetDown(down bool) {
 	l.down = down
 }
 
+// Asked tells how often all legs were listed, and how often each was asked for alone.
+func (l *Legs) Asked() (lists int, alone map[string]int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lists, maps.Clone(l.asked)
+}
+
+// Of returns these.
+func (l *Legs) Of(_ context.Context, names ...string) (legs []leg.Leg, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.asked == nil {
+		l.asked = map[string]int{}
+	}
+	for _, name := range names {
+		l.asked[name]++
+		legs = append(legs, l.one(name))
+	}
+	if l.down {
+		return nil, ErrDown
+	}
+	return legs, nil
+}
+
+func (l *Legs) one(name string) leg.Leg {
+	one, ok := l.held[name]
+	if !ok {
+		one = leg.Leg{Name: name, State: leg.Open}
+	}
+	one.Load = l.loads[name]
+	return one
+}
+
 // List returns them.
 func (l *Legs) List(context.Context) ([]leg.Leg, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.lists++
 	if l.down {
 		return nil, ErrDown
 	}
@@ -509,12 +545,7 @@ func (l *Legs) List(context.Context) ([]leg.Leg, error) {
 		names = append(names, "warmy/other")
 	}
 	for _, name := range names {
-		one, ok := l.held[name]
-		if !ok {
-			one = leg.Leg{Name: name, State: leg.Open}
-		}
-		one.Load = l.loads[name]
-		legs = append(legs, one)
+		legs = append(legs, l.one(name))
 	}
 	return legs, nil
 }
@@ -526,7 +557,7 @@ func (l *Legs) Hold(_ context.Context, name, cause, by string) error {
 	if l.held == nil {
 		l.held = map[string]leg.Leg{}
 	}
-	l.held[name] = leg.Leg{Name: name, State: leg.Held, Cause: cause, By: by, Code: "held_by_operator"}
+	l.held[name] = leg.Leg{Name: name, State: leg.Held, Cause: cause, By: by, Code: leg.HeldByOperator}
 	return nil
 }
 

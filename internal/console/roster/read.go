@@ -30,7 +30,7 @@ type Item struct {
 	fromName uint32 // its mark: of the name only whether it is another one is ever asked
 }
 
-// FromNameIs tells whether the mailbox was given this name. A wrong yes is as rare as two names with the same mark.
+// FromNameIs reports whether the mailbox was given this name. A wrong yes is as rare as two names with the same mark.
 func (i Item) FromNameIs(name string) bool { return i.fromName == mark(name) }
 
 // Filter chooses mailboxes. Its zero value chooses all; several values of one field mean any of them.
@@ -273,7 +273,7 @@ func (m matcher) matches(e *entry) bool {
 		(m.contains == "" || m.within(e)) && (m.toldBefore == 0 || m.toldEarlier(e))
 }
 
-// toldEarlier tells whether Warmy has the mailbox and was told what to use before the given time alone: with the registration,
+// toldEarlier reports whether Warmy has the mailbox and was told what to use before the given time alone: with the registration,
 // or by the last POST made again.
 func (m matcher) toldEarlier(e *entry) bool {
 	return m.registered != 0 && uint32(e.registrationPhase) == m.registered && max(e.told, e.registrationSince) < m.toldBefore

@@ -65,7 +65,7 @@ func (r *Roster) CaughtUp() {
 	r.ready = true
 }
 
-// Ready tells whether CaughtUp was called: before that, a mailbox may seem to be missing.
+// Ready reports whether CaughtUp was called: before that, a mailbox may seem to be missing.
 func (r *Roster) Ready() bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -125,7 +125,7 @@ func (r *Roster) change(id mailbox.ID, apply func(e *entry, place uint32)) {
 	r.refresh(e, place, before, r.now())
 }
 
-// refresh derives the entry's state anew and keeps the counts in step; before is what it was counted as. An entry without an
+// refresh derives the entry's state again and keeps the counts in step; before is what it was counted as. An entry without an
 // invitation counts nowhere.
 func (r *Roster) refresh(e *entry, place uint32, before kind, now time.Time) {
 	if e.invited == 0 {
@@ -172,7 +172,7 @@ func (r *Roster) plan(e *entry, place uint32, status mailbox.Status, now time.Ti
 	r.nextDue = min(r.nextDue, minute)
 }
 
-// settle lets time pass: it derives the states anew whose time has come.
+// settle lets time pass: it derives the states again whose time has come.
 func (r *Roster) settle() {
 	now := r.now()
 	minute := now.Unix() / 60

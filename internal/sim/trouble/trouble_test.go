@@ -316,5 +316,5 @@ func TestLatencyEndsWithTheClient(t *testing.T) {
 	b.Pace(time.Hour, 0)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	b.Lag(gone)
+	b.Lag(gone) // an hour long, and the test fails by hanging, if it does not end with the client
 }
