@@ -144,7 +144,7 @@ func (g *gate) look(patience time.Duration) (wait time.Duration, changed <-chan 
 	case g.current.Until.IsZero(), g.probing:
 		return forever, g.changed, false
 	}
-	return g.current.Until.Sub(g.legs.now()) + patience, g.changed, false
+	return g.current.Left(g.legs.now()) + patience, g.changed, false
 }
 
 // claim makes the caller's delivery the probe of the whole fleet.
@@ -190,12 +190,11 @@ func (g *gate) probed(ctx context.Context, answered, failed bool) error {
 func (g *gate) hold(ctx context.Context, f *fault.Fault, d time.Duration, by string) error {
 	now := g.legs.now()
 	g.mu.Lock()
-	until := g.current.Until
-	if g.current.State == leg.Held && (until.IsZero() || until.After(now)) {
+	if g.current.State == leg.Held && !g.current.Over(now) {
 		g.mu.Unlock()
 		return nil // another delivery of the same window had the same news
 	}
-	g.take(leg.Leg{Name: g.name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: now, Until: now.Add(d)}, g.revision)
+	g.take(leg.Leg{Name: g.name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: now, Until: now.Add(d), Written: now}, g.revision)
 	g.mu.Unlock()
 	stored, revision, err := g.legs.holdFor(ctx, g.name, f, d, by)
 	if err != nil {

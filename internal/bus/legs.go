@@ -100,7 +100,7 @@ func (l Legs) List(ctx context.Context) ([]leg.Leg, error) {
 		if err != nil {
 			return nil, err
 		}
-		if current.State == leg.Held && !current.Until.IsZero() && l.now().After(current.Until) {
+		if current.State == leg.Held && current.Over(l.now()) {
 			current.State = leg.Probing // the next delivery that comes is let through
 		}
 		if current.Load, err = l.loadOf(ctx, current); err != nil {
@@ -170,10 +170,12 @@ func (l Legs) holdFor(ctx context.Context, name string, f *fault.Fault, d time.D
 	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
 		now := l.now().UTC()
 		until := now.Add(d)
-		if current.State == leg.Held && (current.Until.IsZero() || current.Until.After(until)) {
+		if current.State == leg.Held && !current.Over(now) && (current.Until.IsZero() || current.Until.After(until)) {
 			return current, false
 		}
-		return leg.Leg{Name: name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: held(current, now), Until: until}, true
+		return leg.Leg{
+			Name: name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: held(current, now), Until: until, Written: now,
+		}, true
 	})
 }
 
@@ -197,11 +199,11 @@ func (l Legs) Release(ctx context.Context, name, by string) error {
 func (l Legs) claimProbe(ctx context.Context, name string) (leg.Leg, uint64, error) {
 	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
 		now := l.now().UTC()
-		if current.State == leg.Open || current.Until.IsZero() || current.Until.After(now) {
+		if current.State == leg.Open || !current.Over(now) {
 			return current, false
 		}
 		next := current
-		next.State, next.Until, next.Prober = leg.Probing, now.Add(probeFor), l.bus.id
+		next.State, next.Until, next.Written, next.Prober = leg.Probing, now.Add(probeFor), now, l.bus.id
 		return next, true
 	})
 }
@@ -216,7 +218,7 @@ func (l Legs) endProbe(ctx context.Context, name string, answered bool) (leg.Leg
 		case answered:
 			return leg.Leg{Name: name, State: leg.Open, By: "probe", Since: now}, true
 		default:
-			current.State, current.Until, current.Prober = leg.Held, now, ""
+			current.State, current.Until, current.Written, current.Prober = leg.Held, now, now, ""
 			return current, true
 		}
 	})
@@ -306,7 +308,7 @@ func (l Legs) tell(ctx context.Context, stored leg.Leg) error {
 func pauseOf(l leg.Leg, now time.Time) time.Time {
 	until := now.Add(longestPause)
 	switch {
-	case l.State != leg.Held:
+	case l.State != leg.Held || l.Over(now):
 		return time.Time{}
 	case !l.Until.IsZero() && l.Until.Before(until):
 		return l.Until

@@ -30,9 +30,25 @@ type Leg struct {
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"` // zero with Held: until released by hand; with Probing: when the probe counts as lost
 
-	Prober string `json:"prober,omitempty"` // with Probing: the process whose delivery is let through
+	Prober  string    `json:"prober,omitempty"` // with Probing: the process whose delivery is let through
+	Written time.Time `json:"written,omitzero"` // when Until was; zero: an older version wrote it
 
 	Load // of a listed leg
+}
+
+// clockSlack is by how much the clocks of those who write and read a leg may differ.
+const clockSlack = time.Second
+
+// Over reports whether a hold, or a probe, that ends by itself has ended. It has, too, when now is before the time at which it
+// was written: the clock that both go by was set back, and the wait would last so much longer.
+func (l Leg) Over(now time.Time) bool { return !l.Until.IsZero() && l.Left(now) <= 0 }
+
+// Left is how long a hold, or a probe, that ends by itself still lasts; not above zero when it is over.
+func (l Leg) Left(now time.Time) time.Duration {
+	if now.Before(l.Written.Add(-clockSlack)) {
+		return now.Sub(l.Written)
+	}
+	return l.Until.Sub(now)
 }
 
 // Name returns the name of a leg of the given kind ("microsoft", "refresh" or "warmy").
