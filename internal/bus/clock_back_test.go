@@ -66,3 +66,34 @@ func TestAClockThatIsSetBackProlongsNoHold(t *testing.T) { //nolint:paralleltest
 		})
 	}
 }
+
+// TestAClockThatIsSetBackProlongsNoWaitAfterA429 has Warmy ask for a wait just before the server's clock is set back.
+func TestAClockThatIsSetBackProlongsNoWaitAfterA429(t *testing.T) { //nolint:paralleltest // a bubble
+	bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
+		s := bustest.Server(t)
+		off := setBack(10 * time.Second)
+		var pacers []*bus.Pacer
+		for range 2 {
+			b := bustest.Connect(t, s)
+			if err := bus.SetServerClock(t.Context(), b, off); err != nil {
+				t.Fatal(err)
+			}
+			pacers = append(pacers, b.Pacer(map[string]int{"main": 60}))
+		}
+		const asked, seen = 90 * time.Second, 30 * time.Second // how long Warmy wants to wait, and by when the new time is seen
+		time.Sleep(8 * time.Second)
+		if err := pacers[0].Wait(t.Context(), "main"); err != nil {
+			t.Fatal(err)
+		}
+		if err := pacers[0].Throttled(t.Context(), "main", time.Now(), asked); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := pacers[1].Wait(t.Context(), "main"); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(began); waited < asked || waited > asked+seen {
+			t.Errorf("waited for %v after a 429 that asked for %v", waited, asked)
+		}
+	})
+}

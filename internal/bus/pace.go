@@ -295,7 +295,7 @@ func (p *Pacer) reserve(ctx context.Context, account string, b *budget) (wait ti
 	line = line.recovered(now)
 	n, interval := b.batch(line.Part), b.interval(line.Part)
 	line.Next, line.Rate = start.Add(time.Duration(n)*interval), float64(b.perMinute)*line.Part
-	if err := p.write(ctx, account, line, revision); err != nil {
+	if _, err := p.write(ctx, account, line, revision); err != nil {
 		return 0, err
 	}
 	b.mu.Lock()
@@ -328,11 +328,17 @@ func (p *Pacer) read(ctx context.Context, account string, b *budget) (timeline, 
 		}
 	}
 	now := p.clock.now()
-	line := decodeTimeline(stored.Data, now, b.interval(leastPart)+2*reserveAhead)
+	line, moved := decodeTimeline(stored.Data, p.clock, now, b.interval(leastPart)+2*reserveAhead)
+	revision := stored.Sequence
+	if moved {
+		if revision, err = p.write(ctx, account, line, revision); err != nil {
+			return timeline{}, 0, err
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.line, b.revision, b.looked = line, stored.Sequence, now
-	return line, stored.Sequence, nil
+	b.line, b.revision, b.looked = line, revision, now
+	return line, revision, nil
 }
 
 // contradicts tells whether the server's clock cannot be what we take it for, by the time at which it stored this line: it
@@ -345,13 +351,13 @@ func (b *budget) contradicts(stored *jetstream.RawStreamMsg, now time.Time) bool
 	return ahead || behind
 }
 
-func (p *Pacer) write(ctx context.Context, account string, line timeline, revision uint64) error {
+func (p *Pacer) write(ctx context.Context, account string, line timeline, revision uint64) (uint64, error) {
+	line.Written = p.clock.now().UTC()
 	data, err := json.Marshal(line)
 	if err != nil {
-		return fmt.Errorf("encode pace: %w", err)
+		return 0, fmt.Errorf("encode pace: %w", err)
 	}
-	_, err = p.kv.put(ctx, p.prefix+account, data, revision)
-	return err
+	return p.kv.put(ctx, p.prefix+account, data, revision)
 }
 
 // Throttled says that the service told this account to call no more for a while, in the answer to a call that was sent at
@@ -367,6 +373,9 @@ func (p *Pacer) Throttled(ctx context.Context, account string, sent time.Time, w
 	b.mu.Unlock()
 	for range reserveTries {
 		line, revision, err := p.read(ctx, account, b)
+		if errors.Is(err, handlers.ErrConflict) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -376,7 +385,7 @@ func (p *Pacer) Throttled(ctx context.Context, account string, sent time.Time, w
 		if next == line {
 			return nil
 		}
-		if err = p.write(ctx, account, next, revision); err == nil {
+		if _, err = p.write(ctx, account, next, revision); err == nil {
 			b.mu.Lock()
 			b.line = next
 			b.mu.Unlock()
@@ -414,7 +423,7 @@ func (b *Bus) PaceOf(ctx context.Context, account string) (AccountPace, error) {
 	if err != nil || data == nil {
 		return AccountPace{Now: now}, err
 	}
-	line := decodeTimeline(data, now, time.Minute)
+	line, _ := decodeTimeline(data, b.clock, now, time.Minute)
 	next := line.recovered(now)
 	pace := AccountPace{Now: now, End: line.Next, PerMinute: line.Rate * next.Part / line.Part, Part: next.Part}
 	if line.Until.After(now) {
