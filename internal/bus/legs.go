@@ -164,18 +164,33 @@ func (l Legs) Hold(ctx context.Context, name, cause, by string) error {
 	return err
 }
 
-// holdFor stops a leg for a while because of f; then a probe decides. A leg that an operator holds stays his, and a
-// longer hold stays long.
-func (l Legs) holdFor(ctx context.Context, name string, f *fault.Fault, d time.Duration, by string) (leg.Leg, uint64, error) {
+// outage is why a leg is held for a while.
+type outage struct {
+	fault   *fault.Fault
+	rest    time.Duration // how long it is left alone
+	relapse bool          // a probe was answered, and yet work failed: see leg.Leg
+}
+
+// holds is current, held because of o from now on.
+func (o outage) holds(current leg.Leg, now time.Time) leg.Leg {
+	relapses := current.RelapsesAt(now)
+	if o.relapse {
+		relapses++
+	}
+	return leg.Leg{
+		Name: current.Name, State: leg.Held, Code: o.fault.Code, Cause: o.fault.Cause, By: leg.ByFault,
+		Since: held(current, now), Until: now.Add(o.rest), Written: now, Relapses: relapses,
+	}
+}
+
+// holdFor stops a leg for a while; then a probe decides. A leg that an operator holds stays his, and a longer hold stays long.
+func (l Legs) holdFor(ctx context.Context, name string, o outage) (leg.Leg, uint64, error) {
 	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
 		now := l.now().UTC()
-		until := now.Add(d)
-		if current.State == leg.Held && !current.Over(now) && (current.Until.IsZero() || current.Until.After(until)) {
+		if current.State == leg.Held && !current.Over(now) && (current.Until.IsZero() || current.Until.After(now.Add(o.rest))) {
 			return current, false
 		}
-		return leg.Leg{
-			Name: name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: held(current, now), Until: until, Written: now,
-		}, true
+		return o.holds(current, now), true
 	})
 }
 
@@ -210,13 +225,17 @@ func (l Legs) claimProbe(ctx context.Context, name string) (leg.Leg, uint64, err
 
 // endProbe lets a leg's work flow again if the probe was answered; if it was not asked at all, anybody may probe again.
 // A hold that was placed meanwhile stands.
-func (l Legs) endProbe(ctx context.Context, name string, answered bool) (leg.Leg, uint64, error) {
+func (l Legs) endProbe(ctx context.Context, name string, end probeEnd) (leg.Leg, uint64, error) {
 	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
 		switch now := l.now().UTC(); {
 		case current.State != leg.Probing || current.Prober != l.bus.id:
 			return current, false
-		case answered:
-			return leg.Leg{Name: name, State: leg.Open, By: "probe", Since: now}, true
+		case end.answered:
+			open := leg.Leg{Name: name, State: leg.Open, By: leg.ByProbe, Since: now, Relapses: current.Relapses}
+			if end.posted {
+				open.Relapses = 0
+			}
+			return open, true
 		default:
 			current.State, current.Until, current.Written, current.Prober = leg.Held, now, now, ""
 			return current, true

@@ -1,11 +1,13 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -89,7 +91,7 @@ func (w *worker) enter(ctx context.Context) (probes []*gate, err error) {
 // endProbes tells every gate that was probed whether its dependency answered. held is the gate that the answer holds.
 func (w *worker) endProbes(ctx context.Context, e events.Event, probes []*gate, answered bool, held *gate) {
 	for _, g := range probes {
-		w.warn(ctx, "probe_not_ended", e, g.probed(ctx, answered, g == held))
+		w.warn(ctx, "probe_not_ended", e, g.probed(ctx, probeEnd{answered: answered, posted: w.posts(), failed: g == held}))
 	}
 }
 
@@ -121,6 +123,7 @@ func (w *worker) judge(ctx context.Context, d *delivery, e events.Event, err err
 	var held *gate
 	defer func() { w.endProbes(context.WithoutCancel(ctx), e, probes, seen.Answered(), held) }()
 	decision, tripped := w.decide(d, e, err, seen, cut)
+	probed := slices.Contains(probes, w.own())
 	switch {
 	case decision.Verdict == Hold && !errors.Is(err, errLegShut):
 		held = w.gates[0]
@@ -128,11 +131,26 @@ func (w *worker) judge(ctx context.Context, d *delivery, e events.Event, err err
 			held = w.own()
 		}
 		w.hold(ctx, held, e, err, decision.Delay)
-	case tripped && seen.Failed(): // the handler has concluded the failure by itself; the next ones need not have it, too
+	case seen.Failed() && (tripped || probed || w.posts() && w.own().unproven()):
 		held = w.own()
-		w.hold(ctx, held, e, breakerOpen(fault.Of(errOutage)), w.lane.Outage)
+		w.rest(ctx, held, e, w.posts() && (probed || held.recovering()))
+	case seen.Answered() && w.posts():
+		w.own().prove()
 	}
 	return decision
+}
+
+// posts reports whether the lane's calls have an effect, so that each one that fails costs its event a look at Warmy's listing.
+func (w *worker) posts() bool { return w.lane.Lane == events.Register }
+
+// rest leaves a leg alone on which a handler has concluded a failure by itself; the next ones need not have it, too. After a
+// relapse that is for longer each time.
+func (w *worker) rest(ctx context.Context, g *gate, e events.Event, relapse bool) {
+	d := cmp.Or(w.lane.Outage, w.cfg.HoldFor)
+	if relapse {
+		d = g.rest(d)
+	}
+	w.stopLeg(ctx, g, e, outage{fault: breakerOpen(fault.Of(errOutage)), rest: d, relapse: relapse})
 }
 
 // sharing says in the handler's context for whom it calls: that is what a Pacer goes by.
@@ -198,11 +216,13 @@ func (w *worker) hold(ctx context.Context, g *gate, e events.Event, cause error,
 	if f.Class != fault.LegDown {
 		f, d = breakerOpen(f), w.lane.Outage
 	}
-	if d == 0 {
-		d = w.cfg.HoldFor
-	}
-	w.bus.log.ErrorContext(ctx, "leg_held", "leg", g.name, "fault", f.Code, "cause", f.Cause, "remedy", f.Remedy, "hold_for", d)
-	w.warn(ctx, "leg_hold_failed", e, g.hold(ctx, f, d, "fault"))
+	w.stopLeg(ctx, g, e, outage{fault: f, rest: cmp.Or(d, w.cfg.HoldFor)})
+}
+
+func (w *worker) stopLeg(ctx context.Context, g *gate, e events.Event, o outage) {
+	f := o.fault
+	w.bus.log.ErrorContext(ctx, "leg_held", "leg", g.name, "fault", f.Code, "cause", f.Cause, "remedy", f.Remedy, "hold_for", o.rest)
+	w.warn(ctx, "leg_hold_failed", e, g.hold(ctx, o))
 }
 
 func (w *worker) obey(
