@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -42,4 +43,36 @@ func (s setClock) GetLastMsgForSubject(ctx context.Context, subject string) (*je
 		msg.Time = msg.Time.Add(s.off(msg.Time))
 	}
 	return msg, err
+}
+
+// SilenceBudgets lets reads of call budgets go without an answer while silent says so, as during an election of the control
+// bucket's leader.
+func SilenceBudgets(ctx context.Context, b *Bus, silent func() bool) error {
+	const name = "KV_" + bucketControl
+	stream, err := b.stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	b.handles.Store(name, silentBudgets{stream, silent})
+	return nil
+}
+
+// silentBudgets is the control bucket without answers about call budgets.
+type silentBudgets struct {
+	jetstream.Stream
+
+	silent func() bool
+}
+
+// GetLastMsgForSubject is the stream's, or has no answer.
+func (s silentBudgets) GetLastMsgForSubject(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
+	if s.silent() && strings.HasPrefix(subject, "$KV."+bucketControl+"."+accountPace) {
+		select {
+		case <-time.After(apiTimeout):
+			return nil, context.DeadlineExceeded
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return s.Stream.GetLastMsgForSubject(ctx, subject)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"kindling/internal/fault"
 	"kindling/internal/handlers"
 	"kindling/internal/leg"
 )
@@ -114,7 +115,7 @@ func (p *Pacer) Turn(ctx context.Context, name string) (bool, error) {
 }
 
 // Wait returns when the next call of account may be made. While the call's leg is held nobody waits: the error is a
-// LegDown fault then.
+// LegDown fault then. When the control bucket does not answer it is a RetryAfter fault: nothing is said against the event.
 func (p *Pacer) Wait(ctx context.Context, account string) error {
 	b := p.budgets[account]
 	if b == nil {
@@ -133,7 +134,21 @@ func (p *Pacer) Wait(ctx context.Context, account string) error {
 	if !b.queue.leave(w) {
 		return nil // its turn came at the same moment
 	}
+	if ctx.Err() == nil && (errors.Is(err, ErrUnavailable) || errors.Is(err, handlers.ErrConflict)) {
+		return budgetAway(err)
+	}
 	return err
+}
+
+// readAgain is how long a call waits whose budget could not be read: an election is over by then.
+const readAgain = 5 * time.Second
+
+func budgetAway(err error) *fault.Fault {
+	return &fault.Fault{
+		Class: fault.RetryAfter, Code: "budget_unreadable", Forecast: fault.ByTime, After: readAgain, Err: err,
+		Cause:  "the call budget could not be read or moved in the message store, and nothing was sent",
+		Remedy: "none: it is tried again; if that lasts, look after NATS",
+	}
 }
 
 // calling says for whom a call is made. What is no lane's own waits at the gate of its account's leg, too: nobody calls
