@@ -65,7 +65,7 @@ func (p *PlanBook) Refresh(ctx context.Context, account string, every time.Durat
 	} else if err != nil {
 		return err
 	}
-	list, err := lookUp(ctx, account)
+	list, err := lookUp(lookingUp(ctx), account)
 	if err != nil {
 		return err
 	}
