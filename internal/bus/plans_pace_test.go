@@ -27,7 +27,7 @@ func TestPlansAreKnownSoonInAnAccountThatIsFull(t *testing.T) { //nolint:paralle
 			bus.Lane{Lane: events.Reconcile, Leg: "main", Window: 16, Policy: quick, Handler: call})
 		for range 3 {
 			go func() {
-				for pacer.Wait(t.Context(), "main") == nil { //nolint:revive // nothing else is to be done
+				for pacer.Wait(t.Context(), "main") == nil {
 				}
 			}()
 		}
