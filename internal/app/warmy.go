@@ -88,7 +88,7 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		func(ctx context.Context) error {
 			return b.RestoreRegistrations(ctx, bus.RestoreConfig{Half: restore, Owner: owner(), Rescuer: h.Metrics})
 		},
-		func(ctx context.Context) error { return h.lookUpPlans(ctx, b.Plans(), registrar) },
+		func(ctx context.Context) error { return h.lookUpPlans(ctx, b.TariffPlans(), registrar) },
 		func(ctx context.Context) error {
 			if look == nil {
 				return nil

@@ -53,8 +53,8 @@ func TestAWrongClockStopsNoLookUpOfPlans(t *testing.T) { //nolint:paralleltest /
 		for _, off := range []time.Duration{10 * time.Minute, -10 * time.Minute} {
 			bustest.OneBubble(t, func(t *testing.T) { //nolint:thelper // the test itself
 				s := bustest.Server(t)
-				dead := bustest.ConnectAt(t, s, func() time.Time { return time.Now().Add(off) }).Plans()
-				next := bustest.Connect(t, s).Plans()
+				dead := bustest.ConnectAt(t, s, func() time.Time { return time.Now().Add(off) }).TariffPlans()
+				next := bustest.Connect(t, s).TariffPlans()
 				ask := func(p *bus.PlanBook, err error) (asked bool) {
 					_ = p.Refresh(t.Context(), "main", 10*time.Minute, func(context.Context, string) ([]campaign.Plan, error) {
 						asked = true

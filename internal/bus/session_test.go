@@ -82,7 +82,7 @@ func TestASessionThatCannotBeMeantStopsNobody(t *testing.T) {
 
 func TestPlansAreLookedUpByOneProcessAndWhenTheyAreOld(t *testing.T) {
 	t.Parallel()
-	p := insideBus(t).Plans()
+	p := insideBus(t).TariffPlans()
 	now := time.Now()
 	p.now = func() time.Time { return now }
 	calls := 0

@@ -18,8 +18,8 @@ type PlanBook struct {
 	now func() time.Time // the server's
 }
 
-// Plans returns the book of tariff plans.
-func (b *Bus) Plans() *PlanBook { return &PlanBook{kv: kv{b, bucketControl}, now: b.clock.now} }
+// TariffPlans returns the book of tariff plans.
+func (b *Bus) TariffPlans() *PlanBook { return &PlanBook{kv: kv{b, bucketControl}, now: b.clock.now} }
 
 const plansPrefix = "plans."
 

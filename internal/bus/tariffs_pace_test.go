@@ -33,7 +33,7 @@ func TestPlansAreKnownSoonInAnAccountThatIsFull(t *testing.T) { //nolint:paralle
 		}
 		time.Sleep(20 * time.Second)
 		began := time.Now()
-		err := b.Plans().Refresh(t.Context(), "main", 10*time.Minute, func(ctx context.Context, account string) ([]campaign.Plan, error) {
+		err := b.TariffPlans().Refresh(t.Context(), "main", 10*time.Minute, func(ctx context.Context, account string) ([]campaign.Plan, error) {
 			return []campaign.Plan{{ID: 41}}, pacer.Wait(ctx, account)
 		})
 		if took := time.Since(began); err != nil || took > 3*time.Second {
