@@ -60,8 +60,8 @@ func (p MigrationPlan) Drifts() []Drift {
 // ErrNoSetting means that no setting has this name.
 var ErrNoSetting = errors.New("no such setting")
 
-// MigrationPlan compares every stream and every consumer with what this build expects. It changes nothing. Settings that are an
-// operator's choice are kept unless also names them.
+// MigrationPlan compares every stream and every consumer with what this build expects. It changes nothing. Settings that are
+// an operator's choice are kept unless also names them.
 func (b *Bus) MigrationPlan(ctx context.Context, also ...string) (MigrationPlan, error) {
 	for _, name := range also {
 		if !slices.Contains(settingNames(), name) {
