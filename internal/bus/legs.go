@@ -46,12 +46,15 @@ func (b *Bus) Legs() Legs { return Legs{bus: b, kv: kv{b, bucketControl}, now: b
 
 func legKey(name string) string { return "leg." + leg.Key(name) }
 
-// consumers lists the stream and consumer names of a leg.
-func consumers(name string) [][2]string {
+// consumerName says which consumer is meant.
+type consumerName struct{ stream, durable string }
+
+// consumers lists the consumers of a leg.
+func consumers(name string) []consumerName {
 	kind, which, _ := strings.Cut(name, "/")
 	switch kind {
 	case "microsoft":
-		return [][2]string{
+		return []consumerName{
 			{streamCode, "code-" + which},
 			{streamRefresh, "refresh-" + which},
 			{streamTokenTimers, "due-refresh-" + which},
@@ -59,10 +62,10 @@ func consumers(name string) [][2]string {
 	case "refresh":
 		return consumers(leg.Name("microsoft", which))[1:]
 	case "warmy":
-		var all [][2]string
+		var all []consumerName
 		for _, lane := range []events.Lane{events.Register, events.Reconcile} {
 			for _, src := range sources(lane) {
-				all = append(all, [2]string{src.stream, consumerOf(lane, src, which, 0).Durable})
+				all = append(all, consumerName{src.stream, consumerOf(lane, src, which, 0).Durable})
 			}
 		}
 		return all
@@ -312,12 +315,12 @@ func (l Legs) tell(ctx context.Context, stored leg.Leg) error {
 		}
 		var err error
 		if until.After(now) {
-			_, err = l.bus.js.PauseConsumer(ctx, c[0], c[1], until)
+			_, err = l.bus.js.PauseConsumer(ctx, c.stream, c.durable, until)
 		} else {
-			_, err = l.bus.js.ResumeConsumer(ctx, c[0], c[1])
+			_, err = l.bus.js.ResumeConsumer(ctx, c.stream, c.durable)
 		}
 		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return fmt.Errorf("pause or resume %s: %w: %w", c[1], ErrUnavailable, err)
+			return fmt.Errorf("pause or resume %s: %w: %w", c.durable, ErrUnavailable, err)
 		}
 	}
 	return nil
