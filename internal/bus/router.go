@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,44 +80,12 @@ func (b *Bus) Serve(ctx context.Context, cfg ServeConfig, lanes ...Lane) error {
 }
 
 func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
-	if cfg.Drain == 0 {
-		cfg.Drain = defaultDrain
-	}
-	if cfg.HoldFor == 0 {
-		cfg.HoldFor = defaultHoldFor
-	}
-	if cfg.Turn == 0 {
-		cfg.Turn = defaultTurn
-	}
-	if cfg.Owner == "" {
-		cfg.Owner = nuid.Next()
-	}
-	gates := make(map[string]*gate)
-	for _, lane := range lanes {
-		for _, name := range legsOf(lane.Lane, lane.Leg) {
-			if gates[name] == nil {
-				gates[name] = newGate(b.Legs(), name)
-			}
-		}
-	}
-	if err := b.lookAtClock(ctx); err != nil {
-		return err
-	}
-	stopWatch, err := b.watchLegs(ctx, gates)
+	cfg = cfg.withDefaults()
+	gates, shut, err := b.openGates(ctx, lanes)
 	if err != nil {
 		return err
 	}
-	defer stopWatch()
-	for _, g := range gates {
-		if _, _, err := g.load(ctx); err != nil {
-			return err // nothing may pass a gate whose state is not known
-		}
-	}
-	defer b.publishGates(gates)()
-	keeping, stopKeeping := context.WithCancel(ctx)
-	kept := make(chan struct{})
-	go func() { defer close(kept); b.keepLegs(keeping, gates) }()
-	defer func() { stopKeeping(); <-kept }()
+	defer shut()
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: cfg.Drain + 10*time.Second}, watermillLog(b.log))
 	if err != nil {
 		return fmt.Errorf("make router: %w", err)
@@ -125,10 +94,7 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 	var subscribers []*Subscriber
 	var workers []*worker
 	for _, lane := range lanes {
-		w := &worker{bus: b, cfg: cfg, lane: lane, stop: ctx}
-		for _, name := range legsOf(lane.Lane, lane.Leg) {
-			w.gates = append(w.gates, gates[name])
-		}
+		w := &worker{bus: b, cfg: cfg, lane: lane, gates: gates.of(lane), stop: ctx}
 		subs, err := w.subscribe(ctx, router)
 		if err != nil {
 			return err
@@ -144,6 +110,63 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 		err = errors.Join(err, s.Close())
 	}
 	return err
+}
+
+func (c ServeConfig) withDefaults() ServeConfig {
+	c.Drain = cmp.Or(c.Drain, defaultDrain)
+	c.HoldFor = cmp.Or(c.HoldFor, defaultHoldFor)
+	c.Turn = cmp.Or(c.Turn, defaultTurn)
+	c.Owner = cmp.Or(c.Owner, nuid.Next())
+	return c
+}
+
+// gates are those of the served lanes' legs, by name.
+type gates map[string]*gate
+
+// of returns the gates of a lane, in the order of legsOf.
+func (g gates) of(lane Lane) []*gate {
+	var own []*gate
+	for _, name := range legsOf(lane.Lane, lane.Leg) {
+		own = append(own, g[name])
+	}
+	return own
+}
+
+// openGates makes the gates of the lanes' legs and keeps them in step with the control bucket until shut is called: nothing may
+// pass a gate whose state is not known.
+func (b *Bus) openGates(ctx context.Context, lanes []Lane) (opened gates, shut func(), err error) {
+	opened = make(gates)
+	for _, lane := range lanes {
+		for _, name := range legsOf(lane.Lane, lane.Leg) {
+			if opened[name] == nil {
+				opened[name] = newGate(b.Legs(), name)
+			}
+		}
+	}
+	if err := b.lookAtClock(ctx); err != nil {
+		return nil, nil, err
+	}
+	stopWatch, err := b.watchLegs(ctx, opened)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, g := range opened {
+		if _, _, err := g.load(ctx); err != nil {
+			stopWatch()
+			return nil, nil, err
+		}
+	}
+	forget := b.publishGates(opened)
+	stopKeeping := background(ctx, func(ctx context.Context) { b.keepLegs(ctx, opened) })
+	return opened, func() { stopKeeping(); forget(); stopWatch() }, nil
+}
+
+// background runs work until stop is called, which returns when it has ended.
+func background(ctx context.Context, work func(ctx context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); work(ctx) }()
+	return func() { cancel(); <-done }
 }
 
 func watermillLog(log *slog.Logger) watermill.LoggerAdapter {

@@ -225,28 +225,37 @@ func (w *worker) stopLeg(ctx context.Context, g *gate, e events.Event, o outage)
 	w.warn(ctx, "leg_hold_failed", e, g.hold(ctx, o))
 }
 
+// obey does what the policy has decided.
 func (w *worker) obey(
 	ctx context.Context, d *delivery, payload []byte, e events.Event, follow []events.Event, cause error, decision Decision,
 ) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), concludeTime) // what is concluded is stored, drain or not
 	defer cancel()
 	if decision.Verdict == Acked {
-		if err := w.bus.Publish(ctx, follow...); err != nil {
-			w.warn(ctx, "follow_up_not_stored", e, err)
-			d.nakAfter(republishDelay)
-			return "left", errGivenBack
-		}
-		return "ok", nil
+		return w.conclude(ctx, d, e, follow)
 	}
 	f := fault.Of(cause)
 	w.bus.log.WarnContext(ctx, "attempt_failed", "lane", w.lane.Lane, "mailbox", e.Mailbox, "event", e.ID, "class", f.Class, "fault", f.Code, "error", cause)
-	if decision.Verdict == Bury {
+	switch {
+	case decision.Verdict == Bury:
 		return w.bury(ctx, d, payload, e, f)
-	}
-	if w.lane.Policy.Nak {
+	case w.lane.Policy.Nak:
 		d.nakAfter(decision.Delay)
 		return string(f.Class), errGivenBack
 	}
+	return w.retry(ctx, d, e, f, decision.Delay)
+}
+
+// conclude stores what follows from e.
+func (w *worker) conclude(ctx context.Context, d *delivery, e events.Event, follow []events.Event) (string, error) {
+	if err := w.bus.Publish(ctx, follow...); err != nil {
+		return w.left(ctx, "follow_up_not_stored", d, e, err)
+	}
+	return "ok", nil
+}
+
+// retry stores e as a timer, with the failure in its history.
+func (w *worker) retry(ctx context.Context, d *delivery, e events.Event, f *fault.Fault, delay time.Duration) (string, error) {
 	now := time.Now()
 	e.Tries = addTry(e.Tries, f, now)
 	switch {
@@ -255,12 +264,17 @@ func (w *worker) obey(
 	case f.Class != fault.RetryAfter: // being told to wait is no failure
 		e.Failed++
 	}
-	if err := w.bus.Publish(ctx, e.Later(now.Add(decision.Delay))); err != nil {
-		w.warn(ctx, "timer_not_stored", e, err)
-		d.nakAfter(republishDelay)
-		return "left", errGivenBack
+	if err := w.bus.Publish(ctx, e.Later(now.Add(delay))); err != nil {
+		return w.left(ctx, "timer_not_stored", d, e, err)
 	}
 	return string(f.Class), nil
+}
+
+// left gives a delivery back whose conclusion could not be stored: it comes again, and its publications are recognised.
+func (w *worker) left(ctx context.Context, step string, d *delivery, e events.Event, err error) (string, error) {
+	w.warn(ctx, step, e, err)
+	d.nakAfter(republishDelay)
+	return "left", errGivenBack
 }
 
 // bury stores the dead letter, then the fact, then lets the delivery go: a crash between them repeats the step, and
@@ -275,9 +289,7 @@ func (w *worker) bury(ctx context.Context, d *delivery, payload []byte, e events
 		}
 	}
 	if err != nil {
-		w.warn(ctx, "dead_letter_not_stored", e, err)
-		d.nakAfter(republishDelay)
-		return "left", errGivenBack
+		return w.left(ctx, "dead_letter_not_stored", d, e, err)
 	}
 	w.bus.log.ErrorContext(ctx, "dead_letter", "lane", w.lane.Lane, "mailbox", e.Mailbox, "event", e.ID, "class", f.Class, "fault", f.Code)
 	return "dead", nil
