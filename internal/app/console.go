@@ -50,7 +50,7 @@ func consoleConfig(h Host, b *bus.Bus, people *seal.Box, ids *seal.IDs) console.
 	return console.Config{
 		Invitations: b.InvitationStore(people), Campaigns: b.Campaigns(), Facts: facts{b.Facts(people)},
 		DeadLetters: deadLetters{b.DeadLetters()}, Events: b, Legs: b.Legs(), Audit: b.Audit(), Links: ids, AdminLinks: seal.NewAdminLinks(people),
-		Claims: b.Claims(), Grants: b.GrantsOf(nil, people), Registrations: b.Registrations(), Plans: b.Plans(),
+		Claims: b.Claims(), Grants: b.GrantsOf(nil, people), Registrations: b.Registrations(), Plans: b.TariffPlans(),
 		Apps: appNames(cfg), AppTenants: appTenants(cfg), Accounts: accountNames(cfg), Budgets: consoleBudgets(cfg), Expiries: expiriesOf(cfg), Defaults: defaultsOf(cfg),
 		PublicURL: cfg.Edge.PublicURL, LinkLife: cfg.Edge.LinkLife, ReconcileAfter: cfg.Policy.ReconcileAfter, OperatorsFile: cfg.Console.OperatorsFile, Log: h.Log,
 	}

@@ -37,11 +37,11 @@ func TestPlansAreLookedUpEveryTenMinutesAndTheirFailureIsToldOnce(t *testing.T) 
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		done := make(chan error, 2)
-		for _, book := range []*bus.PlanBook{first.Plans(), second.Plans()} {
+		for _, book := range []*bus.PlanBook{first.TariffPlans(), second.TariffPlans()} {
 			go func() { done <- h.lookUpPlans(ctx, book, warmy) }()
 		}
 		<-time.After(35 * time.Minute)
-		known, err := first.Plans().Of(t.Context(), "main")
+		known, err := first.TariffPlans().Of(t.Context(), "main")
 		if err != nil || len(known.List) != 1 || known.List[0].Name != "main" || time.Since(known.LookedUp) > plansEvery+plansAsk {
 			t.Errorf("%+v, %v", known, err)
 		}

@@ -170,7 +170,7 @@ func TestALostAnswerLeadsBackToWork(t *testing.T) {
 	}
 }
 
-func TestAProcessThatDiesInItsTurnStopsTheOthersNoLongerThanACall(t *testing.T) {
+func TestAProcessThatDiesInItsTurnDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, signsIn())
 	if failures := f.work(2); len(failures) > 0 {
@@ -179,12 +179,8 @@ func TestAProcessThatDiesInItsTurnStopsTheOthersNoLongerThanACall(t *testing.T) 
 	if _, _, err := bustest.Connect(t, f.store).Sessions(f.box).Borrow(t.Context(), "main", 2*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
 	if failures := f.work(2); len(failures) > 0 {
 		t.Error(failures)
-	}
-	if took := time.Since(begin); took < time.Second || took > 30*time.Second {
-		t.Errorf("the others waited for %v", took)
 	}
 	f.saw("after the death", 1, 0)
 }

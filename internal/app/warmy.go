@@ -57,7 +57,7 @@ func WarmyWorker(ctx context.Context, h Host) error {
 		func(ctx context.Context) error {
 			return b.RestoreRegistrations(ctx, bus.RestoreConfig{Half: parts.restore(), Owner: parts.owner, Rescuer: h.Metrics})
 		},
-		func(ctx context.Context) error { return h.lookUpPlans(ctx, b.Plans(), client) },
+		func(ctx context.Context) error { return h.lookUpPlans(ctx, b.TariffPlans(), client) },
 		func(ctx context.Context) error {
 			if look == nil {
 				return nil

@@ -292,7 +292,7 @@ func TestTheAdministratorMigratesWithTheRightsOfItsUser(t *testing.T) {
 	g := bustest.NewGuarded(t, usersConf(t))
 	admin := g.Connect(bus.ProcessAdmin)
 	migrate := func() []bus.Step {
-		plan, err := admin.Plan(t.Context())
+		plan, err := admin.MigrationPlan(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -315,7 +315,7 @@ func TestTheAdministratorMigratesWithTheRightsOfItsUser(t *testing.T) {
 	if done := migrate(); len(done) != 1 || done[0].Consumer != "refresh-main" {
 		t.Errorf("the consumer that differs is not put right: %v", done)
 	}
-	if _, err := worker.Plan(t.Context()); !errors.Is(err, bus.ErrDenied) {
+	if _, err := worker.MigrationPlan(t.Context()); !errors.Is(err, bus.ErrDenied) {
 		t.Errorf("a worker lists the consumers: %v", err)
 	}
 	if n, err := bus.Waiting(t.Context(), admin, "AUDIT"); err != nil || n < 2 {

@@ -47,7 +47,7 @@ func DecodeLeg(name string, data []byte) (leg.Leg, error) { return decodeLeg(nam
 
 // DecodeTimeline is decodeTimeline.
 func DecodeTimeline(data []byte, now time.Time) (next, until time.Time, part float64) {
-	line := decodeTimeline(data, now, time.Minute)
+	line, _ := decodeTimeline(data, newServerClock(nil), now, time.Minute)
 	return line.Next, line.Until, line.Part
 }
 

@@ -165,6 +165,6 @@ func Purge(ctx context.Context, b *Bus, name, subject string) error {
 
 // HoldFor holds a leg as a fault does that its workers met.
 func HoldFor(ctx context.Context, b *Bus, name string, f *fault.Fault, d time.Duration) error {
-	_, _, err := b.Legs().holdFor(ctx, name, f, d, "fault")
+	_, _, err := b.Legs().holdFor(ctx, name, outage{fault: f, rest: d})
 	return err
 }

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -35,7 +36,7 @@ func (b *Bus) Facts(people Box) Facts { return Facts{bus: b, people: people} }
 
 // Follow delivers the existing facts, then every change, until ctx ends. A change may be delivered twice.
 func (f Facts) Follow(ctx context.Context, sink Sink) error {
-	feed := &feed{sink: sink, log: f.bus}
+	feed := &feed{sink: sink, log: f.bus.log}
 	feeds := map[string]func(id string, data []byte) error{
 		bucketCampaigns:     decodeInto(plainCodec[mailbox.Campaign](), func(_ string, c mailbox.Campaign) { sink.Campaign(c) }),
 		bucketMailboxes:     decodeInto(invitationCodec(f.people), func(_ string, i mailbox.Invitation) { sink.Invitation(i) }),
@@ -74,7 +75,7 @@ const ephemeralLife = 30 * time.Second
 type feed struct {
 	mu     sync.Mutex
 	sink   Sink
-	log    *Bus
+	log    *slog.Logger
 	behind int // buckets that have not delivered what existed at the start
 }
 
@@ -114,7 +115,7 @@ func (f *feed) deliver(bucket string, msg jetstream.Msg, deliver func(string, []
 	defer f.mu.Unlock()
 	id := strings.TrimPrefix(msg.Subject(), "$KV."+bucket+".")
 	if err := deliver(id, msg.Data()); err != nil {
-		f.log.log.Error("fact_unreadable", "bucket", bucket, "mailbox", id, "error", err)
+		f.log.Error("fact_unreadable", "bucket", bucket, "mailbox", id, "error", err)
 	}
 }
 

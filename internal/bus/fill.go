@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"kindling/internal/events"
 )
@@ -143,23 +142,4 @@ func timerStream(msg *nats.Msg) string {
 		return streamTokenTimers
 	}
 	return streamWarmyTimers
-}
-
-// The codes of refusals for want of room.
-const (
-	codeStoreFailed = jetstream.ErrorCode(10077) // for a stream that discards new: its limit
-	codeNoResources = jetstream.ErrorCode(10023) // the server's storage limit
-)
-
-// refused names the cause and the remedy of a refusal by the server.
-func refused(api *jetstream.APIError) error {
-	switch api.ErrorCode {
-	case codeStoreFailed:
-		return fmt.Errorf("%w: %w: refused with code %d, %s; see the runbook stream-nearly-full", ErrUnavailable, ErrFull, api.ErrorCode, api.Description)
-	case codeNoResources:
-		return fmt.Errorf("%w: refused with code %d: the server's storage is used up; free space on its volume or raise max_file_store, then restart nats-server",
-			ErrUnavailable, api.ErrorCode)
-	default:
-		return fmt.Errorf("%w: refused with code %d", ErrUnavailable, api.ErrorCode)
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"kindling/internal/fault"
 	"kindling/internal/leg"
 )
 
@@ -22,6 +21,7 @@ type gate struct {
 	changed  chan struct{} // closed and replaced at every change
 	probing  bool          // a delivery of this process is the probe
 	breaker  *breaker
+	trial    bool // released after a relapse, by a probe that proves little: no call with an effect has been answered here since
 }
 
 // askAgain is how long a delivery waits that wanted to probe when the control bucket did not answer.
@@ -66,6 +66,7 @@ func (g *gate) set(l leg.Leg, revision uint64) {
 func (g *gate) take(l leg.Leg, revision uint64) {
 	if l.State == leg.Open && g.current.State != leg.Open {
 		g.breaker = newBreaker(g.name) // what was counted before the hold says nothing about the time after it
+		g.trial = l.Relapses > 0
 	}
 	g.current, g.revision = l, revision
 	g.takes++
@@ -144,7 +145,7 @@ func (g *gate) look(patience time.Duration) (wait time.Duration, changed <-chan 
 	case g.current.Until.IsZero(), g.probing:
 		return forever, g.changed, false
 	}
-	return g.current.Until.Sub(g.legs.now()) + patience, g.changed, false
+	return g.current.Left(g.legs.now()) + patience, g.changed, false
 }
 
 // claim makes the caller's delivery the probe of the whole fleet.
@@ -167,42 +168,77 @@ func (g *gate) claim(ctx context.Context) bool {
 	return won
 }
 
+// probeEnd is what a probe has found out.
+type probeEnd struct {
+	answered bool // the dependency was asked, and answered
+	posted   bool // by a call with an effect, so that nothing speaks against it any more
+	failed   bool // the leg is held because of it
+}
+
 // probed ends a probe. It releases the leg for everybody if the dependency was asked and answered. If it was not asked,
 // the next delivery probes; a failure has been reported by hold before.
-func (g *gate) probed(ctx context.Context, answered, failed bool) error {
+func (g *gate) probed(ctx context.Context, end probeEnd) error {
 	defer func() {
 		g.mu.Lock()
 		g.probing = false
 		g.take(g.current, g.revision) // who waits here for the probe's end looks again
 		g.mu.Unlock()
 	}()
-	if failed {
+	if end.failed {
 		return nil
 	}
-	stored, revision, err := g.legs.endProbe(ctx, g.name, answered)
+	stored, revision, err := g.legs.endProbe(ctx, g.name, end)
 	if err == nil {
 		g.set(stored, revision)
 	}
 	return err
 }
 
-// hold stops the leg for d, here at once and everywhere.
-func (g *gate) hold(ctx context.Context, f *fault.Fault, d time.Duration, by string) error {
+// hold stops the leg, here at once and everywhere.
+func (g *gate) hold(ctx context.Context, o outage) error {
 	now := g.legs.now()
 	g.mu.Lock()
-	until := g.current.Until
-	if g.current.State == leg.Held && (until.IsZero() || until.After(now)) {
+	if g.current.State == leg.Held && !g.current.Over(now) {
 		g.mu.Unlock()
 		return nil // another delivery of the same window had the same news
 	}
-	g.take(leg.Leg{Name: g.name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: now, Until: now.Add(d)}, g.revision)
+	g.take(o.holds(g.current, now), g.revision)
 	g.mu.Unlock()
-	stored, revision, err := g.legs.holdFor(ctx, g.name, f, d, by)
+	stored, revision, err := g.legs.holdFor(ctx, g.name, o)
 	if err != nil {
 		return err
 	}
 	g.set(stored, revision)
 	return nil
+}
+
+// rest is how long the leg is to be left alone after a relapse, instead of d.
+func (g *gate) rest(d time.Duration) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.current.Rest(d, g.legs.now())
+}
+
+// unproven reports whether the first call with an effect after a relapse is still to be answered: if it fails, the leg is held
+// again.
+func (g *gate) unproven() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.trial && g.current.State == leg.Open
+}
+
+// prove says that a call with an effect was answered.
+func (g *gate) prove() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.trial = false
+}
+
+// recovering reports whether a probe released the leg only just now.
+func (g *gate) recovering() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.current.Recovering(g.legs.now())
 }
 
 // shut tells whether the leg is known to be down, so that a failure of the dependency is no news.

@@ -77,7 +77,7 @@ func TestAnOldAnswerDoesNotOpenAHeldGate(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); b.tellLegs(t.Context(), map[string]*gate{name: g}) }()
 	<-read
-	if err := g.hold(t.Context(), &fault.Fault{Class: fault.LegDown, Code: "warmy_401"}, time.Minute, "fault"); err != nil {
+	if err := g.hold(t.Context(), outage{fault: &fault.Fault{Class: fault.LegDown, Code: "warmy_401"}, rest: time.Minute}); err != nil {
 		t.Fatal(err)
 	}
 	if !g.shut() {

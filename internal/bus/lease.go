@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"kindling/internal/events"
 	"kindling/internal/handlers"
 )
 
@@ -39,6 +38,16 @@ type storedLease struct {
 	Done  time.Time `json:"done,omitzero"` // when the work was done last
 }
 
+// claimed is how long a claim until a time of the server's still lasts, at most most; 0 when it is over. One that lies further
+// ahead was made by a wrong clock, or before the server's was set back: it must stop nobody.
+func claimed(until, now time.Time, most time.Duration) time.Duration {
+	left := until.Sub(now)
+	if left > most+readAhead {
+		return 0
+	}
+	return min(max(left, 0), most)
+}
+
 func (l *lease) lives() time.Duration {
 	if l.life > 0 {
 		return l.life
@@ -62,12 +71,11 @@ func (l *lease) take(ctx context.Context, every time.Duration) (wait time.Durati
 	}
 	now := l.now()
 	own := l.owner != "" && stored.Owner == l.owner
-	// What lies further ahead than clocks may differ was written by a clock that was wrong: it must stop nobody.
-	if held := stored.Until.Sub(now); !own && held > 0 && held <= l.lives()+events.ClockSkew {
-		return min(held, l.lives()) + time.Second, nil
+	if held := claimed(stored.Until, now, l.lives()); !own && held > 0 {
+		return held + time.Second, nil
 	}
-	if wait := stored.Done.Add(every).Sub(now); wait > 0 && wait <= every+events.ClockSkew {
-		return min(wait, every), nil
+	if wait := claimed(stored.Done.Add(every), now, every); wait > 0 {
+		return wait, nil
 	}
 	l.revision = revision
 	err = l.put(ctx, storedLease{Owner: l.owner, Until: now.Add(l.lives()), Done: stored.Done})

@@ -59,3 +59,28 @@ func TestAProcessDoesNotWaitForItsOwnLease(t *testing.T) {
 		}
 	}
 }
+
+// A holder dies, and the server's clock is set back: nobody may wait until the old time has come again.
+func TestAClockThatIsSetBackProlongsNoDeadProcessesLease(t *testing.T) { //nolint:paralleltest // a bubble
+	bustest.Bubble(t, func(t *testing.T) { //nolint:thelper // the test itself
+		s := bustest.Server(t)
+		dead, next := bustest.Connect(t, s), bustest.Connect(t, s)
+		off := setBack(5 * time.Second)
+		for _, b := range []*bus.Bus{dead, next} {
+			if err := bus.SetServerClock(t.Context(), b, off); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const life = 20 * time.Second
+		if wait, err := bus.NewLease(dead, "w1", life).Take(t.Context()); err != nil || wait != 0 {
+			t.Fatalf("told to wait for %v, %v", wait, err)
+		}
+		if wait, err := bus.NewLease(next, "w2", life).Take(t.Context()); err != nil || wait <= 0 || wait > life+time.Second {
+			t.Fatalf("the next one is told to wait for %v, %v", wait, err)
+		}
+		time.Sleep(30 * time.Second) // by then everybody has looked at the server's clock
+		if wait, err := bus.NewLease(next, "w2", life).Take(t.Context()); err != nil || wait != 0 {
+			t.Errorf("told to wait for %v more, %v", wait, err)
+		}
+	})
+}

@@ -46,12 +46,15 @@ func (b *Bus) Legs() Legs { return Legs{bus: b, kv: kv{b, bucketControl}, now: b
 
 func legKey(name string) string { return "leg." + leg.Key(name) }
 
-// consumers lists the stream and consumer names of a leg.
-func consumers(name string) [][2]string {
+// consumerName says which consumer is meant.
+type consumerName struct{ stream, durable string }
+
+// consumers lists the consumers of a leg.
+func consumers(name string) []consumerName {
 	kind, which, _ := strings.Cut(name, "/")
 	switch kind {
 	case "microsoft":
-		return [][2]string{
+		return []consumerName{
 			{streamCode, "code-" + which},
 			{streamRefresh, "refresh-" + which},
 			{streamTokenTimers, "due-refresh-" + which},
@@ -59,10 +62,10 @@ func consumers(name string) [][2]string {
 	case "refresh":
 		return consumers(leg.Name("microsoft", which))[1:]
 	case "warmy":
-		var all [][2]string
+		var all []consumerName
 		for _, lane := range []events.Lane{events.Register, events.Reconcile} {
 			for _, src := range sources(lane) {
-				all = append(all, [2]string{src.stream, consumerOf(lane, src, which, 0).Durable})
+				all = append(all, consumerName{src.stream, consumerOf(lane, src, which, 0).Durable})
 			}
 		}
 		return all
@@ -105,7 +108,7 @@ func (l Legs) Of(ctx context.Context, names ...string) ([]leg.Leg, error) {
 		if err != nil {
 			return nil, err
 		}
-		if current.State == leg.Held && !current.Until.IsZero() && l.now().After(current.Until) {
+		if current.State == leg.Held && current.Over(l.now()) {
 			current.State = leg.Probing // the next delivery that comes is let through
 		}
 		if current.Load, err = l.loadOf(ctx, current); err != nil {
@@ -169,16 +172,33 @@ func (l Legs) Hold(ctx context.Context, name, cause, by string) error {
 	return err
 }
 
-// holdFor stops a leg for a while because of f; then a probe decides. A leg that an operator holds stays his, and a
-// longer hold stays long.
-func (l Legs) holdFor(ctx context.Context, name string, f *fault.Fault, d time.Duration, by string) (leg.Leg, uint64, error) {
+// outage is why a leg is held for a while.
+type outage struct {
+	fault   *fault.Fault
+	rest    time.Duration // how long it is left alone
+	relapse bool          // a probe was answered, and yet work failed: see leg.Leg
+}
+
+// holds is current, held because of o from now on.
+func (o outage) holds(current leg.Leg, now time.Time) leg.Leg {
+	relapses := current.RelapsesAt(now)
+	if o.relapse {
+		relapses++
+	}
+	return leg.Leg{
+		Name: current.Name, State: leg.Held, Code: o.fault.Code, Cause: o.fault.Cause, By: leg.ByFault,
+		Since: held(current, now), Until: now.Add(o.rest), Written: now, Relapses: relapses,
+	}
+}
+
+// holdFor stops a leg for a while; then a probe decides. A leg that an operator holds stays his, and a longer hold stays long.
+func (l Legs) holdFor(ctx context.Context, name string, o outage) (leg.Leg, uint64, error) {
 	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
 		now := l.now().UTC()
-		until := now.Add(d)
-		if current.State == leg.Held && (current.Until.IsZero() || current.Until.After(until)) {
+		if current.State == leg.Held && !current.Over(now) && (current.Until.IsZero() || current.Until.After(now.Add(o.rest))) {
 			return current, false
 		}
-		return leg.Leg{Name: name, State: leg.Held, Code: f.Code, Cause: f.Cause, By: by, Since: held(current, now), Until: until}, true
+		return o.holds(current, now), true
 	})
 }
 
@@ -202,26 +222,30 @@ func (l Legs) Release(ctx context.Context, name, by string) error {
 func (l Legs) claimProbe(ctx context.Context, name string) (leg.Leg, uint64, error) {
 	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
 		now := l.now().UTC()
-		if current.State == leg.Open || current.Until.IsZero() || current.Until.After(now) {
+		if current.State == leg.Open || !current.Over(now) {
 			return current, false
 		}
 		next := current
-		next.State, next.Until, next.Prober = leg.Probing, now.Add(probeFor), l.bus.id
+		next.State, next.Until, next.Written, next.Prober = leg.Probing, now.Add(probeFor), now, l.bus.id
 		return next, true
 	})
 }
 
 // endProbe lets a leg's work flow again if the probe was answered; if it was not asked at all, anybody may probe again.
 // A hold that was placed meanwhile stands.
-func (l Legs) endProbe(ctx context.Context, name string, answered bool) (leg.Leg, uint64, error) {
+func (l Legs) endProbe(ctx context.Context, name string, end probeEnd) (leg.Leg, uint64, error) {
 	return l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
 		switch now := l.now().UTC(); {
 		case current.State != leg.Probing || current.Prober != l.bus.id:
 			return current, false
-		case answered:
-			return leg.Leg{Name: name, State: leg.Open, By: "probe", Since: now}, true
+		case end.answered:
+			open := leg.Leg{Name: name, State: leg.Open, By: leg.ByProbe, Since: now, Relapses: current.Relapses}
+			if end.posted {
+				open.Relapses = 0
+			}
+			return open, true
 		default:
-			current.State, current.Until, current.Prober = leg.Held, now, ""
+			current.State, current.Until, current.Written, current.Prober = leg.Held, now, now, ""
 			return current, true
 		}
 	})
@@ -296,12 +320,12 @@ func (l Legs) tell(ctx context.Context, stored leg.Leg) error {
 		}
 		var err error
 		if until.After(now) {
-			_, err = l.bus.js.PauseConsumer(ctx, c[0], c[1], until)
+			_, err = l.bus.js.PauseConsumer(ctx, c.stream, c.durable, until)
 		} else {
-			_, err = l.bus.js.ResumeConsumer(ctx, c[0], c[1])
+			_, err = l.bus.js.ResumeConsumer(ctx, c.stream, c.durable)
 		}
 		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return fmt.Errorf("pause or resume %s: %w: %w", c[1], ErrUnavailable, err)
+			return fmt.Errorf("pause or resume %s: %w: %w", c.durable, ErrUnavailable, err)
 		}
 	}
 	return nil
@@ -311,7 +335,7 @@ func (l Legs) tell(ctx context.Context, stored leg.Leg) error {
 func pauseOf(l leg.Leg, now time.Time) time.Time {
 	until := now.Add(longestPause)
 	switch {
-	case l.State != leg.Held:
+	case l.State != leg.Held || l.Over(now):
 		return time.Time{}
 	case !l.Until.IsZero() && l.Until.Before(until):
 		return l.Until

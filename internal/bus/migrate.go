@@ -20,7 +20,7 @@ const outcomeTime = 5 * time.Second
 // Migrate takes the steps of a plan that can be taken, in its order, and stops at the first that fails. by is who asked for
 // it; the audit trail has it before anything is changed. Only the trail itself, if it is missing or wrong, comes first.
 // It returns the steps that were taken.
-func (b *Bus) Migrate(ctx context.Context, plan Plan, by string) (done []Step, err error) {
+func (b *Bus) Migrate(ctx context.Context, plan MigrationPlan, by string) (done []Step, err error) {
 	todo := plan.Changes()
 	entry := events.AuditEntry{
 		Version: events.Version, At: time.Now().UTC(), Actor: by, Role: "admin", Action: "store.migrate", Target: targets(todo), Count: len(todo),

@@ -62,16 +62,16 @@ func trail(t *testing.T, js jetstream.JetStream) []events.AuditEntry {
 	return all
 }
 
-func planOf(t *testing.T, b *bus.Bus, also ...string) bus.Plan {
+func planOf(t *testing.T, b *bus.Bus, also ...string) bus.MigrationPlan {
 	t.Helper()
-	plan, err := b.Plan(t.Context(), also...)
+	plan, err := b.MigrationPlan(t.Context(), also...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return plan
 }
 
-func outline(plan bus.Plan) []string {
+func outline(plan bus.MigrationPlan) []string {
 	lines := []string{}
 	for _, s := range plan.Steps {
 		line := string(s.Action) + " " + s.Name()
@@ -245,7 +245,7 @@ func TestSettingsOfAnOperatorsChoiceAreTakenBackOnlyByName(t *testing.T) {
 	if diff := cmp.Diff([]string{"keep DEAD max_age"}, outline(planOf(t, b, "max_bytes"))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if _, err := b.Plan(t.Context(), "max_byts"); !errors.Is(err, bus.ErrNoSetting) || !strings.Contains(err.Error(), "max_bytes") {
+	if _, err := b.MigrationPlan(t.Context(), "max_byts"); !errors.Is(err, bus.ErrNoSetting) || !strings.Contains(err.Error(), "max_bytes") {
 		t.Errorf("%v", err)
 	}
 }

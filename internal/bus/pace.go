@@ -2,15 +2,13 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
+	"kindling/internal/fault"
 	"kindling/internal/handlers"
 	"kindling/internal/leg"
 )
@@ -60,13 +58,6 @@ func (b *budget) interval(part float64) time.Duration {
 	return time.Duration(float64(time.Minute+spare) / (float64(b.perMinute) * part))
 }
 
-// reserveWorth is how much is reserved at once. All of it is lost when the process dies: of a minute in which one does so
-// less than half a percent. It costs four writes a second at most, of all processes together.
-const reserveWorth = time.Second / 4
-
-// batch is how many slots are reserved at once.
-func (b *budget) batch(part float64) int { return max(1, int(reserveWorth/b.interval(part))) }
-
 // Pacer returns the pacer of the given accounts' budgets, in calls per minute; 0 means not paced.
 func (b *Bus) Pacer(perMinute map[string]int) *Pacer { return b.pacer(accountPace, perMinute) }
 
@@ -89,13 +80,6 @@ func (b *Bus) pacer(prefix string, perMinute map[string]int) *Pacer {
 	return p
 }
 
-const (
-	// reserveTries bounds the compare-and-set loop against the other processes.
-	reserveTries = 50
-	// reserveAhead is how near a slot must be before it is reserved.
-	reserveAhead = time.Second
-)
-
 // longestTurn bounds how long a Turn waits for this process's own others.
 const longestTurn = 2 * time.Second
 
@@ -114,7 +98,7 @@ func (p *Pacer) Turn(ctx context.Context, name string) (bool, error) {
 }
 
 // Wait returns when the next call of account may be made. While the call's leg is held nobody waits: the error is a
-// LegDown fault then.
+// LegDown fault then. When the control bucket does not answer it is a RetryAfter fault: nothing is said against the event.
 func (p *Pacer) Wait(ctx context.Context, account string) error {
 	b := p.budgets[account]
 	if b == nil {
@@ -133,7 +117,21 @@ func (p *Pacer) Wait(ctx context.Context, account string) error {
 	if !b.queue.leave(w) {
 		return nil // its turn came at the same moment
 	}
+	if ctx.Err() == nil && (errors.Is(err, ErrUnavailable) || errors.Is(err, handlers.ErrConflict)) {
+		return budgetAway(err)
+	}
 	return err
+}
+
+// readAgain is how long a call waits whose budget could not be read: an election is over by then.
+const readAgain = 5 * time.Second
+
+func budgetAway(err error) *fault.Fault {
+	return &fault.Fault{
+		Class: fault.RetryAfter, Code: "budget_unreadable", Forecast: fault.ByTime, After: readAgain, Err: err,
+		Cause:  "the call budget could not be read or moved in the message store, and nothing was sent",
+		Remedy: "none: it is tried again; if that lasts, look after NATS",
+	}
 }
 
 // calling says for whom a call is made. What is no lane's own waits at the gate of its account's leg, too: nobody calls
@@ -244,116 +242,6 @@ func (*Pacer) sleep(ctx context.Context, d time.Duration, changed <-chan struct{
 	}
 }
 
-// take returns a reserved slot; the caller leads. Slots that passed unused are forgotten: used late, they would make a
-// burst.
-func (p *Pacer) take(ctx context.Context, account string, b *budget, changed <-chan struct{}) (slot, error) {
-	for tries := 0; ; tries++ {
-		if s, found := b.reserved(p.clock.local()); found {
-			return s, nil
-		}
-		if tries == reserveTries {
-			return slot{}, fmt.Errorf("reserve slots of %s: %w", account, handlers.ErrConflict)
-		}
-		wait, err := p.reserve(ctx, account, b)
-		if errors.Is(err, handlers.ErrConflict) {
-			continue
-		}
-		if err == nil && wait > 0 {
-			tries = 0
-			err = p.sleep(ctx, wait, changed)
-		}
-		if err != nil {
-			return slot{}, err
-		}
-	}
-}
-
-// reserved takes the first slot that can still be used.
-func (b *budget) reserved(now time.Time) (s slot, found bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for len(b.slots) > 0 {
-		s, b.slots = b.slots[0], b.slots[1:]
-		if !s.late(now) {
-			return s, true
-		}
-	}
-	return slot{}, false
-}
-
-// reserve reserves the next slots, or tells how long to wait until they are near enough.
-func (p *Pacer) reserve(ctx context.Context, account string, b *budget) (wait time.Duration, err error) {
-	line, revision, err := p.read(ctx, account, b)
-	if err != nil {
-		return 0, err
-	}
-	now, here := p.clock.now().UTC(), p.clock.local()
-	start := line.free(now)
-	if ahead := start.Sub(now); ahead > reserveAhead {
-		return min(ahead-reserveAhead/2, lookAgain), nil
-	}
-	line = line.recovered(now)
-	n, interval := b.batch(line.Part), b.interval(line.Part)
-	line.Next, line.Rate = start.Add(time.Duration(n)*interval), float64(b.perMinute)*line.Part
-	if err := p.write(ctx, account, line, revision); err != nil {
-		return 0, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i := range n {
-		due := start.Add(time.Duration(i) * interval)
-		b.slots = append(b.slots, slot{due: due, at: here.Add(due.Sub(now))})
-	}
-	b.line = line
-	return 0, nil
-}
-
-// lookAgain bounds how long a process goes by a time line that others may have moved.
-const lookAgain = 5 * time.Second
-
-func (p *Pacer) read(ctx context.Context, account string, b *budget) (timeline, uint64, error) {
-	if err := p.kv.bus.lookAtClock(ctx); err != nil {
-		return timeline{}, 0, err
-	}
-	stored, err := p.kv.last(ctx, p.prefix+account)
-	if err != nil {
-		return timeline{}, 0, err
-	}
-	if stored == nil {
-		stored = &jetstream.RawStreamMsg{}
-	}
-	if b.contradicts(stored, p.clock.now()) {
-		if err := p.kv.bus.askClock(ctx); err != nil {
-			return timeline{}, 0, err
-		}
-	}
-	now := p.clock.now()
-	line := decodeTimeline(stored.Data, now, b.interval(leastPart)+2*reserveAhead)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.line, b.revision, b.looked = line, stored.Sequence, now
-	return line, stored.Sequence, nil
-}
-
-// contradicts tells whether the server's clock cannot be what we take it for, by the time at which it stored this line: it
-// was set, or this machine slept. Whoever went on by an old idea of it would reserve what others have.
-func (b *budget) contradicts(stored *jetstream.RawStreamMsg, now time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	ahead := stored.Time.After(now.Add(clockSlack))
-	behind := stored.Sequence > b.revision && stored.Time.Before(b.looked.Add(-clockSlack))
-	return ahead || behind
-}
-
-func (p *Pacer) write(ctx context.Context, account string, line timeline, revision uint64) error {
-	data, err := json.Marshal(line)
-	if err != nil {
-		return fmt.Errorf("encode pace: %w", err)
-	}
-	_, err = p.kv.put(ctx, p.prefix+account, data, revision)
-	return err
-}
-
 // Throttled says that the service told this account to call no more for a while, in the answer to a call that was sent at
 // sent, by this machine's clock, and makes every process obey: nobody calls before, and if that happens again to a call
 // sent soon after the wait, all call at half the pace, which then rises step by step.
@@ -367,6 +255,9 @@ func (p *Pacer) Throttled(ctx context.Context, account string, sent time.Time, w
 	b.mu.Unlock()
 	for range reserveTries {
 		line, revision, err := p.read(ctx, account, b)
+		if errors.Is(err, handlers.ErrConflict) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -376,7 +267,7 @@ func (p *Pacer) Throttled(ctx context.Context, account string, sent time.Time, w
 		if next == line {
 			return nil
 		}
-		if err = p.write(ctx, account, next, revision); err == nil {
+		if _, err = p.write(ctx, account, next, revision); err == nil {
 			b.mu.Lock()
 			b.line = next
 			b.mu.Unlock()
@@ -386,33 +277,4 @@ func (p *Pacer) Throttled(ctx context.Context, account string, sent time.Time, w
 		}
 	}
 	return fmt.Errorf("slow down %s: %w", account, handlers.ErrConflict)
-}
-
-// AccountPace is the call budget of an account at one moment. Its times are the server's. It is zero, but for Now, when
-// nobody has ever called.
-type AccountPace struct {
-	Now       time.Time
-	End       time.Time // until when the budget is given out: what lies long behind says that it is idle
-	Until     time.Time // nobody calls before: a 429 said so; zero: none did, or the wait is over
-	PerMinute float64   // calls that the whole fleet may make
-	Part      float64   // that this is of what is configured, 0 to 1; 0: nobody has ever called
-}
-
-// PaceOf returns the pace of an account as its next call will find it: what was reduced has risen since the last one.
-func (b *Bus) PaceOf(ctx context.Context, account string) (AccountPace, error) {
-	if err := b.lookAtClock(ctx); err != nil {
-		return AccountPace{}, err
-	}
-	now := b.clock.now().UTC()
-	data, _, err := kv{b, bucketControl}.get(ctx, accountPace+account)
-	if err != nil || data == nil {
-		return AccountPace{Now: now}, err
-	}
-	line := decodeTimeline(data, now, time.Minute)
-	next := line.recovered(now)
-	pace := AccountPace{Now: now, End: line.Next, PerMinute: line.Rate * next.Part / line.Part, Part: next.Part}
-	if line.Until.After(now) {
-		pace.Until = line.Until
-	}
-	return pace, nil
 }

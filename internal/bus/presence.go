@@ -21,10 +21,13 @@ type Presence struct{ bus *Bus }
 // Presence returns a view of the streams by mailbox.
 func (b *Bus) Presence() Presence { return Presence{b} }
 
+// place is a part of a stream.
+type place struct{ stream, filter string }
+
 // places are where an event of a mailbox can wait. Both subjects of a timer are asked for in one question: it passes
 // from one to the other when its time has come.
-func places(id mailbox.ID) [][2]string {
-	return [][2]string{
+func places(id mailbox.ID) []place {
+	return []place{
 		{streamCode, "kindling.code.*." + id},
 		{streamRegister, "kindling.register.*.*." + id},
 		{streamRefresh, "kindling.refresh.*." + id},
@@ -36,8 +39,8 @@ func places(id mailbox.ID) [][2]string {
 // Waiting tells whether any event of the mailbox waits for its handler or for its time. The timer of an idle grant is
 // none: it moves no mailbox, and would hide that the event which does is lost.
 func (p Presence) Waiting(ctx context.Context, id mailbox.ID) (bool, error) {
-	for _, place := range places(id) {
-		if found, err := p.holds(ctx, place[0], place[1]); err != nil || found {
+	for _, at := range places(id) {
+		if found, err := p.holds(ctx, at); err != nil || found {
 			return found, err
 		}
 	}
@@ -46,7 +49,7 @@ func (p Presence) Waiting(ctx context.Context, id mailbox.ID) (bool, error) {
 
 // Buried tells whether the mailbox has a dead letter, or an operator has discarded one since then.
 func (p Presence) Buried(ctx context.Context, id mailbox.ID, since time.Time) (bool, error) {
-	found, err := p.holds(ctx, streamDead, "kindling.dead.*.*."+id)
+	found, err := p.holds(ctx, place{streamDead, "kindling.dead.*.*." + id})
 	if err != nil || found {
 		return found, err
 	}
@@ -54,14 +57,14 @@ func (p Presence) Buried(ctx context.Context, id mailbox.ID, since time.Time) (b
 	return last.After(since), err
 }
 
-func (p Presence) holds(ctx context.Context, name, filter string) (bool, error) {
-	stream, err := p.bus.stream(ctx, name)
+func (p Presence) holds(ctx context.Context, at place) (bool, error) {
+	stream, err := p.bus.stream(ctx, at.stream)
 	if err != nil {
 		return false, err
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(at.filter))
 	if err != nil {
-		return false, fmt.Errorf("ask %s for a mailbox: %w: %w", name, ErrUnavailable, err)
+		return false, fmt.Errorf("ask %s for a mailbox: %w: %w", at.stream, ErrUnavailable, err)
 	}
 	for subject := range info.State.Subjects {
 		if idle, _ := events.IsIdleTimer(subject); !idle {

@@ -11,10 +11,10 @@ import (
 func (l Legs) ProbeNow(ctx context.Context, name string, because func(code string) bool) error {
 	_, _, err := l.change(ctx, name, func(current leg.Leg) (leg.Leg, bool) {
 		now := l.now().UTC()
-		if current.State != leg.Held || !current.Until.After(now) || !because(current.Code) {
+		if current.State != leg.Held || current.Until.IsZero() || current.Over(now) || !because(current.Code) {
 			return current, false
 		}
-		current.Until = now
+		current.Until, current.Written = now, now
 		return current, true
 	})
 	return err

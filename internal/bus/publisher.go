@@ -149,3 +149,22 @@ func publishError(err error) error {
 	}
 	return fmt.Errorf("publish: %w: %w", ErrUnavailable, err)
 }
+
+// The codes of refusals for want of room.
+const (
+	codeStoreFailed = jetstream.ErrorCode(10077) // for a stream that discards new: its limit
+	codeNoResources = jetstream.ErrorCode(10023) // the server's storage limit
+)
+
+// refused names the cause and the remedy of a refusal by the server.
+func refused(api *jetstream.APIError) error {
+	switch api.ErrorCode {
+	case codeStoreFailed:
+		return fmt.Errorf("%w: %w: refused with code %d, %s; see the runbook stream-nearly-full", ErrUnavailable, ErrFull, api.ErrorCode, api.Description)
+	case codeNoResources:
+		return fmt.Errorf("%w: refused with code %d: the server's storage is used up; free space on its volume or raise max_file_store, then restart nats-server",
+			ErrUnavailable, api.ErrorCode)
+	default:
+		return fmt.Errorf("%w: refused with code %d", ErrUnavailable, api.ErrorCode)
+	}
+}

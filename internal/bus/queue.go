@@ -24,12 +24,13 @@ type calling struct {
 type class int
 
 const (
-	// others is whoever has not said for whom he calls: hints, the plans' look-up, and what was forgotten. It is the zero class,
-	// so that nobody passes for a campaign by saying nothing.
+	// others is whoever has not said for whom he calls: hints, and what was forgotten. It is the zero class, so that nobody passes
+	// for a campaign by saying nothing.
 	others   class = iota
 	listings       // that settle unclear registrations
 	probes         // that find out whether the service is back
 	begun          // what waits for one more turn, and has begun already what must not wait long
+	lookUps        // of tariff plans: one call in ten minutes, for which imports wait, and which is given up after a minute
 	slots          // the first of the campaigns' slots, which are the classes from here on
 	classes  = slots + events.Slots
 )
@@ -63,6 +64,11 @@ func withCalling(ctx context.Context, lane events.Lane, campaign string, g *gate
 	case events.Code, events.Refresh: // they have no budget of Warmy's to share
 	}
 	return context.WithValue(ctx, callingKey{}, s)
+}
+
+// lookingUp says that calls under the returned context are for tariff plans.
+func lookingUp(ctx context.Context) context.Context {
+	return context.WithValue(ctx, callingKey{}, calling{class: lookUps})
 }
 
 func slotClass(campaign string) class {
@@ -140,6 +146,8 @@ func (q *queue) choose(now time.Time) (c class, found bool) {
 		return probes, true
 	case q.waits(begun):
 		return begun, true
+	case q.waits(lookUps):
+		return lookUps, true
 	case registers && !q.gives(slots, listings, others):
 		return slot, true
 	case q.waits(listings) && !q.gives(listings, others):

@@ -1,19 +1,16 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
 	"kindling/internal/events"
@@ -83,44 +80,12 @@ func (b *Bus) Serve(ctx context.Context, cfg ServeConfig, lanes ...Lane) error {
 }
 
 func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
-	if cfg.Drain == 0 {
-		cfg.Drain = defaultDrain
-	}
-	if cfg.HoldFor == 0 {
-		cfg.HoldFor = defaultHoldFor
-	}
-	if cfg.Turn == 0 {
-		cfg.Turn = defaultTurn
-	}
-	if cfg.Owner == "" {
-		cfg.Owner = nuid.Next()
-	}
-	gates := make(map[string]*gate)
-	for _, lane := range lanes {
-		for _, name := range legsOf(lane.Lane, lane.Leg) {
-			if gates[name] == nil {
-				gates[name] = newGate(b.Legs(), name)
-			}
-		}
-	}
-	if err := b.lookAtClock(ctx); err != nil {
-		return err
-	}
-	stopWatch, err := b.watchLegs(ctx, gates)
+	cfg = cfg.withDefaults()
+	gates, shut, err := b.openGates(ctx, lanes)
 	if err != nil {
 		return err
 	}
-	defer stopWatch()
-	for _, g := range gates {
-		if _, _, err := g.load(ctx); err != nil {
-			return err // nothing may pass a gate whose state is not known
-		}
-	}
-	defer b.publishGates(gates)()
-	keeping, stopKeeping := context.WithCancel(ctx)
-	kept := make(chan struct{})
-	go func() { defer close(kept); b.keepLegs(keeping, gates) }()
-	defer func() { stopKeeping(); <-kept }()
+	defer shut()
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: cfg.Drain + 10*time.Second}, watermillLog(b.log))
 	if err != nil {
 		return fmt.Errorf("make router: %w", err)
@@ -129,10 +94,7 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 	var subscribers []*Subscriber
 	var workers []*worker
 	for _, lane := range lanes {
-		w := &worker{bus: b, cfg: cfg, lane: lane, stop: ctx}
-		for _, name := range legsOf(lane.Lane, lane.Leg) {
-			w.gates = append(w.gates, gates[name])
-		}
+		w := &worker{bus: b, cfg: cfg, lane: lane, gates: gates.of(lane), stop: ctx}
 		subs, err := w.subscribe(ctx, router)
 		if err != nil {
 			return err
@@ -148,6 +110,63 @@ func (b *Bus) serve(ctx context.Context, cfg ServeConfig, lanes []Lane) error {
 		err = errors.Join(err, s.Close())
 	}
 	return err
+}
+
+func (c ServeConfig) withDefaults() ServeConfig {
+	c.Drain = cmp.Or(c.Drain, defaultDrain)
+	c.HoldFor = cmp.Or(c.HoldFor, defaultHoldFor)
+	c.Turn = cmp.Or(c.Turn, defaultTurn)
+	c.Owner = cmp.Or(c.Owner, nuid.Next())
+	return c
+}
+
+// gates are those of the served lanes' legs, by name.
+type gates map[string]*gate
+
+// of returns the gates of a lane, in the order of legsOf.
+func (g gates) of(lane Lane) []*gate {
+	var own []*gate
+	for _, name := range legsOf(lane.Lane, lane.Leg) {
+		own = append(own, g[name])
+	}
+	return own
+}
+
+// openGates makes the gates of the lanes' legs and keeps them in step with the control bucket until shut is called: nothing may
+// pass a gate whose state is not known.
+func (b *Bus) openGates(ctx context.Context, lanes []Lane) (opened gates, shut func(), err error) {
+	opened = make(gates)
+	for _, lane := range lanes {
+		for _, name := range legsOf(lane.Lane, lane.Leg) {
+			if opened[name] == nil {
+				opened[name] = newGate(b.Legs(), name)
+			}
+		}
+	}
+	if err := b.lookAtClock(ctx); err != nil {
+		return nil, nil, err
+	}
+	stopWatch, err := b.watchLegs(ctx, opened)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, g := range opened {
+		if _, _, err := g.load(ctx); err != nil {
+			stopWatch()
+			return nil, nil, err
+		}
+	}
+	forget := b.publishGates(opened)
+	stopKeeping := background(ctx, func(ctx context.Context) { b.keepLegs(ctx, opened) })
+	return opened, func() { stopKeeping(); forget(); stopWatch() }, nil
+}
+
+// background runs work until stop is called, which returns when it has ended.
+func background(ctx context.Context, work func(ctx context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); work(ctx) }()
+	return func() { cancel(); <-done }
 }
 
 func watermillLog(log *slog.Logger) watermill.LoggerAdapter {
@@ -166,127 +185,4 @@ func (untraced) Trace(string, watermill.LogFields) {}
 // With keeps saying nothing.
 func (u untraced) With(fields watermill.LogFields) watermill.LoggerAdapter {
 	return untraced{u.LoggerAdapter.With(fields)}
-}
-
-// source is one consumer of a lane.
-type source struct {
-	stream string
-	due    bool
-	slots  bool // it serves one slot of several
-	slot   int
-}
-
-func sources(lane events.Lane) []source {
-	switch lane {
-	case events.Code:
-		return []source{{stream: streamCode}}
-	case events.Refresh:
-		return []source{{stream: streamRefresh}, {stream: streamTokenTimers, due: true}}
-	case events.Register:
-		all := make([]source, 0, events.Slots+1)
-		for slot := range events.Slots {
-			all = append(all, source{stream: streamRegister, slots: true, slot: slot})
-		}
-		return append(all, source{stream: streamWarmyTimers, due: true})
-	case events.Reconcile:
-		return []source{{stream: streamWarmyTimers, due: true}}
-	}
-	return nil
-}
-
-func (w *worker) subscribe(ctx context.Context, router *message.Router) ([]*Subscriber, error) {
-	fleet := w.lane.Fleet
-	if fleet == 0 {
-		fleet = 8 * w.lane.Window
-	}
-	var subs []*Subscriber
-	for _, src := range sources(w.lane.Lane) {
-		cfg := consumerOf(w.lane.Lane, src, w.lane.Leg, fleet)
-		ensure := func(ctx context.Context) error { return w.bus.ensureConsumer(ctx, src.stream, cfg) }
-		if err := outlast(ctx, ensure); err != nil {
-			return nil, err
-		}
-		sub := &Subscriber{Bus: w.bus, Window: w.lane.Window, Drain: w.cfg.Drain, Ensure: ensure, Settled: true, turn: w.turn()}
-		router.AddConsumerHandler(cfg.Durable, src.stream+"/"+cfg.Durable, sub, w.handle)
-		subs = append(subs, sub)
-	}
-	return subs, nil
-}
-
-// ensureConsumer creates the consumer, or gives it this configuration's window. It never touches anything else of an
-// existing one: an update without its pause would release a held leg.
-func (b *Bus) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) error {
-	have, err := b.js.Consumer(ctx, stream, want.Durable)
-	switch {
-	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		_, err = b.js.CreateConsumer(ctx, stream, want)
-		if errors.Is(err, jetstream.ErrConsumerExists) {
-			err = nil // another replica was quicker
-		}
-	case err == nil && isWhole(want, have.CachedInfo().Config):
-		err = b.narrow(ctx, stream, want, have.CachedInfo().Config)
-	case err == nil:
-		err = b.fitConsumer(ctx, stream, want, have.CachedInfo().Config)
-	}
-	if err != nil {
-		return fmt.Errorf("ensure consumer %s of %s: %w", want.Durable, stream, err)
-	}
-	return nil
-}
-
-// isWhole tells whether a consumer is the one for all slots that older versions had.
-func isWhole(want, have jetstream.ConsumerConfig) bool {
-	whole, cut := strings.CutSuffix(want.FilterSubject, ".s0.>")
-	return cut && have.FilterSubject == whole+".>"
-}
-
-// narrow makes the consumer of the first slot of the one for all slots: on a work queue no two may deliver the same, so
-// this comes before the other slots' are made. What was delivered and not acknowledged comes again.
-func (b *Bus) narrow(ctx context.Context, stream string, want, have jetstream.ConsumerConfig) error {
-	b.log.InfoContext(ctx, "consumer_narrowed", "consumer", stream+"/"+want.Durable, "from", have.FilterSubject, "to", want.FilterSubject)
-	have.FilterSubject, have.MaxAckPending = want.FilterSubject, want.MaxAckPending
-	_, err := b.js.UpdateConsumer(ctx, stream, have)
-	return err
-}
-
-// fitConsumer refuses a consumer whose settings break a promise, and gives it this configuration's window.
-func (b *Bus) fitConsumer(ctx context.Context, stream string, want, have jetstream.ConsumerConfig) error {
-	if err := Unfit(Findings(compareConsumer(stream, want, have))); err != nil || have.MaxAckPending == want.MaxAckPending {
-		return err
-	}
-	b.log.InfoContext(ctx, "window_changed", "consumer", stream+"/"+want.Durable, "from", have.MaxAckPending, "to", want.MaxAckPending)
-	have.MaxAckPending = want.MaxAckPending
-	_, err := b.js.UpdateConsumer(ctx, stream, have)
-	return err
-}
-
-const (
-	// startPatience is how long a process that starts outlasts a store that does not answer, such as one that elects a leader.
-	startPatience = time.Minute
-	startPause    = 500 * time.Millisecond
-)
-
-// outlast asks again while the store does not answer. A lane has many consumers, and one unanswered question about one of
-// them must not end the process.
-func outlast(ctx context.Context, ask func(ctx context.Context) error) error {
-	within, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	for {
-		err := ask(ctx)
-		if err == nil || errors.Is(err, ErrDenied) || !unanswered(err) && !electing(err) {
-			return err
-		}
-		if rest(within, startPause); within.Err() != nil {
-			return err
-		}
-	}
-}
-
-// electing tells whether the store answered that it cannot at the moment, or the connection is on its way to another server.
-func electing(err error) bool {
-	if errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrConnectionReconnecting) {
-		return true
-	}
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.Code == http.StatusServiceUnavailable
 }

@@ -16,6 +16,9 @@ type serverClock struct {
 	mu    sync.Mutex
 	here  time.Time // a moment here, and
 	there time.Time // the same one there; zero: the server was never asked
+
+	before time.Time     // what it would have shown when it was found to be set ahead; zero: it was not, or was set back since
+	by     time.Duration // how much further ahead it was
 }
 
 const (
@@ -60,7 +63,39 @@ func (c *serverClock) heard(asked, answered, there time.Time) {
 	if there.IsZero() || trip > clockTrip && !c.there.IsZero() {
 		return
 	}
-	c.here, c.there = asked.Add(trip/2), there.UTC()
+	here := asked.Add(trip / 2)
+	if !c.there.IsZero() {
+		c.compare(c.there.Add(here.Sub(c.here)), there.UTC())
+	}
+	c.here, c.there = here, there.UTC()
+}
+
+// compare remembers that the server's clock was set. The caller holds c.mu.
+func (c *serverClock) compare(expected, there time.Time) {
+	switch by := there.Sub(expected); {
+	case by > clockSlack:
+		c.before, c.by = expected, by
+	case by < -clockSlack:
+		c.before = time.Time{}
+	}
+}
+
+// moved is by how much the times of what was written at written, by the clock as it was then, are to be moved to mean the same
+// by the clock as it is now. What was written later than now was written before the clock was set back, nobody knows how long:
+// it is taken for written now, so that its waits are as long as they were. Zero: written is not known, or the clock was not set.
+func (c *serverClock) moved(written, now time.Time) time.Duration {
+	if written.IsZero() {
+		return 0
+	}
+	if ahead := written.Sub(now); ahead > clockSlack {
+		return -ahead
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.before.IsZero() && !written.After(c.before.Add(clockSlack)) {
+		return c.by
+	}
+	return 0
 }
 
 // Clock asks the server for its time, and returns a clock that shows it: the same one in every process, for what they wait for

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"kindling/internal/events"
 	"kindling/internal/handlers"
 )
 
@@ -17,12 +16,12 @@ import (
 type Sessions struct {
 	kv  kv
 	box Box
-	now func() time.Time
+	now func() time.Time // the server's
 }
 
 // Sessions returns the sessions that are sealed with grants.
 func (b *Bus) Sessions(grants Box) *Sessions {
-	return &Sessions{kv: kv{b, bucketControl}, box: grants, now: time.Now}
+	return &Sessions{kv: kv{b, bucketControl}, box: grants, now: b.clock.now}
 }
 
 const sessionPrefix = "session."
@@ -49,6 +48,9 @@ const (
 // nothing: a session is had again by a sign-in.
 func (s *Sessions) Borrow(ctx context.Context, account string, d time.Duration) (kept []byte, revision uint64, err error) {
 	for pause := askLeast; ; pause = min(2*pause, askMost) {
+		if err := s.kv.bus.lookAtClock(ctx); err != nil {
+			return nil, 0, err
+		}
 		stored, revision, err := s.read(ctx, account)
 		if err != nil {
 			return nil, 0, err
@@ -93,11 +95,9 @@ func (s *Sessions) read(ctx context.Context, account string) (stored storedSessi
 	return stored, revision, nil
 }
 
-// free tells whether nobody has the session. What lies further ahead than clocks may differ was written by a clock that was
-// wrong: it must stop nobody.
+// free reports whether nobody has the session.
 func (s *Sessions) free(stored storedSession) bool {
-	left := stored.Until.Sub(s.now())
-	return left <= 0 || left > longestLoan+events.ClockSkew
+	return claimed(stored.Until, s.now(), longestLoan) == 0
 }
 
 func (s *Sessions) put(ctx context.Context, account string, revision uint64, sealed []byte, d time.Duration) (uint64, error) {

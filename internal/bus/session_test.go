@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"kindling/internal/campaign"
-	"kindling/internal/handlers"
 	"kindling/internal/seal"
 )
 
@@ -54,29 +53,6 @@ func TestASessionIsLentToOneAtATimeAndComesBackChanged(t *testing.T) {
 	}
 }
 
-func TestWhoDiesWithASessionStopsTheOthersForTheLoanAndItsStateIsLate(t *testing.T) {
-	t.Parallel()
-	s := insideBus(t).Sessions(grantsBox(t))
-	_, lost, err := s.Borrow(t.Context(), "main", 300*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin := time.Now()
-	_, revision, err := s.Borrow(t.Context(), "main", time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(begin); took < 100*time.Millisecond || took > 30*time.Second {
-		t.Errorf("the next one waited for %v", took)
-	}
-	if _, err := s.Keep(t.Context(), "main", lost, []byte("late"), 0); !errors.Is(err, handlers.ErrConflict) {
-		t.Errorf("a loan that was over: %v", err)
-	}
-	if _, err := s.Keep(t.Context(), "main", revision, []byte("mine"), 0); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestASessionThatCannotBeMeantStopsNobody(t *testing.T) {
 	t.Parallel()
 	b := insideBus(t)
@@ -106,7 +82,7 @@ func TestASessionThatCannotBeMeantStopsNobody(t *testing.T) {
 
 func TestPlansAreLookedUpByOneProcessAndWhenTheyAreOld(t *testing.T) {
 	t.Parallel()
-	p := insideBus(t).Plans()
+	p := insideBus(t).TariffPlans()
 	now := time.Now()
 	p.now = func() time.Time { return now }
 	calls := 0

@@ -49,7 +49,7 @@ func TestTheConsumerOfAnOlderVersionIsNarrowedAndNothingIsLost(t *testing.T) {
 			t.Errorf("no consumer %s", name)
 		}
 	}
-	plan, err := b.Plan(t.Context())
+	plan, err := b.MigrationPlan(t.Context())
 	if err != nil || len(plan.Steps) > 0 {
 		t.Errorf("the store is not as it should be: %+v, %v", plan.Steps, err)
 	}

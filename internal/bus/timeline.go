@@ -14,6 +14,8 @@ type timeline struct {
 	Part   float64   `json:"part,omitempty"`  // of the budget that is used, 0 to 1; 0: all of it
 	Rate   float64   `json:"rate,omitempty"`  // calls per minute that this makes, for whoever looks on
 	Raised time.Time `json:"raised,omitzero"` // when Part was changed last
+
+	Written time.Time `json:"written,omitzero"` // when all this was; zero: an older version wrote it
 }
 
 const (
@@ -29,30 +31,46 @@ const (
 	readAhead = 5 * time.Second
 )
 
-// decodeTimeline reads the time line of a budget; what cannot be meant is as if it were not there. longest is how far ahead
-// its end can be.
-func decodeTimeline(data []byte, now time.Time, longest time.Duration) timeline {
-	var line timeline
+// decodeTimeline reads the time line of a budget as it is meant now; what cannot be meant is as if it were not there. longest
+// is how far ahead its end can be. moved tells that the clock was set since it was written: then it is to be written again, for
+// who starts now cannot know.
+func decodeTimeline(data []byte, clock *serverClock, now time.Time, longest time.Duration) (line timeline, moved bool) {
 	if events.DecodeStrict(data, &line) != nil {
-		return timeline{Part: 1}
+		return timeline{Part: 1}, false
 	}
-	if line.Next.After(now.Add(longest + readAhead)) {
-		line.Next = time.Time{}
+	by := clock.moved(line.Written, now)
+	return line.shifted(by).bounded(now, longest), by != 0
+}
+
+// shifted is the time line by a clock that was set.
+func (l timeline) shifted(by time.Duration) timeline {
+	for _, t := range []*time.Time{&l.Next, &l.Until, &l.Raised, &l.Written} {
+		if !t.IsZero() {
+			*t = t.Add(by)
+		}
 	}
-	if line.Until.After(now.Add(longestTold + readAhead)) {
-		line.Until = time.Time{}
+	return l
+}
+
+// bounded is the time line without what cannot be meant.
+func (l timeline) bounded(now time.Time, longest time.Duration) timeline {
+	if l.Next.After(now.Add(longest + readAhead)) {
+		l.Next = time.Time{}
 	}
-	if line.Raised.After(now.Add(readAhead)) {
-		line.Raised = time.Time{}
+	if l.Until.After(now.Add(longestTold + readAhead)) {
+		l.Until = time.Time{}
 	}
-	if !(line.Part > 0 && line.Part <= 1) {
-		line.Part = 1
+	if l.Raised.After(now.Add(readAhead)) {
+		l.Raised = time.Time{}
 	}
-	line.Part = max(line.Part, leastPart)
-	if !(line.Rate > 0) {
-		line.Rate = 0
+	if !(l.Part > 0 && l.Part <= 1) {
+		l.Part = 1
 	}
-	return line
+	l.Part = max(l.Part, leastPart)
+	if !(l.Rate > 0) {
+		l.Rate = 0
+	}
+	return l
 }
 
 // told is the time line after a 429 that asks for a wait, in answer to a call that was sent at sent. One sent soon after a

@@ -1,11 +1,13 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -89,7 +91,7 @@ func (w *worker) enter(ctx context.Context) (probes []*gate, err error) {
 // endProbes tells every gate that was probed whether its dependency answered. held is the gate that the answer holds.
 func (w *worker) endProbes(ctx context.Context, e events.Event, probes []*gate, answered bool, held *gate) {
 	for _, g := range probes {
-		w.warn(ctx, "probe_not_ended", e, g.probed(ctx, answered, g == held))
+		w.warn(ctx, "probe_not_ended", e, g.probed(ctx, probeEnd{answered: answered, posted: w.posts(), failed: g == held}))
 	}
 }
 
@@ -121,6 +123,7 @@ func (w *worker) judge(ctx context.Context, d *delivery, e events.Event, err err
 	var held *gate
 	defer func() { w.endProbes(context.WithoutCancel(ctx), e, probes, seen.Answered(), held) }()
 	decision, tripped := w.decide(d, e, err, seen, cut)
+	probed := slices.Contains(probes, w.own())
 	switch {
 	case decision.Verdict == Hold && !errors.Is(err, errLegShut):
 		held = w.gates[0]
@@ -128,11 +131,26 @@ func (w *worker) judge(ctx context.Context, d *delivery, e events.Event, err err
 			held = w.own()
 		}
 		w.hold(ctx, held, e, err, decision.Delay)
-	case tripped && seen.Failed(): // the handler has concluded the failure by itself; the next ones need not have it, too
+	case seen.Failed() && (tripped || probed || w.posts() && w.own().unproven()):
 		held = w.own()
-		w.hold(ctx, held, e, breakerOpen(fault.Of(errOutage)), w.lane.Outage)
+		w.rest(ctx, held, e, w.posts() && (probed || held.recovering()))
+	case seen.Answered() && w.posts():
+		w.own().prove()
 	}
 	return decision
+}
+
+// posts reports whether the lane's calls have an effect, so that each one that fails costs its event a look at Warmy's listing.
+func (w *worker) posts() bool { return w.lane.Lane == events.Register }
+
+// rest leaves a leg alone on which a handler has concluded a failure by itself; the next ones need not have it, too. After a
+// relapse that is for longer each time.
+func (w *worker) rest(ctx context.Context, g *gate, e events.Event, relapse bool) {
+	d := cmp.Or(w.lane.Outage, w.cfg.HoldFor)
+	if relapse {
+		d = g.rest(d)
+	}
+	w.stopLeg(ctx, g, e, outage{fault: breakerOpen(fault.Of(errOutage)), rest: d, relapse: relapse})
 }
 
 // sharing says in the handler's context for whom it calls: that is what a Pacer goes by.
@@ -198,35 +216,46 @@ func (w *worker) hold(ctx context.Context, g *gate, e events.Event, cause error,
 	if f.Class != fault.LegDown {
 		f, d = breakerOpen(f), w.lane.Outage
 	}
-	if d == 0 {
-		d = w.cfg.HoldFor
-	}
-	w.bus.log.ErrorContext(ctx, "leg_held", "leg", g.name, "fault", f.Code, "cause", f.Cause, "remedy", f.Remedy, "hold_for", d)
-	w.warn(ctx, "leg_hold_failed", e, g.hold(ctx, f, d, "fault"))
+	w.stopLeg(ctx, g, e, outage{fault: f, rest: cmp.Or(d, w.cfg.HoldFor)})
 }
 
+func (w *worker) stopLeg(ctx context.Context, g *gate, e events.Event, o outage) {
+	f := o.fault
+	w.bus.log.ErrorContext(ctx, "leg_held", "leg", g.name, "fault", f.Code, "cause", f.Cause, "remedy", f.Remedy, "hold_for", o.rest)
+	w.warn(ctx, "leg_hold_failed", e, g.hold(ctx, o))
+}
+
+// obey does what the policy has decided.
 func (w *worker) obey(
 	ctx context.Context, d *delivery, payload []byte, e events.Event, follow []events.Event, cause error, decision Decision,
 ) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), concludeTime) // what is concluded is stored, drain or not
 	defer cancel()
 	if decision.Verdict == Acked {
-		if err := w.bus.Publish(ctx, follow...); err != nil {
-			w.warn(ctx, "follow_up_not_stored", e, err)
-			d.nakAfter(republishDelay)
-			return "left", errGivenBack
-		}
-		return "ok", nil
+		return w.conclude(ctx, d, e, follow)
 	}
 	f := fault.Of(cause)
 	w.bus.log.WarnContext(ctx, "attempt_failed", "lane", w.lane.Lane, "mailbox", e.Mailbox, "event", e.ID, "class", f.Class, "fault", f.Code, "error", cause)
-	if decision.Verdict == Bury {
+	switch {
+	case decision.Verdict == Bury:
 		return w.bury(ctx, d, payload, e, f)
-	}
-	if w.lane.Policy.Nak {
+	case w.lane.Policy.Nak:
 		d.nakAfter(decision.Delay)
 		return string(f.Class), errGivenBack
 	}
+	return w.retry(ctx, d, e, f, decision.Delay)
+}
+
+// conclude stores what follows from e.
+func (w *worker) conclude(ctx context.Context, d *delivery, e events.Event, follow []events.Event) (string, error) {
+	if err := w.bus.Publish(ctx, follow...); err != nil {
+		return w.left(ctx, "follow_up_not_stored", d, e, err)
+	}
+	return "ok", nil
+}
+
+// retry stores e as a timer, with the failure in its history.
+func (w *worker) retry(ctx context.Context, d *delivery, e events.Event, f *fault.Fault, delay time.Duration) (string, error) {
 	now := time.Now()
 	e.Tries = addTry(e.Tries, f, now)
 	switch {
@@ -235,12 +264,17 @@ func (w *worker) obey(
 	case f.Class != fault.RetryAfter: // being told to wait is no failure
 		e.Failed++
 	}
-	if err := w.bus.Publish(ctx, e.Later(now.Add(decision.Delay))); err != nil {
-		w.warn(ctx, "timer_not_stored", e, err)
-		d.nakAfter(republishDelay)
-		return "left", errGivenBack
+	if err := w.bus.Publish(ctx, e.Later(now.Add(delay))); err != nil {
+		return w.left(ctx, "timer_not_stored", d, e, err)
 	}
 	return string(f.Class), nil
+}
+
+// left gives a delivery back whose conclusion could not be stored: it comes again, and its publications are recognised.
+func (w *worker) left(ctx context.Context, step string, d *delivery, e events.Event, err error) (string, error) {
+	w.warn(ctx, step, e, err)
+	d.nakAfter(republishDelay)
+	return "left", errGivenBack
 }
 
 // bury stores the dead letter, then the fact, then lets the delivery go: a crash between them repeats the step, and
@@ -255,9 +289,7 @@ func (w *worker) bury(ctx context.Context, d *delivery, payload []byte, e events
 		}
 	}
 	if err != nil {
-		w.warn(ctx, "dead_letter_not_stored", e, err)
-		d.nakAfter(republishDelay)
-		return "left", errGivenBack
+		return w.left(ctx, "dead_letter_not_stored", d, e, err)
 	}
 	w.bus.log.ErrorContext(ctx, "dead_letter", "lane", w.lane.Lane, "mailbox", e.Mailbox, "event", e.ID, "class", f.Class, "fault", f.Code)
 	return "dead", nil

@@ -80,7 +80,7 @@ func (s *shell) check(ctx context.Context, store *app.Store) error {
 	if err != nil {
 		return storeExit(err)
 	}
-	plan, err := store.Plan(ctx)
+	plan, err := store.MigrationPlan(ctx)
 	if err != nil {
 		return storeExit(err)
 	}
@@ -118,7 +118,7 @@ func (s *shell) storeMigrateCommand(f *storeFlags) *cobra.Command {
 }
 
 func (s *shell) migrate(ctx context.Context, store *app.Store, dry bool, also []string) error {
-	plan, err := store.Plan(ctx, also...)
+	plan, err := store.MigrationPlan(ctx, also...)
 	switch {
 	case errors.Is(err, bus.ErrNoSetting):
 		return usage(err)
@@ -149,20 +149,20 @@ func (s *shell) migrate(ctx context.Context, store *app.Store, dry bool, also []
 }
 
 // carryOut takes the plan's steps and returns what is left afterwards.
-func (s *shell) carryOut(ctx context.Context, store *app.Store, plan bus.Plan) (bus.Plan, error) {
+func (s *shell) carryOut(ctx context.Context, store *app.Store, plan bus.MigrationPlan) (bus.MigrationPlan, error) {
 	done, err := store.Migrate(ctx, plan, operatorHere())
 	for _, step := range done {
 		s.say("done: %s %s", step.Action, plain(step.Name()))
 	}
 	if err != nil {
-		return bus.Plan{}, storeExit(fmt.Errorf("%w (what is done stays; look with kindling store check and go on with kindling store migrate)", err))
+		return bus.MigrationPlan{}, storeExit(fmt.Errorf("%w (what is done stays; look with kindling store check and go on with kindling store migrate)", err))
 	}
-	left, err := store.Plan(ctx)
+	left, err := store.MigrationPlan(ctx)
 	if err != nil {
-		return bus.Plan{}, storeExit(err)
+		return bus.MigrationPlan{}, storeExit(err)
 	}
 	for _, step := range left.Changes() {
-		return bus.Plan{}, fmt.Errorf("the server did not take over the change of %s", step.Name())
+		return bus.MigrationPlan{}, fmt.Errorf("the server did not take over the change of %s", step.Name())
 	}
 	return left, nil
 }
@@ -189,7 +189,7 @@ func operatorHere() string {
 }
 
 // planSheet shows what the server tells of itself, then the steps, a line for each setting.
-func planSheet(plan bus.Plan, server []bus.Finding) sheet {
+func planSheet(plan bus.MigrationPlan, server []bus.Finding) sheet {
 	d := sheet{header: []string{"action", "what", "setting", "is", "expected", "why"}, items: []any{}}
 	value := struct {
 		Server []bus.Finding `json:"server,omitempty"`

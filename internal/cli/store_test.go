@@ -110,7 +110,7 @@ func TestTheStoreIsCheckedAndMigrated(t *testing.T) {
 	}
 
 	r = tm.run(t, "store", "migrate", "--yes", "-o", "json").want(t, service.ExitOK)
-	var plan bus.Plan
+	var plan bus.MigrationPlan
 	if err := json.Unmarshal([]byte(r.out), &plan); err != nil || len(plan.Steps) != 3 || plan.Steps[0].Action != bus.Create {
 		t.Errorf("%v\n%s", err, r.out)
 	}

@@ -87,7 +87,7 @@ func (c *Client) inSession(ctx context.Context, w *workspace, q call) (answer, e
 func (c *Client) borrowed(ctx context.Context, w *workspace, q *call) (got answer, lost bool, err error) {
 	kept, revision, err := c.sessions.Borrow(ctx, w.Name, c.timeout)
 	if err != nil {
-		return answer{}, false, notSent("the session was busy for too long, or is out of reach", err)
+		return answer{}, false, awaySession(ctx, "the session was busy for too long, or is out of reach", err)
 	}
 	l := &loan{client: c, w: w, revision: revision, since: time.Now(), session: openSession(kept, w), within: q.within}
 	got, err = l.make(ctx, q)
@@ -117,10 +117,22 @@ func (l *loan) keep(ctx context.Context) error {
 	revision, err := l.client.sessions.Keep(ctx, l.w.Name, l.revision, l.session.marshal(), l.client.timeout)
 	if err != nil {
 		l.lost = isConflict(err)
-		return notSent("the session is another process's by now, or is out of reach", err)
+		return awaySession(ctx, "the session is another process's by now, or is out of reach", err)
 	}
 	l.revision, l.since = revision, since
 	return nil
+}
+
+// sessionAgain is how long a call waits whose session could not be read or stored.
+const sessionAgain = 5 * time.Second
+
+// awaySession is a call that was not made for want of the session. What the store did not answer counts against no event.
+func awaySession(ctx context.Context, cause string, err error) *fault.Fault {
+	f := notSent(cause, err)
+	if ctx.Err() == nil {
+		f.Class, f.After = fault.RetryAfter, sessionAgain
+	}
+	return f
 }
 
 // make makes the call, and once more for each way to begin a session after the one there was has ended.

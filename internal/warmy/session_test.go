@@ -170,3 +170,27 @@ func TestTheIntentIsSavedBeforeEverySend(t *testing.T) {
 		t.Errorf("%v after %d posts: an intent that cannot be saved ends the call", err, posts)
 	}
 }
+
+// silentSessions is a store that does not answer.
+type silentSessions struct{}
+
+func (silentSessions) Borrow(context.Context, string, time.Duration) ([]byte, uint64, error) {
+	return nil, 0, errors.New("the store does not answer")
+}
+
+func (silentSessions) Keep(context.Context, string, uint64, []byte, time.Duration) (uint64, error) {
+	return 0, errors.New("the store does not answer")
+}
+
+func TestASessionThatTheStoreDoesNotGiveCountsAgainstNoEvent(t *testing.T) {
+	t.Parallel()
+	w := &prompt{}
+	c := warmy.New(warmy.Config{Accounts: []warmy.Account{session("http://warmy.example")}, Transport: w, Sessions: silentSessions{}})
+	wants(t, create(t.Context(), c), fault.RetryAfter, "warmy_not_sent")
+	ended, end := context.WithCancel(t.Context())
+	end()
+	wants(t, create(ended, c), fault.Transient, "warmy_not_sent")
+	if len(w.called) > 0 {
+		t.Error("a call was made")
+	}
+}

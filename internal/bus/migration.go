@@ -33,23 +33,23 @@ type Step struct {
 // Name names the stream, or the consumer as stream/consumer.
 func (s Step) Name() string { return Drift{Stream: s.Stream, Consumer: s.Consumer}.Name() }
 
-// Plan is what Migrate does, in its order.
-type Plan struct {
+// MigrationPlan is what Migrate does, in its order.
+type MigrationPlan struct {
 	Steps []Step `json:"steps"`
 }
 
 // Changes are the steps that Migrate takes.
-func (p Plan) Changes() []Step {
+func (p MigrationPlan) Changes() []Step {
 	return slices.DeleteFunc(slices.Clone(p.Steps), func(s Step) bool { return s.Action != Create && s.Action != Update })
 }
 
 // ByHand are the steps that nobody but an operator can take.
-func (p Plan) ByHand() []Step {
+func (p MigrationPlan) ByHand() []Step {
 	return slices.DeleteFunc(slices.Clone(p.Steps), func(s Step) bool { return s.Action != Recreate })
 }
 
 // Drifts are all differences of the plan.
-func (p Plan) Drifts() []Drift {
+func (p MigrationPlan) Drifts() []Drift {
 	var all []Drift
 	for _, s := range p.Steps {
 		all = append(all, s.Drifts...)
@@ -60,12 +60,12 @@ func (p Plan) Drifts() []Drift {
 // ErrNoSetting means that no setting has this name.
 var ErrNoSetting = errors.New("no such setting")
 
-// Plan compares every stream and every consumer with what this build expects. It changes nothing. Settings that are an
-// operator's choice are kept unless also names them.
-func (b *Bus) Plan(ctx context.Context, also ...string) (Plan, error) {
+// MigrationPlan compares every stream and every consumer with what this build expects. It changes nothing. Settings that are
+// an operator's choice are kept unless also names them.
+func (b *Bus) MigrationPlan(ctx context.Context, also ...string) (MigrationPlan, error) {
 	for _, name := range also {
 		if !slices.Contains(settingNames(), name) {
-			return Plan{}, fmt.Errorf("%w: %s (known are %s)", ErrNoSetting, name, strings.Join(settingNames(), ", "))
+			return MigrationPlan{}, fmt.Errorf("%w: %s (known are %s)", ErrNoSetting, name, strings.Join(settingNames(), ", "))
 		}
 	}
 	var steps []Step
@@ -76,24 +76,24 @@ func (b *Bus) Plan(ctx context.Context, also ...string) (Plan, error) {
 			continue
 		}
 		if err != nil {
-			return Plan{}, fmt.Errorf("look at stream %s: %w: %w", want.Name, ErrUnavailable, err)
+			return MigrationPlan{}, fmt.Errorf("look at stream %s: %w: %w", want.Name, ErrUnavailable, err)
 		}
 		info := stream.CachedInfo()
 		steps = append(steps, stepsOf(keepFull(compareStream(want, info.Config), want, info), also)...)
 		drifts, err := driftsOfConsumers(ctx, stream)
 		if err != nil {
-			return Plan{}, err
+			return MigrationPlan{}, err
 		}
 		for _, of := range drifts {
 			steps = append(steps, stepsOf(of, also)...)
 		}
 	}
 	slices.SortStableFunc(steps, func(a, b Step) int { return cmp.Compare(a.rank(), b.rank()) })
-	return Plan{steps}, nil
+	return MigrationPlan{steps}, nil
 }
 
 // Differences compares every stream with what this build expects, and names those that are missing. It changes nothing
-// and asks for no more than any process may; consumers are Plan's.
+// and asks for no more than any process may; consumers are MigrationPlan's.
 func (b *Bus) Differences(ctx context.Context) (missing []string, drifts []Drift, err error) {
 	for _, want := range b.streams() {
 		stream, err := b.js.Stream(ctx, want.Name)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"kindling/internal/campaign"
-	"kindling/internal/events"
 	"kindling/internal/handlers"
 )
 
@@ -16,11 +15,11 @@ import (
 // credentials of Warmy's and asks nobody. It lies in the control bucket: a cache, and no fact of a mailbox.
 type PlanBook struct {
 	kv  kv
-	now func() time.Time
+	now func() time.Time // the server's
 }
 
-// Plans returns the book of tariff plans.
-func (b *Bus) Plans() *PlanBook { return &PlanBook{kv: kv{b, bucketControl}, now: time.Now} }
+// TariffPlans returns the book of tariff plans.
+func (b *Bus) TariffPlans() *PlanBook { return &PlanBook{kv: kv{b, bucketControl}, now: b.clock.now} }
 
 const plansPrefix = "plans."
 
@@ -46,12 +45,15 @@ func (p *PlanBook) Of(ctx context.Context, account string) (campaign.Plans, erro
 // Refresh asks Warmy through lookUp if an account's plans are older than every, and no process asked within the last minute.
 // While the account's leg is held nobody asks. After a failure the old plans stay.
 func (p *PlanBook) Refresh(ctx context.Context, account string, every time.Duration, lookUp func(ctx context.Context, account string) ([]campaign.Plan, error)) error {
+	if err := p.kv.bus.lookAtClock(ctx); err != nil {
+		return err
+	}
 	stored, revision, err := p.read(ctx, account)
 	if err != nil {
 		return err
 	}
 	now := p.now()
-	if p.ahead(stored.LookedUp.Add(every), every) || p.ahead(stored.Until, lookUpFor) {
+	if claimed(stored.LookedUp.Add(every), now, every) > 0 || claimed(stored.Until, now, lookUpFor) > 0 {
 		return nil
 	}
 	if err := p.kv.bus.Legs().mayCall(ctx, account); err != nil {
@@ -63,7 +65,7 @@ func (p *PlanBook) Refresh(ctx context.Context, account string, every time.Durat
 	} else if err != nil {
 		return err
 	}
-	list, err := lookUp(ctx, account)
+	list, err := lookUp(lookingUp(ctx), account)
 	if err != nil {
 		return err
 	}
@@ -72,13 +74,6 @@ func (p *PlanBook) Refresh(ctx context.Context, account string, every time.Durat
 		return nil
 	}
 	return err
-}
-
-// ahead tells whether at is still to come. What lies further ahead than it can, and clocks may differ, was written by a
-// clock that was wrong.
-func (p *PlanBook) ahead(at time.Time, most time.Duration) bool {
-	left := at.Sub(p.now())
-	return left > 0 && left <= most+events.ClockSkew
 }
 
 // bounded keeps of an answer what a record can hold. A name that is too long is left out: its plan has its id.
