@@ -44,7 +44,7 @@ func WarmyWorker(ctx context.Context, h Host) error {
 	census := warmy.NewCensus(warmy.CensusConfig{Warmy: registrar, Listed: b.Listed(), Seen: h.listed})
 	activate := activated(h.Config)
 	register := handlers.RegisterMailbox{
-		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(),
+		Invitations: b.Invitations(keys.people), Grants: b.Grants(keys.grants), Registrations: b.Registrations(), Identities: b.Identities(),
 		Apps: apps, Warmy: census.Registrar(registrar), Margin: policy.RefreshMargin,
 		ReconcileAfter: policy.ReconcileAfter, Activate: activate, Owner: owner(), Now: now,
 	}

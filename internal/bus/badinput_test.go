@@ -233,7 +233,7 @@ func (p *plant) run(t *testing.T) {
 			Invitations: invitations, Grants: grants, Codes: p.opener, Microsoft: p, Owner: "w1", Now: time.Now,
 		}),
 		lane(events.Register, handlers.RegisterMailbox{
-			Invitations: invitations, Grants: grants, Registrations: registrations, Apps: p, Warmy: p, Margin: time.Minute,
+			Invitations: invitations, Grants: grants, Registrations: registrations, Identities: p.Identities(), Apps: p, Warmy: p, Margin: time.Minute,
 			ReconcileAfter: time.Minute, Owner: "w1", Now: time.Now,
 		}))
 }

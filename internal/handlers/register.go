@@ -22,6 +22,7 @@ type RegisterMailbox struct {
 	Invitations    Reader[mailbox.Invitation]
 	Grants         Reader[mailbox.Grant]
 	Registrations  Records[mailbox.Registration]
+	Identities     Records[mailbox.Identity] // under mailbox.IdentityKey
 	Apps           Credentials
 	Warmy          Registrar
 	Margin         time.Duration // the least life the access token must have before the wait for a turn, or a refresh comes first
@@ -48,10 +49,11 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 	if stored == 0 {
 		return nil, grantNotVisible()
 	}
-	reg, revision, err := h.Registrations.Load(ctx, e.Mailbox)
+	stands, err := h.claims().load(ctx, e, grant)
 	if err != nil {
-		return nil, fmt.Errorf("load registration: %w", err)
+		return nil, err
 	}
+	reg, revision := stands.reg, stands.revision
 	if e.Kind == events.ReconnectRequested {
 		e = asked(e, grant, reg)
 	}
@@ -90,11 +92,15 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 		return h.prepare(ctx, e, reg, revision, time.Time{})
 	}
 	if e.Restored && reg.Phase != mailbox.Registered {
-		if adopted, err := h.adopt(ctx, e, inv, claimed, revision); adopted.Phase == mailbox.Registered || err != nil {
+		if adopted, err := h.adopt(ctx, e, inv, claimed, stands); adopted.Phase == mailbox.Registered || err != nil {
 			return activation(h.Activate).due(e, adopted, h.Now()), err
 		}
 	}
-	follow, err := h.post(ctx, e, inv, *grant.Tokens, claimed, revision)
+	hold, err := h.claims().claim(ctx, e, stands)
+	if err != nil {
+		return nil, err
+	}
+	follow, err := h.post(ctx, e, inv, *grant.Tokens, claimed, hold)
 	switch {
 	case errors.Is(err, errUnwanted):
 		return nil, nil
@@ -102,6 +108,10 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 		return h.prepare(ctx, e, reg, revision, time.Time{})
 	}
 	return follow, err
+}
+
+func (h RegisterMailbox) claims() claims {
+	return claims{h.Invitations, h.Registrations, h.Identities, h.Now}
 }
 
 // What the wait for a call's turn may have changed. Nothing was posted then, nor was an intent saved.
@@ -138,7 +148,7 @@ func (h RegisterMailbox) needs(t *mailbox.Tokens) time.Duration {
 // adopt asks Warmy's listing first. An event that was made anew from the facts may follow a restored backup: then the
 // facts know less than Warmy.
 func (h RegisterMailbox) adopt(
-	ctx context.Context, e events.Event, inv mailbox.Invitation, reg mailbox.Registration, revision uint64,
+	ctx context.Context, e events.Event, inv mailbox.Invitation, reg mailbox.Registration, stands standing,
 ) (mailbox.Registration, error) {
 	id, found, err := h.Warmy.Find(ctx, e.Account, inv.Address)
 	if err != nil {
@@ -147,8 +157,11 @@ func (h RegisterMailbox) adopt(
 	if !found {
 		return reg, nil
 	}
+	if err := h.claims().close(ctx, e, stands); err != nil {
+		return reg, err
+	}
 	reg = reg.Created(id, true, h.Now())
-	_, err = h.Registrations.Save(ctx, e.Mailbox, reg, revision)
+	_, err = h.Registrations.Save(ctx, e.Mailbox, reg, stands.revision)
 	return reg, saved("adopted registration", err)
 }
 
@@ -198,7 +211,7 @@ func (h RegisterMailbox) fresh(t *mailbox.Tokens) bool {
 
 // post makes the one call; its intent is saved when its turn has come. Before that nothing has happened, whatever fails.
 func (h RegisterMailbox) post(
-	ctx context.Context, e events.Event, inv mailbox.Invitation, t mailbox.Tokens, reg mailbox.Registration, revision uint64,
+	ctx context.Context, e events.Event, inv mailbox.Invitation, t mailbox.Tokens, reg mailbox.Registration, hold *claim,
 ) ([]events.Event, error) {
 	clientID, clientSecret, err := h.Apps.Credentials(e.App)
 	if err != nil {
@@ -212,12 +225,12 @@ func (h RegisterMailbox) post(
 			if err := h.still(ctx, e, &t); err != nil {
 				return err
 			}
-			reg = reg.Leased(h.Now())
-			revision, err = h.Registrations.Save(ctx, e.Mailbox, reg, revision)
+			reg, err = hold.intend(ctx, reg.Leased(h.Now()))
 			intended = err == nil
-			return saved("intent to register", err)
+			return err
 		},
 	})
+	revision := hold.revision
 	switch {
 	case err == nil:
 		return h.answered(ctx, e, reg, revision, id, func(r mailbox.Registration) mailbox.Registration { return r.Created(id, false, h.Now()) })
@@ -261,9 +274,12 @@ func (h RegisterMailbox) answered(
 	next := record(reg)
 	_, err := h.Registrations.Save(ctx, e.Mailbox, next, revision)
 	if errors.Is(err, ErrConflict) {
-		reg, revision, err = h.Registrations.Load(ctx, e.Mailbox)
-		if err != nil {
+		var current mailbox.Registration
+		if current, revision, err = h.Registrations.Load(ctx, e.Mailbox); err != nil {
 			return nil, fmt.Errorf("reload registration: %w", err)
+		}
+		if revision > 0 {
+			reg = current // else the first intent still stands
 		}
 		work := reg.Work()
 		switch {
@@ -315,17 +331,17 @@ func (h RegisterMailbox) Bury(ctx context.Context, e events.Event, f *fault.Faul
 	if err != nil {
 		return fmt.Errorf("load grant: %w", err)
 	}
+	stands, err := h.claims().load(ctx, e, grant)
+	if err != nil {
+		return err
+	}
 	if e.Kind == events.ReconnectRequested {
-		reg, _, err := h.Registrations.Load(ctx, e.Mailbox)
-		if err != nil {
-			return fmt.Errorf("load registration: %w", err)
-		}
-		e = asked(e, grant, reg)
+		e = asked(e, grant, stands.reg)
 	}
 	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt {
 		return nil
 	}
-	return buryRegistration(ctx, h.Registrations, e, f, h.Now())
+	return h.claims().bury(ctx, e, f, stands)
 }
 
 func buryRegistration(
