@@ -17,7 +17,8 @@ type activation []string
 // due returns the event that starts the warm-up of a mailbox that Warmy has just made, if it is to be started. It is asked
 // again for whenever a redelivery finds the registration settled: the worker can have stopped before it had said so.
 func (a activation) due(e events.Event, reg mailbox.Registration, now time.Time) []events.Event {
-	if !slices.Contains(a, e.Account) || !reg.Inactive() || reg.Attempt != e.Attempt {
+	// What the listing has shown may be an earlier consent's POST than the one that e speaks of.
+	if !slices.Contains(a, e.Account) || !reg.Inactive() || reg.Attempt != e.Attempt && !reg.Adopted {
 		return nil
 	}
 	return []events.Event{e.Follow(events.ActivationRequested, now)}
@@ -42,7 +43,7 @@ func (h ActivateMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 	if err != nil {
 		return nil, fmt.Errorf("load registration: %w", err)
 	}
-	if !reg.Inactive() {
+	if !reg.Startable() { // that it is to be started, the event says: a POST that came after it changes nothing
 		return nil, nil
 	}
 	if err := h.Warmy.Activate(ctx, e.Account, reg.WarmyID); err != nil {

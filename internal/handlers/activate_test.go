@@ -2,7 +2,9 @@ package handlers_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"kindling/internal/events"
 	"kindling/internal/fault"
@@ -27,7 +29,9 @@ func TestANewMailboxIsStartedIfItsAccountSaysSo(t *testing.T) {
 			w := newWorld()
 			w.activated = test.accounts
 			if test.unclear {
-				w.script = map[int]mode{12: errAfter} // the POST
+				clean := newWorld()
+				clean.run(t.Context(), codeOf(0))
+				w.script = map[int]mode{slices.Index(clean.steps, "create") + 1: errAfter}
 			}
 			if !w.run(t.Context(), codeOf(0)) || w.status().State != mailbox.StateRegistered || len(w.warmy.started) != test.starts {
 				t.Errorf("started %v, %+v", w.warmy.started, w.status())
@@ -81,5 +85,82 @@ func TestAStartSurvivesAnyStepThatFails(t *testing.T) {
 				w.check(t)
 			})
 		}
+	}
+}
+
+// TestAStartThatWasAskedForIsNotForgotten has a POST for a newer consent, or an operator, come before the start.
+func TestAStartThatWasAskedForIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	for name, between := range map[string]func(*world) events.Event{
+		"a newer consent": func(*world) events.Event { return codeOf(1) },
+		"a reconnection":  func(w *world) events.Event { return reconnectOf("job", w.now) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, e := granted(t)
+			w.activated, w.warmy.update = []string{"agency"}, true
+			w.warmy.still = classed(fault.Permanent, "warmy_change_refused")
+			start := w.deliver(t.Context(), e).follow[0]
+			if o := w.deliver(t.Context(), start); !o.dead {
+				t.Fatalf("%+v", o)
+			}
+			w.warmy.still, w.now = nil, at.Add(time.Minute)
+			w.warmy.started = nil
+			if !w.run(t.Context(), between(w)) || w.warmy.posts != 2 || len(w.warmy.started) != 0 {
+				t.Fatalf("%d POSTs, started %v", w.warmy.posts, w.warmy.started)
+			}
+			if !w.run(t.Context(), start.Replayed(7, w.now), start) || len(w.warmy.started) != 1 || w.registrations.get().Activated.IsZero() {
+				t.Errorf("started %v", w.warmy.started)
+			}
+			w.check(t)
+		})
+	}
+}
+
+// TestAMailboxOfAnOlderConsentsPostIsStarted has the newer consent's event settle that POST, and post before the older one's.
+func TestAMailboxOfAnOlderConsentsPostIsStarted(t *testing.T) {
+	t.Parallel()
+	w, older := doubtful(t, true)
+	w.activated, w.warmy.update = []string{"agency"}, true
+	w.now = at.Add(time.Minute)
+	if !w.run(t.Context(), codeOf(1)) || !w.run(t.Context(), older) {
+		t.Fatal("it does not end")
+	}
+	if len(w.warmy.started) != 1 || w.registrations.get().Attempt != "att01" || w.registrations.get().Activated.IsZero() {
+		t.Errorf("started %v, %+v", w.warmy.started, w.registrations.get())
+	}
+	w.check(t)
+}
+
+// TestAMailboxThatWarmyHadBeforeIsNotStarted: its operator may have paused it.
+func TestAMailboxThatWarmyHadBeforeIsNotStarted(t *testing.T) {
+	t.Parallel()
+	for name, decided := range map[string]bool{"listed": false, "adopted by an operator": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, e := granted(t)
+			w.activated = []string{"agency"}
+			w.warmy.ids, w.warmy.refuse = []string{"theirs"}, classed(fault.Unclear, mailbox.CodeTaken)
+			o := w.deliver(t.Context(), e)
+			if decided {
+				o.follow = []events.Event{decision(w, e, events.Decision{WarmyID: "theirs"})}
+			}
+			if !w.run(t.Context(), o.follow...) || w.registrations.get().WarmyID != "theirs" || len(w.warmy.started) != 0 {
+				t.Errorf("started %v, %+v", w.warmy.started, w.registrations.get())
+			}
+			w.check(t)
+		})
+	}
+}
+
+// TestAMailboxOfOurOwnThatIsTakenIsStarted: it was our first POST that made it.
+func TestAMailboxOfOurOwnThatIsTakenIsStarted(t *testing.T) {
+	t.Parallel()
+	w, e := doubtful(t, false)
+	w.activated = []string{"agency"}
+	w.warmy.refuse, w.warmy.bornAt, w.warmy.lag = classed(fault.Unclear, mailbox.CodeTaken), w.now, 90*time.Second
+	w.warmy.ids = []string{"w1"}
+	if !w.run(t.Context(), e) || w.warmy.posts != 2 || len(w.warmy.started) != 1 {
+		t.Errorf("started %v after %d POSTs, %+v", w.warmy.started, w.warmy.posts, w.registrations.get())
 	}
 }

@@ -157,6 +157,49 @@ func TestARequestIsNotLostInAnUnclearPost(t *testing.T) {
 	}
 }
 
+// TestARequestAsksForTheListingItself has the worker stop between the save that makes an earlier POST unclear and what follows.
+func TestARequestAsksForTheListingItself(t *testing.T) {
+	t.Parallel()
+	w := connected(t)
+	w.warmy.refuse = classed(fault.Unclear, "warmy_timeout")
+	unclear := w.deliver(t.Context(), reconnectOf("job|1", w.now)).follow
+	w.warmy.refuse, w.warmy.maybe = nil, false
+	w.registrations.put(w.registrations.get().Bury(unclear[0], passing("x"), w.now))
+	w.now = w.now.Add(time.Second)
+	w.script = map[int]mode{len(w.steps) + 5: killBefore}
+	if !w.run(t.Context(), reconnectOf("job|2", w.now)) || w.steps[len(w.steps)-1] != "publish" {
+		t.Fatalf("it does not end: %v", numbered(w.steps, w.script))
+	}
+	w.still(t, "", 3)
+	w.check(t)
+}
+
+// TestARequestIsGivenUpWithTheListingItWaitsFor, or both would ask for each other without end.
+func TestARequestIsGivenUpWithTheListingItWaitsFor(t *testing.T) {
+	t.Parallel()
+	w := connected(t)
+	w.warmy.refuse = classed(fault.Unclear, "warmy_timeout")
+	w.warmy.ids, w.warmy.twice = []string{"w1", "w2"}, true
+	unclear := w.deliver(t.Context(), reconnectOf("job|1", w.now)).follow
+	w.warmy.refuse, w.now = nil, w.now.Add(time.Second)
+	if !w.run(t.Context(), append(unclear, reconnectOf("job|2", w.now))...) || len(w.letters) != 2 || w.warmy.posts != 2 {
+		t.Fatalf("%+v after %d POSTs", w.letters, w.warmy.posts)
+	}
+	if got := w.status(); got.Reason != mailbox.ReconnectFailed || got.Finding.Code != "warmy_listed_twice" || w.letters[1].fault.Code != "earlier_post_given_up" {
+		t.Errorf("%+v, %+v", w.letters, got)
+	}
+	w.warmy.ids, w.now = []string{"w1"}, w.now.Add(time.Minute)
+	if !w.run(t.Context(), w.letters[0].event.Replayed(7, w.now)) {
+		t.Fatal("it does not end")
+	}
+	w.now = w.now.Add(time.Minute)
+	if !w.run(t.Context(), reconnectOf("job|3", w.now)) {
+		t.Fatal("it does not end")
+	}
+	w.still(t, "", 3)
+	w.check(t)
+}
+
 func TestTheListingSettlesAReconnectionOfUnclearOutcome(t *testing.T) {
 	t.Parallel()
 	w := connected(t)

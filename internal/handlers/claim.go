@@ -169,6 +169,18 @@ func (p *claim) intend(ctx context.Context, reg mailbox.Registration) (mailbox.R
 	return reg, nil
 }
 
+// upon is merge that finds the first intent where nothing is stored yet, because it stands in the claim.
+func upon(
+	intent mailbox.Registration, merge func(mailbox.Registration) (mailbox.Registration, bool),
+) func(mailbox.Registration) (mailbox.Registration, bool) {
+	return func(current mailbox.Registration) (mailbox.Registration, bool) {
+		if current == (mailbox.Registration{}) {
+			current = intent
+		}
+		return merge(current)
+	}
+}
+
 // CodeSameMailbox is the code of the fault of a mailbox that is another one's at Microsoft.
 const CodeSameMailbox = "warmy_same_mailbox"
 

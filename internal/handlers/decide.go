@@ -93,8 +93,11 @@ func (h DecideMailbox) confirm(ctx context.Context, e events.Event, inv mailbox.
 // confirmAbsence asks a listing that proves something: one that began when the POST had had its time, and that is to be
 // trusted. What it does not show is posted again.
 func (h DecideMailbox) confirmAbsence(ctx context.Context, e events.Event, inv mailbox.Invitation, reg mailbox.Registration) error {
-	if reg.Elsewhere != "" {
+	switch {
+	case reg.Elsewhere != "":
 		return refuted("Warmy has answered the POST with the id " + reg.Elsewhere + ", under another address")
+	case reg.Two():
+		return refuted("Warmy has answered with a second id: " + reg.Again.OtherID)
 	}
 	since := reg.Work().Since.Add(h.Apart)
 	if early := since.Sub(h.Now()); early > 0 {

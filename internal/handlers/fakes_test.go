@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -169,6 +170,7 @@ func (m *microsoft) Prove(_ context.Context, _ string, t mailbox.Tokens, whose s
 type warmy struct {
 	world    *world
 	posts    int
+	made     int // mailboxes
 	ids      []string
 	of       map[string]string // the address of an id, where there are two mailboxes
 	asked    string            // the address of the last POST
@@ -176,7 +178,9 @@ type warmy struct {
 	absences []time.Time
 
 	turn   func()    // happens while Create waits for its turn; may be nil
-	anew   func()    // happens before Create sends again what had no effect; may be nil
+	anew   func()    // happens before what was refused with the session is sent once more; nil: the session lives
+	alias  bool      // what is made is answered with another address, and no listing shows it
+	hidden []string  // what was made so
 	refuse error     // what Create answers instead, without effect
 	still  error     // what Activate answers
 	since  time.Time // since when the listing had to be that was asked for last
@@ -206,6 +210,9 @@ func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbo
 	if y.maybe {
 		y.world.breach("a POST while an earlier one may have taken effect")
 	}
+	if y.world.registrations.get().Two() {
+		y.world.breach("a POST while Warmy may have the mailbox twice")
+	}
 	wasFine := false
 	y.maybe, y.absences = true, nil
 	defer func() {
@@ -223,7 +230,10 @@ func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbo
 			return y.refuse
 		}
 		if !y.update || len(y.ids) == 0 {
-			y.ids = append(y.ids, fmt.Sprintf("w%d", len(y.ids)+1))
+			y.made++
+			if y.ids = append(y.ids, fmt.Sprintf("w%d", y.made)); y.alias {
+				y.hidden = append(y.hidden, y.ids[len(y.ids)-1])
+			}
 		}
 		y.bornAt = y.world.now
 		id = y.ids[len(y.ids)-1]
@@ -233,6 +243,10 @@ func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbo
 	wasFine = err == nil
 	if err != nil {
 		return "", err
+	}
+	y.world.answered = append(y.world.answered, id)
+	if slices.Contains(y.hidden, id) {
+		return id, classed(fault.Unclear, "warmy_other_address")
 	}
 	return id, nil
 }
@@ -245,9 +259,9 @@ func (y *warmy) Find(_ context.Context, account, whose string) (id string, found
 		if other := len(y.ids) > 0 && y.of[y.ids[0]] != "" && y.of[y.ids[0]] != whose; other || y.asked != "" && y.asked != whose {
 			return nil // it says nothing about what was posted under the other address
 		}
-		if len(y.ids) > 0 && !y.world.now.Before(y.bornAt.Add(y.lag)) {
-			id, found, y.maybe = y.ids[0], true, false
-			if y.twice && len(y.ids) > 1 {
+		if ids := y.visible(); len(ids) > 0 && !y.world.now.Before(y.bornAt.Add(y.lag)) {
+			id, found, y.maybe = ids[0], true, false
+			if y.twice && len(ids) > 1 {
 				return classed(fault.Permanent, "warmy_listed_twice")
 			}
 			return nil
@@ -261,6 +275,11 @@ func (y *warmy) Find(_ context.Context, account, whose string) (id string, found
 		return "", false, err
 	}
 	return id, found, nil
+}
+
+// visible are the ids that a listing shows under the invited address.
+func (y *warmy) visible() []string {
+	return slices.DeleteFunc(slices.Clone(y.ids), func(id string) bool { return slices.Contains(y.hidden, id) })
 }
 
 func (y *warmy) Look(ctx context.Context, account, whose string, since time.Time) (handlers.Listing, error) {

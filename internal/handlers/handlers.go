@@ -144,6 +144,48 @@ func waitForListing(after time.Duration) error {
 	}
 }
 
+// codeGivenUp is the code of the fault of givenUp. It says nothing new of the mailbox.
+const codeGivenUp = "earlier_post_given_up"
+
+// givenUp is the fault of a request for a POST that has waited for the listing in vain. Without it the two would take turns.
+func givenUp() error {
+	return &fault.Fault{
+		Class: fault.Permanent, Code: codeGivenUp, Forecast: fault.ByConfig,
+		Cause:  "what became of an earlier POST of the mailbox is not known, and asking Warmy's listing was given up",
+		Remedy: "see what the mailbox's other dead letter asks for and replay that one, then reconnect the mailbox again",
+	}
+}
+
+// saveMerged saves next, and does not give up easily: after a save that failed it saves what merge makes of what is stored by
+// then, if merge has any use for it. What came of a call to the outside is lost with it. It returns the fact as it is stored
+// then; ours is false when it is not what next says.
+func saveMerged[T comparable](
+	ctx context.Context, records Records[T], id mailbox.ID, next T, revision uint64, merge func(current T) (merged T, ok bool),
+) (fact T, at uint64, ours bool, err error) {
+	at, err = records.Save(ctx, id, next, revision)
+	for range saveTries {
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+		current, rev, loadErr := records.Load(ctx, id)
+		if loadErr != nil {
+			err = errors.Join(err, loadErr)
+			continue
+		}
+		merged, ok := merge(current)
+		if !ok {
+			return current, rev, false, nil
+		}
+		if next, at, err = merged, rev, nil; merged != current {
+			at, err = records.Save(ctx, id, merged, rev)
+		}
+	}
+	return next, at, true, err
+}
+
+// saveTries bounds how often saveMerged saves again, at once: each try waits for the server by itself.
+const saveTries = 8
+
 // saved turns an error of Records.Save into one that says what was being saved.
 func saved(what string, err error) error {
 	if err == nil {

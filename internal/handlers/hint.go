@@ -73,7 +73,8 @@ func (h HeedHint) Handle(ctx context.Context, hint events.Hint) ([]events.Event,
 	}
 	return nil, &fault.Fault{
 		Class: fault.Permanent, Code: "hint_unknown", Forecast: fault.Never,
-		Cause: "Warmy's mailbox is none that was registered from here", Remedy: "none",
+		Cause:  "Warmy's mailbox is none that was registered from here",
+		Remedy: "none: ignore it if another installation, or a person, connected the mailbox; discard the dead letter",
 	}
 }
 

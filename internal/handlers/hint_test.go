@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,6 +126,9 @@ func TestAHintIsNotBelieved(t *testing.T) {
 			evs, err := w.heed(&s).Handle(t.Context(), test.hint)
 			if len(evs) != 0 || (err != nil) != test.err || s.looks != 1 {
 				t.Errorf("%+v, %v, %d looks", evs, err, s.looks)
+			}
+			if f := fault.Of(err); f.Code == "hint_unknown" && !strings.Contains(f.Remedy, "ignore it") {
+				t.Errorf("the remedy is %q", f.Remedy)
 			}
 			if test.seen.err != nil && !errors.Is(err, test.seen.err) {
 				t.Errorf("the class is lost: %v", err)

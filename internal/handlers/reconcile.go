@@ -77,7 +77,7 @@ func (h ReconcileMailbox) settled(e events.Event, reg mailbox.Registration) ([]e
 	case reg.ProvenAbsent():
 		return []events.Event{e.Follow(events.RegistrationRequested, h.Now())}, nil
 	case reg.Two() && reg.Work().Phase == mailbox.Registered:
-		return nil, mailbox.SecondID()
+		return nil, mailbox.SecondID(reg.Again.OtherID)
 	}
 	follow := activation(h.Activate).due(e, reg, h.Now())
 	if reg.Work().Phase == mailbox.Registered && reg.Attempt != e.Attempt {
@@ -95,7 +95,11 @@ func (h ReconcileMailbox) list(
 		return nil, fmt.Errorf("look at Warmy's listing: %w", err)
 	}
 	if seen.Found {
-		reg = reg.Created(seen.ID, true, h.Now())
+		if e.Renewed.IsZero() {
+			reg = reg.Created(seen.ID, true, h.Now())
+		} else {
+			reg = reg.Relisted(seen.ID, h.Now())
+		}
 		if _, err := h.Registrations.Save(ctx, e.Mailbox, reg, revision); err != nil {
 			return nil, saved("adopted registration", err)
 		}
@@ -129,12 +133,22 @@ func unlisted(reg mailbox.Registration) *fault.Fault {
 	case reg.Elsewhere != "":
 		return mailbox.OtherAddress(reg.Elsewhere)
 	case reg.Two():
-		return mailbox.SecondID()
+		return mailbox.SecondID(reg.Again.OtherID)
+	case reg.TakenElsewhere():
+		return takenElsewhere()
 	}
 	return &fault.Fault{
 		Class: fault.Permanent, Code: "warmy_never_listed", Forecast: fault.ByTime,
 		Cause:  "Warmy answered none of several POSTs clearly, and its listing never showed the mailbox",
 		Remedy: "look the address up in Warmy; replay if it is not there",
+	}
+}
+
+func takenElsewhere() *fault.Fault {
+	return &fault.Fault{
+		Class: fault.Permanent, Code: "warmy_taken_elsewhere", Forecast: fault.ByConfig,
+		Cause:  "Warmy says that it has the address already, and the account's listing does not show it: somebody else has connected it",
+		Remedy: "find who has the address at Warmy (another workspace, or its support); replay when it is removed there, or adopt the mailbox",
 	}
 }
 

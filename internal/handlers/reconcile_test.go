@@ -182,3 +182,51 @@ func TestAReplayIsAnsweredByAListingThatIsYoungerThanIt(t *testing.T) {
 		})
 	}
 }
+
+// TestAnAddressThatSomebodyElseHasAtWarmyIsPostedOnce, and once more for a replay.
+func TestAnAddressThatSomebodyElseHasAtWarmyIsPostedOnce(t *testing.T) {
+	t.Parallel()
+	w, e := granted(t)
+	w.warmy.refuse = classed(fault.Unclear, mailbox.CodeTaken)
+	for posts := 1; posts <= 2; posts++ {
+		if !w.run(t.Context(), e) {
+			t.Fatal("it does not end")
+		}
+		last := w.letters[len(w.letters)-1]
+		if got := w.status(); w.warmy.posts != posts || len(w.letters) != posts || got.State != mailbox.StateDead || got.Finding.Code != "warmy_taken_elsewhere" {
+			t.Fatalf("%d POSTs, want %d; %+v, %+v", w.warmy.posts, posts, w.letters, got)
+		}
+		e = last.event.Replayed(7, w.now)
+	}
+	w.warmy.refuse = nil // it was removed there
+	if !w.run(t.Context(), e) || w.status().State != mailbox.StateRegistered || w.warmy.posts != 3 {
+		t.Errorf("ends as %+v after %d POSTs", w.status(), w.warmy.posts)
+	}
+}
+
+// TestANewerConsentIsToldAfterAnOlderPostWasGivenUp has Warmy list the address twice when the newer consent's event asks.
+func TestANewerConsentIsToldAfterAnOlderPostWasGivenUp(t *testing.T) {
+	t.Parallel()
+	w, older := doubtful(t, true)
+	w.warmy.ids, w.warmy.twice, w.warmy.update = []string{"w1", "w2"}, true, true
+	w.now = at.Add(time.Minute)
+	if !w.run(t.Context(), codeOf(1)) || len(w.letters) != 1 || w.letters[0].event.Attempt != "att01" {
+		t.Fatalf("%+v", w.letters)
+	}
+	if reg, got := w.registrations.get(), w.status(); reg.Attempt != older.Attempt || !reg.Unsettled || got.State != mailbox.StateDead {
+		t.Errorf("the POST of %s is seen as %+v, %+v", older.Attempt, reg, got)
+	}
+	facts := mailbox.Facts{Invitation: w.invitations.get(), Grant: w.grants.get(), Registration: w.registrations.get()}
+	if due := facts.GrantDue(w.now.Add(24 * time.Hour)); due.Remedy != mailbox.NothingDue {
+		t.Errorf("token-worker begins it again: %+v", due)
+	}
+	w.warmy.ids, w.now = []string{"w1"}, w.now.Add(time.Minute)
+	if !w.run(t.Context(), w.letters[0].event.Replayed(7, w.now)) {
+		t.Fatal("it does not end")
+	}
+	w.still(t, "", 2)
+	if reg := w.registrations.get(); reg.Attempt != "att01" || w.warmy.last.Access.Reveal() != "access2" {
+		t.Errorf("Warmy was told of %s last: %+v", w.warmy.last.Access.Reveal(), reg)
+	}
+	w.check(t)
+}

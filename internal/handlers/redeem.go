@@ -46,6 +46,9 @@ func (h RedeemCode) Handle(ctx context.Context, e events.Event) ([]events.Event,
 	case mailbox.Resume:
 		return h.prove(ctx, e, inv, grant, revision)
 	case mailbox.Refuse:
+		if _, err := h.open(e); fault.Of(err).Code == codeNotClaimed {
+			return nil, err // no owner's code; one that does not open for another reason is too old all the same
+		}
 		_, err := h.Grants.Save(ctx, e.Mailbox, claimed, revision)
 		return nil, saved("refused grant", err)
 	case mailbox.Proceed:
@@ -145,9 +148,6 @@ func sealBroken(err error) error {
 	}
 }
 
-// saveTries bounds how often tokens are saved again, at once: each try waits for the server by itself.
-const saveTries = 8
-
 // errSuperseded says that a newer consent's tokens are stored already: its event speaks for the mailbox.
 var errSuperseded = errors.New("a newer consent's tokens are stored")
 
@@ -156,26 +156,13 @@ var errSuperseded = errors.New("a newer consent's tokens are stored")
 func (h RedeemCode) saveTokens(
 	ctx context.Context, id mailbox.ID, claimed mailbox.Grant, revision uint64, t mailbox.Tokens,
 ) (mailbox.Grant, uint64, error) {
-	next := claimed.Save(t, h.Now())
-	rev, err := h.Grants.Save(ctx, id, next, revision)
-	for range saveTries {
-		if err == nil || ctx.Err() != nil {
-			break
-		}
-		current, at, loadErr := h.Grants.Load(ctx, id)
-		if loadErr != nil {
-			err = errors.Join(err, loadErr)
-			continue
-		}
-		merged, ok := current.Merge(claimed, t, h.Now())
-		if !ok {
-			return current, at, errSuperseded
-		}
-		if next, rev, err = merged, at, nil; merged != current {
-			rev, err = h.Grants.Save(ctx, id, merged, at)
-		}
+	grant, rev, ours, err := saveMerged(ctx, h.Grants, id, claimed.Save(t, h.Now()), revision, func(current mailbox.Grant) (mailbox.Grant, bool) {
+		return current.Merge(claimed, t, h.Now())
+	})
+	if err == nil && !ours {
+		return grant, rev, errSuperseded
 	}
-	return next, rev, saved("tokens", err)
+	return grant, rev, saved("tokens", err)
 }
 
 // fail records why the code was not redeemed. Only what the owner must repair ends here; the rest is the bus's to decide.

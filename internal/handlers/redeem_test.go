@@ -443,19 +443,37 @@ func TestASecondConsentReplacesTheTokens(t *testing.T) {
 // Who else publishes codes may not change what is known of a mailbox: the letter says it, and the owner's own state stays.
 func TestACodeThatNoEdgeClaimedChangesNoFact(t *testing.T) {
 	t.Parallel()
+	for name, age := range map[string]time.Duration{"a young code": 0, "a code that is too old to be sent": mailbox.CodeLife} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			w.microsoft.refuse = &fault.Fault{Class: fault.NeedsConsent, Code: "x", Reason: mailbox.CodeExpired, Forecast: fault.ByPerson}
+			w.deliver(t.Context(), codeOf(0))
+			before := w.grants.get()
+			if before.Phase != mailbox.GrantNeedsConsent {
+				t.Fatalf("%+v", before)
+			}
+			w.now = w.now.Add(age)
+			forged := codeOf(0).Replayed(7, at) // the same sealed code under an id that does not derive from it
+			if o := w.deliver(t.Context(), forged); !o.dead {
+				t.Errorf("%+v", o)
+			}
+			if diff := cmp.Diff(before, w.grants.get()); diff != "" {
+				t.Error(diff)
+			}
+			w.check(t)
+		})
+	}
+}
+
+// TestAnOldCodeThatDoesNotOpenIsExpired: its key was lost, which helps nobody to know.
+func TestAnOldCodeThatDoesNotOpenIsExpired(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
-	w.microsoft.refuse = &fault.Fault{Class: fault.NeedsConsent, Code: "x", Reason: mailbox.CodeExpired, Forecast: fault.ByPerson}
-	w.deliver(t.Context(), codeOf(0))
-	before := w.grants.get()
-	if before.Phase != mailbox.GrantNeedsConsent {
-		t.Fatalf("%+v", before)
+	w.now = at.Add(mailbox.CodeLife)
+	e := codeOf(0)
+	e.Sealed = []byte("sealed with another key")
+	if o := w.deliver(t.Context(), e); o.dead || o.err != nil || w.status().Reason != mailbox.CodeExpired {
+		t.Errorf("%+v, %+v", o, w.status())
 	}
-	forged := codeOf(0).Replayed(7, at) // the same sealed code under an id that does not derive from it
-	if o := w.deliver(t.Context(), forged); !o.dead {
-		t.Errorf("%+v", o)
-	}
-	if diff := cmp.Diff(before, w.grants.get()); diff != "" {
-		t.Error(diff)
-	}
-	w.check(t)
 }

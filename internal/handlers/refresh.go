@@ -54,10 +54,16 @@ func (h RefreshGrant) Handle(ctx context.Context, e events.Event) ([]events.Even
 		}
 	}
 	proof := identity{h.Grants, h.Microsoft, h.Now}
+	var follow []events.Event
 	if e.Proof == nil {
-		return proof.prove(ctx, e, inv, grant, revision)
+		follow, err = proof.prove(ctx, e, inv, grant, revision)
+	} else {
+		follow, err = proof.pass(ctx, e, e.Proof, grant, revision)
 	}
-	return proof.pass(ctx, e, e.Proof, grant, revision)
+	for i := range follow {
+		follow[i].Refused = e.Refused // so that it is known which tokens came of the refresh
+	}
+	return follow, err
 }
 
 // Bury records that the bus gave e up.

@@ -62,6 +62,8 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 		return nil, nil // revoked or renewed: another event speaks for this mailbox
 	case e.Proof == nil && reg.Phase != mailbox.Registered:
 		return nil, nil // never proven: another event speaks for this mailbox
+	case reg.Blocks(e):
+		return nil, mailbox.Blocked(reg.Again.OtherID)
 	}
 	claimed, verdict := reg.Claim(e, h.Owner, h.Now())
 	switch verdict {
@@ -69,7 +71,7 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 		return activation(h.Activate).due(e, reg, h.Now()), nil
 	case mailbox.Wait:
 		if reg.Asks(e) {
-			return nil, waitForListing(h.ReconcileAfter)
+			return h.await(e, reg.Work())
 		}
 		return nil, waitFor(reg.Work().Lease, h.Now())
 	case mailbox.Resume:
@@ -77,6 +79,9 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 	case mailbox.Refuse:
 		follow := h.reconcile(e, h.ReconcileAfter)
 		if claimed.Asks(e) {
+			if reg.GivenUpSince(later(e.At, e.Renewed)) {
+				return nil, givenUp()
+			}
 			follow = append(follow, e.Later(h.Now().Add(h.ReconcileAfter))) // the listing settles an earlier POST, not what e asks for
 		}
 		_, err := h.Registrations.Save(ctx, e.Mailbox, claimed, revision)
@@ -88,7 +93,9 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 		return h.renew(e, grant.Tokens), nil // it was cut off before it had said so
 	case e.Kind == events.ReconnectRequested && !grant.Tokens.SavedAt.After(e.Refused):
 		return h.prepare(ctx, e, reg, revision, grant.Tokens.SavedAt) // Warmy cannot use them: are they good at all?
-	case e.Proof == nil, !h.fresh(grant.Tokens):
+	case !h.fresh(e, grant.Tokens):
+		return h.prepare(ctx, e, reg, revision, grant.Tokens.SavedAt)
+	case e.Proof == nil:
 		return h.prepare(ctx, e, reg, revision, time.Time{})
 	}
 	if e.Restored && reg.Phase != mailbox.Registered {
@@ -105,7 +112,10 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 	case errors.Is(err, errUnwanted):
 		return nil, nil
 	case errors.Is(err, errStale):
-		return h.prepare(ctx, e, reg, revision, time.Time{})
+		if reg, revision, err = h.Registrations.Load(ctx, e.Mailbox); err != nil {
+			return nil, fmt.Errorf("reload registration: %w", err)
+		}
+		return h.prepare(ctx, e, reg, revision, grant.Tokens.SavedAt)
 	}
 	return follow, err
 }
@@ -114,22 +124,28 @@ func (h RegisterMailbox) claims() claims {
 	return claims{h.Invitations, h.Registrations, h.Identities, h.Now}
 }
 
-// What the wait for a call's turn may have changed. Nothing was posted then, nor was an intent saved.
+// What the wait for a call's turn may have changed. Nothing was posted then, and no intent is left.
 var (
-	errUnwanted = errors.New("the mailbox is not invited any more")
-	errStale    = errors.New("the access token does not live long enough any more")
+	errUnwanted = errors.New("the mailbox is not to be posted any more, or not with these tokens")
+	errStale    = errors.New("the access token does not live long enough any more, or was replaced by a refresh")
 )
 
 // still tells, when the call's turn has come, whether it is still to be made: at a low pace, or when Warmy had everybody
 // wait, that can be many minutes after it was decided.
 func (h RegisterMailbox) still(ctx context.Context, e events.Event, t *mailbox.Tokens) error {
 	_, live, err := invited(ctx, h.Invitations, e)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !live:
+	}
+	grant, stored, err := h.Grants.Load(ctx, e.Mailbox)
+	switch now := grant.Tokens; {
+	case err != nil:
+		return fmt.Errorf("reload grant: %w", err)
+	case live && stored == 0:
+		return grantNotVisible()
+	case !live, now == nil, now.Attempt != t.Attempt: // another event speaks for this mailbox
 		return errUnwanted
-	case !t.Fresh(h.Now(), h.needs(t)):
+	case now.Rotation != t.Rotation, !t.Fresh(h.Now(), h.needs(t)):
 		return errStale
 	}
 	return nil
@@ -183,7 +199,8 @@ func asked(e events.Event, grant mailbox.Grant, reg mailbox.Registration) events
 
 // prepare asks for tokens that live long enough, and are proven. What is registered remembers that it is to be posted
 // again: the event that comes back may look like one that was answered long ago. Tokens saved at refused are refreshed,
-// however long they live.
+// however long they live by token-worker's clock, which may be another's. If they were refreshed for e already, the next
+// refresh waits, because nothing counts them.
 func (h RegisterMailbox) prepare(
 	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64, refused time.Time,
 ) ([]events.Event, error) {
@@ -193,8 +210,16 @@ func (h RegisterMailbox) prepare(
 		}
 	}
 	next := e.Follow(events.RefreshRequested, h.Now())
-	next.Refused = refused
+	if next.Refused = refused; !refused.IsZero() && renewedFor(e, refused) {
+		next = next.Later(h.Now().Add(justRotated))
+	}
 	return []events.Event{next}, nil
+}
+
+// renewedFor reports whether tokens saved at the given time were refreshed because e could not use the ones before. Both times
+// are token-worker's.
+func renewedFor(e events.Event, saved time.Time) bool {
+	return e.Kind == events.RegistrationRequested && !e.Refused.IsZero() && saved.After(e.Refused)
 }
 
 // renew asks for a refresh of tokens that Warmy cannot use, however long they live.
@@ -204,9 +229,10 @@ func (h RegisterMailbox) renew(e events.Event, t *mailbox.Tokens) []events.Event
 	return []events.Event{next}
 }
 
-func (h RegisterMailbox) fresh(t *mailbox.Tokens) bool {
+func (h RegisterMailbox) fresh(e events.Event, t *mailbox.Tokens) bool {
 	now := h.Now()
-	return t.Fresh(now, h.Margin) || t.Fresh(now, mailbox.PostLease) && now.Sub(t.SavedAt) < justRotated
+	rotated := now.Sub(t.SavedAt) < justRotated && t.Fresh(now, mailbox.PostLease)
+	return t.Fresh(now, h.Margin) || rotated || renewedFor(e, t.SavedAt) && t.Fresh(now, h.needs(t))
 }
 
 // post makes the one call; its intent is saved when its turn has come. Before that nothing has happened, whatever fails.
@@ -217,16 +243,17 @@ func (h RegisterMailbox) post(
 	if err != nil {
 		return nil, fmt.Errorf("credentials of the app: %w", err)
 	}
-	intended := false
+	intended, begun := false, false // whether the intent of what may be sent now is saved, and whether any ever was
 	id, err := h.Warmy.Create(ctx, e.Account, NewMailbox{
 		Address: inv.Address, FromName: fromName(inv), ClientID: clientID, ClientSecret: clientSecret,
 		Access: t.Access, Refresh: t.Refresh, TariffPlanTypeID: inv.TariffPlanTypeID, SpeedMode: inv.SpeedMode,
 		Intend: func(ctx context.Context) (err error) {
+			intended = false // what was sent before certainly had no effect
 			if err := h.still(ctx, e, &t); err != nil {
 				return err
 			}
 			reg, err = hold.intend(ctx, reg.Leased(h.Now()))
-			intended = err == nil
+			intended, begun = err == nil, begun || err == nil
 			return err
 		},
 	})
@@ -235,6 +262,11 @@ func (h RegisterMailbox) post(
 	case err == nil:
 		return h.answered(ctx, e, reg, revision, id, func(r mailbox.Registration) mailbox.Registration { return r.Created(id, false, h.Now()) })
 	case !intended:
+		if begun {
+			if err := h.takeBack(ctx, e, reg, revision); err != nil {
+				return nil, err
+			}
+		}
 		return nil, fmt.Errorf("post: %w", err)
 	}
 	f := outcome(err)
@@ -246,6 +278,25 @@ func (h RegisterMailbox) post(
 		return h.renew(e, &t), saved("refused registration", err)
 	}
 	return h.fail(ctx, e, reg, revision, f)
+}
+
+// takeBack records that nothing was posted under an intent that is saved: the call was not sent a second time.
+func (h RegisterMailbox) takeBack(ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64) error {
+	mine := reg.Work()
+	_, _, _, err := saveMerged(ctx, h.Registrations, e.Mailbox, reg.NotPosted(notSent(), h.Now()), revision, upon(reg, func(current mailbox.Registration) (mailbox.Registration, bool) {
+		w := current.Work()
+		ours := w.Phase == mailbox.Posting && w.Owner == mine.Owner && w.Attempt == mine.Attempt && w.Posts == mine.Posts
+		return current.NotPosted(notSent(), h.Now()), ours
+	}))
+	return saved("intent taken back", err)
+}
+
+func notSent() *fault.Fault {
+	return &fault.Fault{
+		Class: fault.Transient, Code: "post_not_sent", Forecast: fault.ByTime,
+		Cause:  "the POST was not sent again: what it was to say had changed, or could not be read, when its turn came",
+		Remedy: "none: it goes on by itself",
+	}
 }
 
 // fromName is what Warmy, which demands a name, shows as the sender's: the imported one, or what stands before the @.
@@ -266,39 +317,26 @@ func outcome(err error) *fault.Fault {
 	}
 }
 
-// answered saves the id that Warmy has answered with, as record has it. If the intent was given up meanwhile, because this
-// worker was slow, the id is still the truth about it.
+// answered saves the id that Warmy has answered with, as record has it, and does not give up easily: no listing may ever show
+// it. If the intent was given up meanwhile, because this worker was slow, the id is still the truth about it. Where the
+// registration has no room for it, a person is told.
 func (h RegisterMailbox) answered(
 	ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64, id string, record func(mailbox.Registration) mailbox.Registration,
 ) ([]events.Event, error) {
-	next := record(reg)
-	_, err := h.Registrations.Save(ctx, e.Mailbox, next, revision)
-	if errors.Is(err, ErrConflict) {
-		var current mailbox.Registration
-		if current, revision, err = h.Registrations.Load(ctx, e.Mailbox); err != nil {
-			return nil, fmt.Errorf("reload registration: %w", err)
-		}
-		if revision > 0 {
-			reg = current // else the first intent still stands
-		}
-		work := reg.Work()
-		switch {
-		case reg.Phase == mailbox.Registered && reg.WarmyID == id && (work.Phase == mailbox.Registered || work.Attempt != e.Attempt):
-			return nil, nil // somebody else settled it
-		case work.Phase == mailbox.Registered:
-			next = reg.Second(id, h.Now())
-		case work.Attempt != e.Attempt:
-			return nil, mailbox.SecondID() // a newer consent's POST cannot be told of it, so a person must
-		default:
-			next = record(reg)
-		}
-		_, err = h.Registrations.Save(ctx, e.Mailbox, next, revision)
+	next, ours := reg.Answered(e.Attempt, id, record, h.Now())
+	if !ours {
+		return nil, mailbox.SecondID(id)
 	}
-	if err == nil && next.Work().Phase == mailbox.Uncertain {
-		return h.reconcile(e, h.ReconcileAfter), nil // another id, or address, than it had: the listing tells whether Warmy has it twice
-	}
-	if err != nil {
+	next, _, ours, err := saveMerged(ctx, h.Registrations, e.Mailbox, next, revision, upon(reg, func(current mailbox.Registration) (mailbox.Registration, bool) {
+		return current.Answered(e.Attempt, id, record, h.Now())
+	}))
+	switch {
+	case err != nil:
 		return nil, saved("registration", err)
+	case !ours:
+		return nil, mailbox.SecondID(id)
+	case next.Work().Phase == mailbox.Uncertain:
+		return h.reconcile(e, h.ReconcileAfter), nil // another id, or address, than it had: the listing tells whether Warmy has it twice
 	}
 	return activation(h.Activate).due(e, next, h.Now()), nil
 }
@@ -314,6 +352,17 @@ func (h RegisterMailbox) fail(
 		return nil, saved("refused registration", err)
 	}
 	return nil, f
+}
+
+// await has e wait for the listing that settles an earlier POST. If nothing was heard of it for long, it is asked for again: the
+// worker that made the POST unclear for e may have stopped before it had asked, and while e waits nobody else looks after that.
+func (h RegisterMailbox) await(e events.Event, unclear mailbox.Registration) ([]events.Event, error) {
+	patience := 10 * h.ReconcileAfter
+	now := h.Now()
+	if now.Before(later(unclear.Since, unclear.AbsentAt).Add(patience)) {
+		return nil, waitForListing(h.ReconcileAfter)
+	}
+	return append(h.reconcile(e, h.ReconcileAfter), e.Later(now.Add(patience))), nil
 }
 
 // reconcile asks for the listing, after the time in which a POST may still take effect.
@@ -338,7 +387,7 @@ func (h RegisterMailbox) Bury(ctx context.Context, e events.Event, f *fault.Faul
 	if e.Kind == events.ReconnectRequested {
 		e = asked(e, grant, stands.reg)
 	}
-	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt {
+	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt || f.Code == codeGivenUp {
 		return nil
 	}
 	return h.claims().bury(ctx, e, f, stands)

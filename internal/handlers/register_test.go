@@ -2,6 +2,8 @@ package handlers_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,7 +111,7 @@ func TestWhatHasChangedWhileACallWaitedForItsTurnIsNotPosted(t *testing.T) {
 				t.Errorf("followed by %+v", o.follow)
 			case test.erased:
 				return
-			case len(o.follow) != 1 || o.follow[0].Kind != events.RefreshRequested || o.follow[0].Proof == nil:
+			case len(o.follow) != 1 || o.follow[0].Kind != events.RefreshRequested || o.follow[0].Proof == nil || !o.follow[0].Refused.Equal(tokens.SavedAt):
 				t.Errorf("followed by %+v", o.follow)
 			}
 			w.warmy.turn = nil
@@ -269,6 +271,9 @@ func TestASlowWorkersAnswerIsStillTheTruth(t *testing.T) {
 			if o.err != nil || o.dead != test.dead || got.Phase != test.phase || got.WarmyID != test.id || got.Two() != (test.other != "") {
 				t.Errorf("%+v, %+v", o, got)
 			}
+			if test.dead && !strings.Contains(w.letters[0].fault.Cause, "w1") {
+				t.Errorf("the dead letter does not name the id: %+v", w.letters[0].fault)
+			}
 			if test.other == "" {
 				return
 			}
@@ -295,5 +300,148 @@ func TestALateBurialDoesNotTouchANewerConsent(t *testing.T) {
 	e.Attempt = "att99"
 	if err := w.register().Bury(t.Context(), e, passing("x")); err != nil || w.registrations.get() != posting {
 		t.Errorf("%v, %+v", err, w.registrations.get())
+	}
+}
+
+// TestTokensThatWereReplacedDuringTheWaitAreNotPosted: the wait for a turn can be long, and a 429 makes everybody wait.
+func TestTokensThatWereReplacedDuringTheWaitAreNotPosted(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		meanwhile func(*world)
+		follow    int
+		posts     int // after all that follows
+	}{
+		"nothing happened":  {meanwhile: func(*world) {}, posts: 1},
+		"they were revoked": {meanwhile: func(w *world) { w.grants.put(w.grants.get().Revoke(passing("x"), w.now)) }},
+		"a newer consent brought its own": {meanwhile: func(w *world) {
+			g := w.grants.get()
+			tokens := *g.Tokens
+			g.Attempt, tokens.Attempt, g.Tokens = "att01", "att01", &tokens
+			w.grants.put(g)
+		}},
+		"a refresh replaced them": {meanwhile: func(w *world) {
+			w.now = w.now.Add(time.Second)
+			w.grants.put(w.grants.get().Rotate(w.microsoft.tokens(), w.now))
+		}, follow: 1, posts: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, e := granted(t)
+			w.warmy.turn = func() { test.meanwhile(w) }
+			before := w.registrations.get()
+			o := w.deliver(t.Context(), e)
+			w.warmy.turn = nil
+			if o.err != nil || len(o.follow) != test.follow || test.follow > 0 && o.follow[0].Kind != events.RefreshRequested {
+				t.Errorf("%+v", o)
+			}
+			if w.warmy.posts == 0 && w.registrations.get() != before {
+				t.Errorf("an intent was saved: %+v", w.registrations.get())
+			}
+			if !w.run(t.Context(), o.follow...) || w.warmy.posts != test.posts || w.microsoft.refreshes != 0 {
+				t.Errorf("%d POSTs, %d refreshes", w.warmy.posts, w.microsoft.refreshes)
+			}
+			if test.posts > 0 && !w.warmy.last.Access.Equal(w.grants.get().Tokens.Access) {
+				t.Errorf("posted with %s", w.warmy.last.Access.Reveal())
+			}
+			w.check(t)
+		})
+	}
+}
+
+// TestWhatWasCertainlyNotSentIsNotUnclear has Warmy refuse the session, and something happen before the POST is sent again.
+func TestWhatWasCertainlyNotSentIsNotUnclear(t *testing.T) {
+	t.Parallel()
+	const tooLong = "the wait was too long for the tokens"
+	for name, test := range map[string]struct {
+		meanwhile func(*world)
+		posts     int // after all that follows
+	}{
+		"nothing happened": {func(*world) {}, 1},
+		tooLong:            {func(w *world) { w.now = w.now.Add(55 * time.Minute) }, 1},
+		"the mailbox was erased": {func(w *world) {
+			inv := w.invitations.get()
+			inv.ErasedAt = w.now
+			w.invitations.put(inv)
+		}, 0},
+		"the invitation cannot be read":   {func(w *world) { w.script = map[int]mode{len(w.steps) + 1: errBefore} }, 1},
+		"the grant cannot be read":        {func(w *world) { w.script = map[int]mode{len(w.steps) + 2: errBefore} }, 1},
+		"the intent cannot be saved":      {func(w *world) { w.script = map[int]mode{len(w.steps) + 3: errBefore} }, 1},
+		"the intent is saved, but no yes": {func(w *world) { w.script = map[int]mode{len(w.steps) + 3: errAfter} }, 1},
+		"nor can it be taken back": {func(w *world) {
+			w.script = map[int]mode{len(w.steps) + 3: errBefore, len(w.steps) + 4: errBefore, len(w.steps) + 6: conflict}
+		}, 1},
+	} {
+		for _, again := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, again %v", name, again), func(t *testing.T) {
+				t.Parallel()
+				w, e := granted(t)
+				before := 0
+				if again {
+					w, before = connected(t), 1
+					e = reconnectOf("job", w.now)
+				}
+				w.warmy.anew = func() {
+					w.warmy.anew = nil
+					test.meanwhile(w)
+				}
+				o := w.deliver(t.Context(), e)
+				if work := w.registrations.get().Work(); w.warmy.posts == before && (work.Phase != mailbox.RegistrationNone || work.Posts != 0) {
+					t.Errorf("nothing was sent: %+v, %+v", o, work)
+				}
+				if name == tooLong && (o.err != nil || len(o.follow) != 1 || o.follow[0].Kind != events.RefreshRequested) {
+					t.Errorf("%+v", o)
+				}
+				queue := o.follow
+				if o.err != nil {
+					queue = append(queue, e)
+				}
+				if !w.run(t.Context(), queue...) || w.warmy.posts != before+test.posts || w.registrations.get().Unresolved() {
+					t.Errorf("%d POSTs, %+v", w.warmy.posts, w.registrations.get())
+				}
+				w.check(t)
+			})
+		}
+	}
+}
+
+// TestClocksThatDifferDoNotKeepTokensOnTheirWay has token-worker's clock behind the server's, by which warmy-worker goes.
+func TestClocksThatDifferDoNotKeepTokensOnTheirWay(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		life, left, behind time.Duration
+		rounds             int // the most refreshes
+	}{
+		"fresh by one clock alone":              {life: time.Hour, left: margin - 30*time.Second, behind: time.Minute, rounds: 1},
+		"so for an hour":                        {life: 2 * time.Hour, left: margin - 30*time.Second, behind: time.Hour, rounds: 1},
+		"tokens that never live for the margin": {life: margin - time.Minute, left: time.Minute, behind: 2 * time.Minute, rounds: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, e := granted(t)
+			w.behind, w.microsoft.life = test.behind, test.life-test.behind // an expiry is counted from token-worker's clock
+			g := w.grants.get()
+			tokens := *g.Tokens
+			w.now = at.Add(3 * time.Hour)
+			tokens.SavedAt, tokens.Expiry = w.now.Add(-time.Hour), w.now.Add(test.left)
+			g.Tokens = &tokens
+			w.grants.put(g)
+			if !w.run(t.Context(), e) || w.status().State != mailbox.StateRegistered || w.microsoft.refreshes > test.rounds {
+				t.Errorf("%d refreshes, %+v", w.microsoft.refreshes, w.status())
+			}
+			w.check(t)
+		})
+	}
+}
+
+// TestTokensThatAreNeverFreshAreRefreshedAtAnEasyPace: nothing counts such rounds.
+func TestTokensThatAreNeverFreshAreRefreshedAtAnEasyPace(t *testing.T) {
+	t.Parallel()
+	w, e := granted(t)
+	w.microsoft.life = 30 * time.Second
+	w.now = at.Add(3 * time.Hour)
+	began := w.now
+	w.run(t.Context(), e)
+	if most := int(w.now.Sub(began)/time.Minute) + 2; w.microsoft.refreshes > most || w.warmy.posts > 0 {
+		t.Errorf("%d refreshes in %v, %d POSTs", w.microsoft.refreshes, w.now.Sub(began), w.warmy.posts)
 	}
 }

@@ -64,28 +64,16 @@ func (r renewal) store(
 	ctx context.Context, id mailbox.ID, grant mailbox.Grant, revision uint64, tokens mailbox.Tokens,
 ) (mailbox.Grant, uint64, error) {
 	mine := *grant.Tokens
-	next := grant.Rotate(tokens, r.now())
-	revision, err := r.grants.Save(ctx, id, next, revision)
-	for range saveTries {
-		if err == nil || ctx.Err() != nil {
-			break
-		}
-		current, at, loadErr := r.grants.Load(ctx, id)
-		if loadErr != nil {
-			err = errors.Join(err, loadErr)
-			continue
-		}
-		merged, ok := current.Renew(mine, tokens, r.now())
-		if !ok {
-			r.counted(overtaken(current, tokens))
-			return current, at, nil
-		}
-		next = merged
-		revision, err = r.grants.Save(ctx, id, merged, at)
-	}
-	if err != nil {
+	next, revision, ours, err := saveMerged(ctx, r.grants, id, grant.Rotate(tokens, r.now()), revision, func(current mailbox.Grant) (mailbox.Grant, bool) {
+		return current.Renew(mine, tokens, r.now())
+	})
+	switch {
+	case err != nil:
 		r.counted(RefreshFailed)
 		return next, revision, saved("rotated tokens", err)
+	case !ours:
+		r.counted(overtaken(next, tokens))
+		return next, revision, nil
 	}
 	r.counted(RefreshDone)
 	return next, revision, nil

@@ -65,8 +65,11 @@ type world struct {
 
 	microsoft microsoft
 	warmy     warmy
-	real      registrar // in place of warmy; nil: none
-	breaches  []string  // of the invariants
+	real      registrar     // in place of warmy; nil: none
+	answered  []string      // ids that Warmy has answered a worker with that lived on
+	letters   []letter      // what was given up, oldest first
+	behind    time.Duration // of token-worker's clock
+	breaches  []string      // of the invariants
 	policy    mailbox.KeepAlive
 	pace      handlers.Turns
 	activated []string       // accounts whose new mailboxes are started
@@ -89,7 +92,16 @@ func newWorld() *world {
 	return w
 }
 
+// letter is a dead letter.
+type letter struct {
+	event events.Event
+	fault *fault.Fault
+}
+
 func (w *world) clock() time.Time { return w.now }
+
+// tokenClock is token-worker's.
+func (w *world) tokenClock() time.Time { return w.now.Add(-w.behind) }
 
 func (w *world) breach(format string, args ...any) {
 	w.breaches = append(w.breaches, fmt.Sprintf(format, args...))
@@ -180,7 +192,7 @@ func (w *world) redeem() handlers.RedeemCode {
 
 func (w *world) refresh() handlers.RefreshGrant {
 	return handlers.RefreshGrant{
-		Invitations: w.invitations, Grants: w.grants, Microsoft: &w.microsoft, Margin: margin, Count: w.count, Now: w.clock,
+		Invitations: w.invitations, Grants: w.grants, Microsoft: &w.microsoft, Margin: margin, Count: w.count, Now: w.tokenClock,
 	}
 }
 
@@ -251,11 +263,13 @@ type outcome struct {
 
 // deliver handles e once, as the bus does: what it may not try again is buried.
 func (w *world) deliver(ctx context.Context, e events.Event) (o outcome) {
+	answered := len(w.answered)
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
 		case stopped:
 			o = outcome{err: passing("panic"), killed: r.killed}
+			w.answered = w.answered[:answered] // the worker's memory is gone
 			if r.killed {
 				w.processes++
 			}
@@ -268,6 +282,7 @@ func (w *world) deliver(ctx context.Context, e events.Event) (o outcome) {
 		f := fault.Of(o.err)
 		if o.err = w.handlerOf(e).Bury(ctx, e, f); o.err == nil {
 			o.dead = true
+			w.letters = append(w.letters, letter{e, f})
 		}
 	}
 	if o.err == nil {
@@ -325,9 +340,27 @@ func (w *world) check(t *testing.T) {
 	if len(w.warmy.ids) > 1 {
 		t.Errorf("Warmy has the mailbox %d times", len(w.warmy.ids))
 	}
+	for _, id := range w.lost() {
+		t.Errorf("Warmy answered with %s, and nothing names it", id)
+	}
 	if t.Failed() {
 		t.Logf("steps: %v", numbered(w.steps, w.script))
 	}
+}
+
+// lost are the ids that Warmy has answered with and still has, and that are in no record and no dead letter.
+func (w *world) lost() []string {
+	var known []string
+	for _, stored := range w.registrations.facts {
+		reg := stored.fact
+		if known = append(known, reg.WarmyID, reg.Elsewhere); reg.Again != nil {
+			known = append(known, reg.Again.OtherID, reg.Again.Former)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(w.answered), func(id string) bool {
+		told := slices.ContainsFunc(w.letters, func(l letter) bool { return slices.Contains(strings.Fields(l.fault.Cause), id) })
+		return told || slices.Contains(known, id) || !slices.Contains(w.warmy.ids, id)
+	})
 }
 
 func numbered(steps []string, script map[int]mode) []string {

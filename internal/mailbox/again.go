@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"slices"
 	"time"
 
 	"kindling/internal/events"
@@ -46,7 +47,7 @@ func (r Registration) with(a Again) Registration {
 // claimAgain is Claim of what is registered.
 func (r Registration) claimAgain(e events.Event, owner string, now time.Time) (Registration, Verdict) {
 	a, due := r.dueAgain(e)
-	if !due {
+	if !due || r.Blocks(e) {
 		return r, Done
 	}
 	if a.Work.Phase == Uncertain && a.another(e) {
@@ -60,6 +61,17 @@ func (r Registration) claimAgain(e events.Event, owner string, now time.Time) (R
 	return r.with(a), verdict
 }
 
+// Blocks reports whether e asks for a POST that must not begin: Warmy has answered with a second id, no listing is asked for
+// that could settle which one counts, and a third POST may make a third mailbox. A person has to look first.
+func (r Registration) Blocks(e events.Event) bool {
+	if !r.Two() {
+		return false
+	}
+	a, due := r.dueAgain(e)
+	listed := a.Work.Phase == Posting || a.Work.Phase == Uncertain || a.Work.open() && !a.another(e)
+	return due && !listed
+}
+
 // another tells whether e is an operator's request that the POST under way, or made last, was not made for.
 func (a Again) another(e events.Event) bool {
 	return e.Kind == events.ReconnectRequested && a.Request != e.ID
@@ -68,6 +80,12 @@ func (a Again) another(e events.Event) bool {
 // Asks tells whether e asks for a POST of its own that the one that is unsettled now cannot stand for: e must come again.
 func (r Registration) Asks(e events.Event) bool {
 	return r.Phase == Registered && r.Again != nil && r.Unresolved() && r.Again.another(e)
+}
+
+// GivenUpSince reports whether the work on a POST was given up after t, before a listing had settled it.
+func (r Registration) GivenUpSince(t time.Time) bool {
+	w := r.Work()
+	return w.open() && w.Since.After(t)
 }
 
 // dueAgain tells whether e asks for a POST that was not made yet, and returns the work as e finds it:
@@ -114,7 +132,7 @@ func (a Again) anew(e events.Event) Again {
 // not.
 func (r Registration) Wants(e events.Event, now time.Time) (next Registration, ok bool) {
 	a, due := r.dueAgain(e)
-	if r.Phase != Registered || !due || a.Work.Phase == Posting || a.Work.Phase == Uncertain || a.Work.open() {
+	if r.Phase != Registered || !due || r.Two() || a.Work.Phase == Posting || a.Work.Phase == Uncertain || a.Work.open() {
 		return r, false
 	}
 	wanted := Registration{Attempt: e.Attempt, Proof: e.Proof, Since: now.UTC()}
@@ -126,21 +144,25 @@ func (r Registration) Wants(e events.Event, now time.Time) (next Registration, o
 }
 
 // createdAgain records Warmy's answer, or its listing, about a mailbox that it had before. A second id never takes the
-// place of the known one unless a complete listing shows it alone.
+// place of the known one unless a complete listing shows it alone, and is known until a listing shows it, or somebody knows
+// which one counts.
 func (r Registration) createdAgain(id string, adopted bool, now time.Time) Registration {
 	a := *r.Again
 	switch {
 	case !adopted && id != r.WarmyID && !a.Gone:
-		a.OtherID, a.Work = id, a.Work.Unclear(secondID(), now)
+		a.OtherID, a.Work = id, a.Work.Unclear(secondID(id), now)
 		return r.with(a)
 	case id != r.WarmyID:
-		a.Former, a.OtherID = r.WarmyID, ""
+		a.Former = r.WarmyID
 		r.WarmyID, r.Activated = id, time.Time{}
+	}
+	if a.OtherID == id {
+		a.OtherID = ""
 	}
 	a.Work = a.Work.Created(id, adopted, now)
 	switch {
 	case a.OtherID != "":
-		a.Work.Finding = Found(secondID(), now)
+		a.Work.Finding = Found(secondID(a.OtherID), now)
 	case adopted:
 		a.Work.Finding = Found(unproven(), now)
 	}
@@ -163,17 +185,59 @@ func (r Registration) absentAgain(began time.Time, apart time.Duration) (Registr
 func (r Registration) Second(id string, now time.Time) Registration {
 	r = r.two(id, now)
 	a := *r.Again
-	a.Work = a.Work.Unclear(secondID(), now)
+	a.Work = a.Work.Unclear(secondID(id), now)
 	return r.with(a)
 }
 
-// two records a second id of what is registered.
+// Answered adds the id that Warmy has answered a POST of attempt with to what r is by now: what record makes of it, unless
+// others have settled the mailbox meanwhile. ok is false where r has no room for it, because it knows two already, or is about
+// a newer consent's POST: then a person must be told of the id.
+func (r Registration) Answered(
+	attempt, id string, record func(Registration) Registration, now time.Time,
+) (next Registration, ok bool) {
+	work := r.Work()
+	switch {
+	case r.Phase == Registered && r.WarmyID == id && (work.Phase == Registered || work.Attempt != attempt):
+		return r, true // somebody else has settled it
+	case work.Phase == Registered:
+		next = r.Second(id, now)
+	case work.Attempt != attempt:
+		return r, false
+	default:
+		next = record(r)
+	}
+	if r.loses(next, id) {
+		return r, false
+	}
+	return next, true
+}
+
+// loses reports whether next has no room for an id that r knows, or for id: a registration keeps one second id and one of
+// another address.
+func (r Registration) loses(next Registration, id string) bool {
+	keeps := next.ids()
+	if next.Again != nil {
+		keeps = append(keeps, next.Again.Former)
+	}
+	return slices.ContainsFunc(append(r.ids(), id), func(known string) bool { return !slices.Contains(keeps, known) })
+}
+
+// ids are the ids that Warmy has answered with, or listed, and nothing has settled as gone.
+func (r Registration) ids() []string {
+	ids := []string{"", r.WarmyID, r.Elsewhere}
+	if r.Again != nil {
+		ids = append(ids, r.Again.OtherID)
+	}
+	return ids
+}
+
+// two records a second id of what is registered. There must be room for it.
 func (r Registration) two(id string, now time.Time) Registration {
 	a := Again{Work: Registration{Phase: Registered, Attempt: r.Attempt, Proof: r.Proof, Posts: r.Posts, Since: now.UTC()}}
 	if r.Again != nil {
 		a = *r.Again
 	}
-	a.OtherID, a.Work.Finding = id, Found(secondID(), now)
+	a.OtherID, a.Work.Finding = id, Found(secondID(id), now)
 	return r.with(a)
 }
 
@@ -193,26 +257,49 @@ func (r Registration) one() Registration {
 }
 
 // Recheck lets the listing settle which of two ids counts, after an operator has looked: he may have removed one of them.
+// Neither is forgotten before a listing has shown one (Relisted). What an earlier version has begun beside two ids, and not
+// posted, is put off: whoever asked for it asks again.
 func (r Registration) Recheck(now time.Time) Registration {
 	if !r.Two() {
 		return r
 	}
-	return r.one().Unclear(secondID(), now)
+	a := *r.Again
+	switch {
+	case a.Work.Phase == Posting, a.Work.Phase == Uncertain, a.Work.open():
+		return r
+	case a.Work.Phase != Registered:
+		a.Work = Registration{Attempt: r.Attempt, Proof: r.Proof, Posts: a.Work.Posts}
+	}
+	a.Work = a.Work.Unclear(secondID(a.OtherID), now)
+	return r.with(a)
 }
 
-// SecondID is the fault of a mailbox that Warmy may have twice.
-func SecondID() *fault.Fault {
-	f := secondID()
+// Relisted records that the listing shows id to an operator who has looked: the other one is there no more.
+func (r Registration) Relisted(id string, now time.Time) Registration {
+	return r.one().Created(id, true, now)
+}
+
+// SecondID is the fault of a mailbox that Warmy may have twice; id is the one that Warmy has answered with beside the known one.
+func SecondID(id string) *fault.Fault {
+	f := secondID(id)
 	f.Class, f.Forecast = fault.Permanent, fault.ByConfig
 	return f
 }
 
-func secondID() *fault.Fault {
+func secondID(id string) *fault.Fault {
 	return &fault.Fault{
 		Class: fault.Unclear, Code: "warmy_second_id", Forecast: fault.ByTime,
-		Cause:  "Warmy answered with another id than the one that the mailbox had",
+		Cause:  "Warmy answered with another id than the one that the mailbox had: " + id,
 		Remedy: "look the address up in Warmy; if it is there twice, remove the older one, then replay",
 	}
+}
+
+// Blocked is the fault of what asks for a POST while Warmy may have the mailbox twice.
+func Blocked(id string) *fault.Fault {
+	f := SecondID(id)
+	f.Remedy = "say which id counts (kindling mailbox adopt), or replay the dead letter of the reconcile lane; " +
+		"then replay this one, or reconnect the mailbox again if an operator asked for it"
+	return f
 }
 
 // OtherAddress is the fault of a mailbox that Warmy may have under another address than the invited one, where no listing can

@@ -1,6 +1,7 @@
 package mailbox_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -80,6 +81,8 @@ func TestWhatIsSeenOfAReconnectionIsARegisteredMailbox(t *testing.T) {
 		"a second id, to be listed":      {under.Created("4712", false, at), mailbox.Reconnecting},
 		"a second id, and not listed":    {under.Created("4712", false, at).Created("4711", true, at), mailbox.ReconnectFailed},
 		"a second id, and an older POST": {under.Created("4712", false, at).Recheck(at), mailbox.Reconnecting},
+		"a second id, to be looked at":   {under.Created("4712", false, at).Created("4711", true, at).Recheck(at), mailbox.Reconnecting},
+		"a second id, and one is left":   {under.Created("4712", false, at).Recheck(at).Relisted("4711", at), mailbox.ReconnectUnsure},
 		"a second id, and an operator":   {under.Created("4712", false, at).DeclaredAs("4711", at), mailbox.ReconnectUnsure},
 		"a second id, declared absent":   {under.Created("4712", false, at).DeclaredAbsent(at), mailbox.Reconnecting},
 	} {
@@ -90,7 +93,8 @@ func TestWhatIsSeenOfAReconnectionIsARegisteredMailbox(t *testing.T) {
 			if got.State != mailbox.StateRegistered || got.Reason != test.reason || got.WarmyID != "4711" || !got.Since.Equal(at) {
 				t.Errorf("%+v", got)
 			}
-			if got.Two != (name == "a second id, to be listed" || name == "a second id, and not listed") {
+			two := []string{"a second id, to be listed", "a second id, and not listed", "a second id, and an older POST", "a second id, to be looked at"}
+			if got.Two != slices.Contains(two, name) {
 				t.Errorf("two ids: %v", got.Two)
 			}
 			if test.reason == mailbox.ReconnectFailed && got.Finding == nil {

@@ -65,7 +65,7 @@ func (f Facts) tokensDue(now time.Time) Due {
 		due.Remedy, due.Lane, due.Finding = RestoreLetter, events.Lane(g.Stage), g.Finding
 	case !g.Phase.known(), g.Phase == GrantRedeeming && !codeDead(g.CodeAt, now):
 		return Due{} // a newer version's, or a newer code is in hand and its tokens will replace these
-	case r.Phase != RegistrationNone && r.Phase != RegistrationDead:
+	case r.Phase != RegistrationNone && r.Phase != RegistrationDead, r.open():
 		return Due{} // a POST may be under way, whichever attempt it was made for
 	case r.Attempt == g.Tokens.Attempt && r.Phase == RegistrationDead:
 		return Due{} // warmy-worker's

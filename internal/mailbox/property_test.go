@@ -24,6 +24,9 @@ type history struct {
 	maybe      bool                  // a POST may have taken effect and nothing has settled it
 	absent     []time.Time           // clean listings since
 	last       mailbox.Registration  // before the latest news
+	answered   map[string]bool       // ids that Warmy has answered with, and nothing has settled as gone
+	letters    map[string]bool       // ids that a dead letter names
+	slow       []string              // attempts whose POSTs were given up, and may be answered yet
 }
 
 const consents = 3
@@ -214,7 +217,11 @@ func (h *history) claimPost(r *rapid.T) {
 		e = reconnectOf(n, seq)
 	}
 	if rapid.IntRange(0, 4).Draw(r, "not ready") == 0 {
-		h.facts.Registration, _ = h.facts.Registration.Wants(e, h.now)
+		wanted, _ := h.facts.Registration.Wants(e, h.now)
+		if h.facts.Registration.Two() && wanted != h.facts.Registration {
+			r.Fatalf("a POST is wanted while Warmy may have the mailbox twice: %+v", wanted.Again)
+		}
+		h.facts.Registration = wanted
 	}
 	before := h.facts.Registration.Work()
 	full := h.facts.Registration
@@ -226,6 +233,8 @@ func (h *history) claimPost(r *rapid.T) {
 			r.Fatalf("a POST though an earlier one may have taken effect: %+v", before)
 		case before.Phase == mailbox.Uncertain || before.Phase == mailbox.Posting:
 			r.Fatalf("a POST from phase %s", before.Phase)
+		case full.Two():
+			r.Fatalf("a POST while Warmy may have the mailbox twice: %+v", full.Again)
 		case before.Phase == mailbox.Registered && e.Kind != events.ReconnectRequested && e.Attempt == full.Attempt:
 			r.Fatal("a registered mailbox is posted again with what Warmy was told")
 		}
@@ -247,27 +256,73 @@ func (h *history) concludePost(r *rapid.T) {
 	switch rapid.IntRange(0, 3).Draw(r, "outcome") {
 	case 3:
 		id := rapid.SampledFrom([]string{"4711", "4713"}).Draw(r, "id elsewhere")
-		h.facts.Registration = reg.AnsweredElsewhere(id, anyFault(r), h.now)
-		h.maybe = h.facts.Registration.Unresolved()
+		h.answer(reg.Work().Attempt, id, func(reg mailbox.Registration) mailbox.Registration {
+			return reg.AnsweredElsewhere(id, anyFault(r), h.now)
+		})
 	case 0:
 		h.facts.Registration, h.maybe = reg.NotPosted(anyFault(r), h.now), false
 	case 1:
-		h.facts.Registration = reg.Unclear(anyFault(r), h.now)
+		f := anyFault(r)
+		if rapid.Bool().Draw(r, "taken") {
+			f.Code = mailbox.CodeTaken
+		}
+		h.facts.Registration, h.slow = reg.Unclear(f, h.now), append(h.slow, reg.Work().Attempt)
 	case 2:
 		id := rapid.SampledFrom([]string{"4711", "4711", "4712"}).Draw(r, "id")
-		h.facts.Registration, h.maybe = reg.Created(id, false, h.now), false
+		h.answer(reg.Work().Attempt, id, func(reg mailbox.Registration) mailbox.Registration { return reg.Created(id, false, h.now) })
 		if known := reg.WarmyID; known != "" && known != id && !reg.Again.Gone {
 			if h.facts.Registration.WarmyID != known || !h.facts.Registration.Two() {
 				r.Fatalf("a second id took the place of the known one: %+v", h.facts.Registration)
 			}
-			h.maybe = true // the listing has to say which one counts
 		}
 	}
 }
 
+// answer records an id that Warmy has answered a POST of attempt with; a dead letter names it where the registration cannot.
+func (h *history) answer(attempt, id string, record func(mailbox.Registration) mailbox.Registration) {
+	reg := h.facts.Registration
+	next, ok := reg.Answered(attempt, id, record, h.now)
+	if h.answered[id] = true; !ok {
+		h.letters[id] = true
+		return
+	}
+	if reg.Again != nil && next.Again.Former != reg.Again.Former {
+		delete(h.answered, reg.Again.Former) // the one before the one that is gone
+	}
+	h.facts.Registration, h.maybe = next, next.Work().Phase != mailbox.Registered
+}
+
+// answerLate is the answer to a POST that was given up, after whatever others did meanwhile.
+func (h *history) answerLate(r *rapid.T) {
+	if len(h.slow) == 0 {
+		return
+	}
+	n := rapid.IntRange(0, len(h.slow)-1).Draw(r, "which")
+	attempt, id := h.slow[n], rapid.SampledFrom([]string{"4711", "4712", "4713", "4714"}).Draw(r, "late id")
+	h.slow = slices.Delete(h.slow, n, n+1)
+	if rapid.IntRange(0, 2).Draw(r, "elsewhere") == 0 {
+		h.answer(attempt, id, func(reg mailbox.Registration) mailbox.Registration {
+			return reg.AnsweredElsewhere(id, anyFault(r), h.now)
+		})
+		return
+	}
+	h.answer(attempt, id, func(reg mailbox.Registration) mailbox.Registration { return reg.Created(id, false, h.now) })
+}
+
+// gone are the ids that a listing has settled, because it shows another one, or none, of the invited address.
+func (h *history) gone(reg mailbox.Registration, ids ...string) {
+	if reg.Again != nil {
+		ids = append(ids, reg.Again.Former)
+	}
+	for _, id := range ids {
+		delete(h.answered, id)
+	}
+}
+
 func (h *history) list(r *rapid.T) {
-	reg := h.facts.Registration.Reopen(h.now)
-	if rapid.Bool().Draw(r, "looked") {
+	known := h.facts.Registration
+	reg, looked := known.Reopen(h.now), rapid.Bool().Draw(r, "looked")
+	if looked {
 		reg = reg.Recheck(h.now)
 	}
 	if reg.Work().Phase != mailbox.Uncertain {
@@ -275,15 +330,29 @@ func (h *history) list(r *rapid.T) {
 	}
 	if rapid.IntRange(0, 3).Draw(r, "listed") == 0 {
 		id := rapid.SampledFrom([]string{"4711", "4712"}).Draw(r, "listed id")
-		h.facts.Registration, h.maybe = reg.Created(id, true, h.now), false
+		if h.facts.Registration, h.maybe = reg.Created(id, true, h.now), false; looked {
+			h.facts.Registration = reg.Relisted(id, h.now)
+		}
+		switch {
+		case looked && known.Two():
+			h.gone(known, known.WarmyID, known.Again.OtherID)
+		case id != known.WarmyID:
+			h.gone(known, known.WarmyID)
+		}
+		if known.WarmyID == id || known.Two() && known.Again.OtherID == id {
+			h.answered[id] = true
+		}
 		if got := h.facts.Registration; got.WarmyID != id || got.Work().Phase != mailbox.Registered || got.Work().Finding == nil && got.Again != nil {
 			r.Fatalf("the listing's only id is %s: %+v", id, got)
 		}
 		return
 	}
 	next, verdict := reg.Absent(h.now, apart)
-	if verdict == mailbox.Proceed && (reg.Elsewhere != "" || reg.Two()) {
-		r.Fatalf("posted again though Warmy has answered with %s: %+v", reg.Elsewhere, reg.Again)
+	if verdict == mailbox.Proceed && (known.Elsewhere != "" || known.Two()) {
+		r.Fatalf("posted again though Warmy has answered with %s: %+v", known.Elsewhere, known.Again)
+	}
+	if verdict == mailbox.Proceed && known.TakenElsewhere() {
+		r.Fatalf("posted again though Warmy says that it has the address: %+v", known.Work())
 	}
 	h.absent = append(h.absent, h.now)
 	h.facts.Registration = next
@@ -294,6 +363,7 @@ func (h *history) list(r *rapid.T) {
 		r.Fatalf("absence is said to be proven by listings at %v", h.absent)
 	}
 	h.maybe = false
+	h.gone(known, known.WarmyID)
 }
 
 func (h *history) buryPost(r *rapid.T) {
@@ -336,7 +406,29 @@ func (h *history) check(r *rapid.T, tokensBefore bool, mayLoseTokens bool) {
 	if h.last.WarmyID != "" && f.Registration.WarmyID == "" {
 		r.Fatal("Warmy's id is forgotten")
 	}
+	h.checkPosts(r, status)
 	h.last = f.Registration
+}
+
+// checkPosts judges what is known of POSTs and of their answers.
+func (h *history) checkPosts(r *rapid.T, status mailbox.Status) {
+	reg := h.facts.Registration
+	for id := range h.answered {
+		kept := id == reg.WarmyID || id == reg.Elsewhere || reg.Again != nil && (id == reg.Again.OtherID || id == reg.Again.Former)
+		if !kept && !h.letters[id] {
+			r.Fatalf("Warmy answered with %s, and nothing names it: %+v, %+v", id, reg, reg.Again)
+		}
+	}
+	before, after := h.last.Work(), reg.Work()
+	open := func(w mailbox.Registration) bool { return w.Unresolved() || w.Phase == mailbox.Posting }
+	if open(before) && open(after) && before.Attempt != after.Attempt && before.Attempt != "" {
+		r.Fatalf("the POST of %s is taken for one of %s", before.Attempt, after.Attempt)
+	}
+	dead := h.facts.Grant.Phase == mailbox.GrantDead
+	if !dead && h.facts.Grant.Tokens != nil && reg.Phase == mailbox.RegistrationDead && reg.Unsettled && h.facts.Invitation.ErasedAt.IsZero() &&
+		status.State != mailbox.StateDead {
+		r.Fatalf("what became of a POST is unknown, and it was given up: seen as %s", status.State)
+	}
 }
 
 // checkRegistered judges what is seen of a mailbox that Warmy has: that, or why it needs its owner again because its
@@ -365,9 +457,10 @@ func TestNoNewsBreaksAMailbox(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		h := &history{facts: invited(), now: at, ever: map[string]bool{}, inFlight: map[int]mailbox.Grant{}}
+		h.answered, h.letters = map[string]bool{}, map[string]bool{}
 		news := map[string]func(*rapid.T){
 			"start": h.startAttempt, "answer": h.answerAttempt, "claim code": h.claimCode, "conclude code": h.concludeCode,
-			"tokens": h.newsOfTokens, "bury code": h.buryCode, "claim post": h.claimPost, "conclude post": h.concludePost,
+			"tokens": h.newsOfTokens, "bury code": h.buryCode, "claim post": h.claimPost, "conclude post": h.concludePost, "late answer": h.answerLate,
 			"late refresh": h.concludeRefresh, "list": h.list, "bury post": h.buryPost, "erase": h.erase, "tick": h.tick,
 		}
 		actions := map[string]func(*rapid.T){}

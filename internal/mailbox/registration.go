@@ -36,6 +36,8 @@ type Registration struct {
 	Lease     time.Time `json:"lease,omitzero"`
 	Since     time.Time `json:"since"`
 	Stage     string    `json:"stage,omitempty"`
+	// Taken: Warmy said at our first POST that it had the address already, so the mailbox is none that we have made.
+	Taken bool `json:"taken,omitempty"`
 	// Unsettled goes with RegistrationDead: a POST may have taken effect, and no listing has settled it.
 	Unsettled bool     `json:"unsettled,omitempty"`
 	Finding   *Finding `json:"finding,omitempty"`
@@ -75,7 +77,7 @@ func (r Registration) Claim(e events.Event, owner string, now time.Time) (Regist
 		r.Posts, r.Refused = 0, "" // what an earlier consent's POSTs did is settled
 	}
 	next := Registration{
-		Phase: Posting, Attempt: e.Attempt, Proof: e.Proof, Posts: r.Posts + 1, WarmyID: r.WarmyID, Refused: r.Refused,
+		Phase: Posting, Attempt: e.Attempt, Proof: e.Proof, Posts: r.Posts + 1, WarmyID: r.WarmyID, Refused: r.Refused, Taken: r.Taken,
 		Owner: owner, Lease: now.Add(PostLease).UTC(), Since: now.UTC(),
 	}
 	return next, Proceed
@@ -106,6 +108,7 @@ func (r Registration) Unclear(f *fault.Fault, now time.Time) Registration {
 	if next, again := r.again(func(w Registration) Registration { return w.Unclear(f, now) }); again {
 		return next
 	}
+	r.Taken = f.Code == CodeTaken && (r.Taken || r.Posts <= 1)
 	r.Phase, r.Owner, r.Lease, r.Since = Uncertain, "", time.Time{}, now.UTC()
 	r.Absences, r.AbsentAt, r.Finding = 0, time.Time{}, Found(f, now)
 	return r
@@ -133,16 +136,22 @@ func (r Registration) Created(id string, adopted bool, now time.Time) Registrati
 	}
 	if r.Again != nil && r.Phase == Registered {
 		r = r.createdAgain(id, adopted, now)
-	} else {
-		r = r.created(id, adopted, now)
+	} else if r = r.created(id, adopted, now); !adopted && other != "" {
+		r.Elsewhere = ""
+		return r.Second(other, now)
 	}
-	if adopted && other != "" {
-		return r.two(other, now)
+	switch {
+	case !adopted || other == "":
+		return r
+	case r.Two() && r.Again.OtherID != other:
+		r.Elsewhere = other // there is room for one second id
+		return r
 	}
-	return r
+	return r.two(other, now)
 }
 
 func (r Registration) created(id string, adopted bool, now time.Time) Registration {
+	r.Taken = r.Taken && adopted
 	r.Phase, r.WarmyID, r.Adopted, r.Since = Registered, id, adopted, now.UTC()
 	r.Owner, r.Lease, r.Finding, r.Absences, r.AbsentAt = "", time.Time{}, nil, 0, time.Time{}
 	r.Stage, r.Unsettled, r.Refused = "", false, ""
@@ -162,11 +171,16 @@ func (r Registration) Unusable(event string) (next Registration, ok bool) {
 	return next, true
 }
 
-// Inactive tells whether Warmy has made the mailbox anew and its warm-up was not started since. A mailbox that was only told
-// anew what to use is left as its operator wants it.
+// Inactive tells whether Warmy has made the mailbox for us and its warm-up was not started since. A mailbox that was only told
+// again what to use, or that Warmy had before we came, is left as its operator wants it.
 func (r Registration) Inactive() bool {
 	made := r.Again == nil || r.Again.Former != "" && r.Again.Work.Phase == Registered
-	return r.Phase == Registered && made && r.WarmyID != "" && r.Activated.IsZero()
+	return made && r.Startable() && !r.Work().Taken
+}
+
+// Startable reports whether the warm-up of the mailbox can be started and was not started by us.
+func (r Registration) Startable() bool {
+	return r.Phase == Registered && r.WarmyID != "" && r.Activated.IsZero()
 }
 
 // Activate records that the warm-up of the mailbox was started.
@@ -188,7 +202,7 @@ func (r Registration) Unresolved() bool {
 func (r Registration) DeclaredAs(id string, now time.Time) Registration {
 	elsewhere := r.Elsewhere
 	r.Elsewhere = ""
-	r = r.Recheck(now).Created(id, true, now)
+	r = r.Recheck(now).Relisted(id, now)
 	if elsewhere == id {
 		r.Elsewhere = id // the listing will not show it any better from now on
 	}
@@ -198,7 +212,7 @@ func (r Registration) DeclaredAs(id string, now time.Time) Registration {
 // DeclaredAbsent records an operator's word that the last POST had no effect: it may be posted again, and how often it was
 // counts on. A second id that this POST was answered with is not there, then.
 func (r Registration) DeclaredAbsent(now time.Time) Registration {
-	r = r.Recheck(now)
+	r = r.Recheck(now).one()
 	r.Elsewhere = ""
 	if next, again := r.again(func(w Registration) Registration { return w.DeclaredAbsent(now) }); again {
 		return next
@@ -238,6 +252,16 @@ func (r Registration) Absent(began time.Time, apart time.Duration) (Registration
 	return r.absent(began, apart, r.Elsewhere != "")
 }
 
+// CodeTaken is the code of the fault of a POST that Warmy did not take because it has the address already.
+const CodeTaken = "warmy_taken"
+
+// TakenElsewhere reports whether Warmy's last word about an unclear POST was that it has the address already: what no listing of
+// the account shows then is somewhere else at Warmy, and another POST would be answered the same.
+func (r Registration) TakenElsewhere() bool {
+	w := r.Work()
+	return w.Phase == Uncertain && w.Finding != nil && w.Finding.Code == CodeTaken
+}
+
 // absent is Absent of the machine that r is; answered tells that Warmy has named an id.
 func (r Registration) absent(began time.Time, apart time.Duration, answered bool) (Registration, Verdict) {
 	if r.Absences > 0 && began.Before(r.AbsentAt.Add(apart)) {
@@ -248,7 +272,7 @@ func (r Registration) absent(began time.Time, apart time.Duration, answered bool
 	switch {
 	case r.Absences < 2:
 		return r, Wait
-	case answered, r.Posts > MaxReposts:
+	case answered, r.Posts > MaxReposts, r.TakenElsewhere():
 		return r, Refuse
 	}
 	r.Phase, r.Since, r.Absences = RegistrationNone, began.UTC(), 0
@@ -256,7 +280,8 @@ func (r Registration) absent(began time.Time, apart time.Duration, answered bool
 }
 
 // Bury records that the work on e was given up. It returns the registration unchanged if that is no news of it: what
-// is registered stays registered, and a late event of the reconcile lane says nothing about a POST under way.
+// is registered stays registered, and a late event of the reconcile lane says nothing about a POST under way. A POST that is
+// unsettled stays the one of the attempt that it was made for, whichever attempt's event is given up over it.
 func (r Registration) Bury(e events.Event, f *fault.Fault, now time.Time) Registration {
 	if next, again := r.again(func(w Registration) Registration { return w.Bury(e, f, now) }); again {
 		return next
@@ -269,10 +294,10 @@ func (r Registration) Bury(e events.Event, f *fault.Fault, now time.Time) Regist
 		return r
 	}
 	r.Unsettled = uncertain || r.Phase == Posting
-	if e.Proof != nil || r.Attempt != e.Attempt {
-		r.Proof = e.Proof // the proof is of the attempt's grant, never of an earlier one's
+	if r.Attempt == e.Attempt && e.Proof != nil || r.Attempt != e.Attempt && !r.Unsettled {
+		r.Attempt, r.Proof = e.Attempt, e.Proof // the proof is of the attempt's grant, never of an earlier one's
 	}
-	r.Phase, r.Attempt, r.Stage = RegistrationDead, e.Attempt, string(e.Kind.Lane())
+	r.Phase, r.Stage = RegistrationDead, string(e.Kind.Lane())
 	r.Finding, r.Since, r.Owner, r.Lease = Found(f, now), now.UTC(), "", time.Time{}
 	return r
 }

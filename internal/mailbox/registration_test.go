@@ -224,7 +224,7 @@ func TestBuryingNeverHidesARegistrationOrAPost(t *testing.T) {
 				return
 			}
 			if got.Phase != mailbox.RegistrationDead || got.Stage != test.stage || got.Unsettled != test.unsettled ||
-				got.Attempt != test.event.Attempt || got.Owner != "" || got.Finding == nil {
+				!test.unsettled && got.Attempt != test.event.Attempt || got.Owner != "" || got.Finding == nil {
 				t.Errorf("buried %+v", got)
 			}
 		})
@@ -263,6 +263,13 @@ func TestWhatWarmyHasAnsweredWithIsNeverPostedOver(t *testing.T) {
 				}
 			}
 		})
+	}
+	both := again.AnsweredElsewhere("4712", f, at).Created("4713", false, at).Created("4711", true, at)
+	if !both.Two() || both.WarmyID != "4711" || both.Again.OtherID != "4713" || both.Elsewhere != "4712" {
+		t.Errorf("of three ids the listing shows one: %+v, %+v", both, both.Again)
+	}
+	if got := elsewhere.Created("4712", false, at); !got.Two() || got.WarmyID != "4712" || got.Again.OtherID != "4711" || !got.Unresolved() {
+		t.Errorf("a slow worker's answer names another id: %+v, %+v", got, got.Again)
 	}
 	if got := elsewhere.Created("4711", true, at); got.Two() || got.Elsewhere != "" {
 		t.Errorf("the listing shows the very id: %+v", got)

@@ -104,13 +104,14 @@ func (f Facts) decided(s Status) Status {
 // of the mailbox; a POST that may be under way counts, whichever attempt it was made for.
 func (f Facts) viewSaved() Status {
 	r, attempt := f.Registration, f.Grant.Tokens.Attempt
+	maybe := r.Phase == Posting || r.Phase == Uncertain || r.open()
 	s := Status{State: StateGranted, Since: f.Grant.Tokens.SavedAt, Finding: f.Grant.Finding}
 	switch {
 	case f.Grant.deadWithTokens():
 		return Status{State: StateDead, Stage: f.Grant.Stage, Since: f.Grant.Since, Finding: f.Grant.Finding}
-	case f.Grant.Withheld() && r.Phase != Posting && r.Phase != Uncertain:
+	case f.Grant.Withheld() && !maybe:
 		return Status{State: StateNeedsConsent, Reason: f.Grant.Reason, Stage: f.Grant.Stage, Since: f.Grant.Since, Finding: f.Grant.Finding}
-	case r.Attempt != attempt && r.Phase != Posting && r.Phase != Uncertain:
+	case r.Attempt != attempt && !maybe:
 		return s
 	case r.Phase == Posting:
 		s.State, s.Since = StateRegistering, r.Since

@@ -257,6 +257,8 @@ func TestARefusedMailboxIsBuriedAndOpensNoBreaker(t *testing.T) {
 		"422 tariff":        {say(422, `{"errors":["Tariff plan type must exist"]}`), "warmy_422", "the field tariff_plan_type_id"},
 		"422 token":         {say(422, `{"errors":{"refresh_token":["`+canary+` is invalid"]}}`), "warmy_422", "the field refresh_token"},
 		"422 provider":      {say(422, `{"error":"Provider is not included in the list"}`), "warmy_422", "the field provider"},
+		"422 limit":         {say(422, `{"errors":{"setting_attributes.user_max_limit":["limit exceeded"]}}`), "warmy_422", "a field of the mailbox"},
+		"422 daily limit":   {say(422, `{"message":"You have reached the limit of letters a day"}`), "warmy_422", "a field of the mailbox"},
 		"422 unknown field": {say(422, `{"errors":{"`+canary+`":["no"]}}`), "warmy_422", "a field of the mailbox"},
 		"422 HTML":          {say(422, "<html>"+canary), "warmy_422", "a field of the mailbox"},
 		"413":               {say(413, ""), "warmy_413", "413"},

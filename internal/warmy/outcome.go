@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kindling/internal/fault"
+	"kindling/internal/mailbox"
 )
 
 // breaks tells whether a fault speaks of the health of Warmy as a whole: only 5xx, time-outs and connection errors may
@@ -157,7 +158,7 @@ func permanent(code, cause, remedy string, forecast fault.Forecast) *fault.Fault
 
 // taken is an address that Warmy has already: the listing gives its id.
 func taken() *fault.Fault {
-	f := unclear("warmy_taken", "Warmy has this address already")
+	f := unclear(mailbox.CodeTaken, "Warmy has this address already")
 	f.After = time.Second
 	return f
 }
@@ -167,9 +168,13 @@ func takenPhrases() []string {
 	return []string{"has already been taken", "already taken", "already exists", "already connected", "already been added"}
 }
 
-// planPhrases are words for a plan without room. [ASSUMPTION]: none is documented.
+// planPhrases are words for a plan without room. [ASSUMPTION]: none is documented. They name the plan or its mailboxes, because
+// a mailbox's own settings have limits, too (user_max_limit), and a refusal of one of those must not hold the account.
 func planPhrases() []string {
-	return []string{"plan limit", "limit reached", "limit exceeded", "reached the limit", "upgrade your plan", "mailbox limit"}
+	return []string{
+		"plan limit", "limit of your plan", "limit for your plan", "plan's limit", "upgrade your plan", "subscription limit",
+		"mailbox limit", "mailboxes limit", "limit of mailboxes", "maximum number of mailboxes", "seat limit",
+	}
 }
 
 // complaint holds the texts of an error answer, lower case, for comparison only: they are not ours to show.

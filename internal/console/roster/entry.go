@@ -42,6 +42,7 @@ type entry struct {
 	tokens                             bool // are stored, since savedAt
 	counted                            bool
 	two                                bool // Warmy may have it twice
+	unsettled                          bool // the registration was given up before a POST was settled
 	id                                 [idSize]byte
 }
 
@@ -101,7 +102,7 @@ func (r *Roster) putRegistration(e *entry, reg mailbox.Registration) {
 	e.registrationPhase, e.registrationEnd = r.short(string(reg.Phase)), r.short(reg.Stage)
 	e.registrationAttempt, e.registrationSince = mark(reg.Attempt), toMilli(reg.Since)
 	e.registrationFinding = r.findings.id(reg.Finding)
-	e.told, e.againPhase, e.two = 0, 0, false
+	e.told, e.againPhase, e.two, e.unsettled = 0, 0, false, reg.Unsettled
 	if reg.Phase == mailbox.Registered && reg.Again != nil {
 		work := reg.Work()
 		e.told, e.againPhase, e.two = max(1, toMilli(work.Since)), r.short(string(work.Phase)), reg.Two()
@@ -124,7 +125,7 @@ func (r *Roster) facts(e *entry) mailbox.Facts {
 		Registration: mailbox.Registration{
 			Phase: mailbox.RegistrationPhase(r.narrow.text(uint32(e.registrationPhase))), WarmyID: warmyID,
 			Stage: r.narrow.text(uint32(e.registrationEnd)), Attempt: markText(e.registrationAttempt),
-			Since: fromMilli(e.registrationSince), Finding: r.findings.at(e.registrationFinding),
+			Since: fromMilli(e.registrationSince), Finding: r.findings.at(e.registrationFinding), Unsettled: e.unsettled,
 		},
 	}
 	if e.told != 0 {

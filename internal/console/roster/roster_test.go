@@ -52,6 +52,7 @@ func anyFacts(t *rapid.T, id string) mailbox.Facts {
 				mailbox.RegistrationNone, mailbox.Posting, mailbox.Uncertain, mailbox.Registered, mailbox.RegistrationDead,
 			}).Draw(t, "registration phase"),
 			Attempt: attempt("registration attempt"), Since: anyTime(t, "registration since"), Stage: "register", Finding: anyFinding(t, "registration finding"),
+			Unsettled: rapid.Bool().Draw(t, "unsettled"),
 		},
 	}
 	if f.Registration.Phase == mailbox.Registered {
