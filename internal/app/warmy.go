@@ -106,7 +106,7 @@ func (p warmyParts) registerLane() handlers.Lane {
 	return handlers.Lane{
 		Usual: handlers.RegisterMailbox{
 			Invitations: p.bus.Invitations(p.keys.people), Grants: p.bus.Grants(p.keys.grants), Registrations: p.bus.Registrations(),
-			Apps: p.apps, Warmy: p.warmy, Listing: p.census, Margin: policy.RefreshMargin,
+			Identities: p.bus.Identities(), Apps: p.apps, Warmy: p.warmy, Listing: p.census, Margin: policy.RefreshMargin,
 			ReconcileAfter: policy.ReconcileAfter, Activate: p.activate, Owner: p.owner, Now: p.now,
 		},
 		Kind: events.ActivationRequested,

@@ -32,7 +32,7 @@ func TestTheServerRefuses(t *testing.T) {
 		"CODE": "kindling.code.main.mb1", "REFRESH": "kindling.refresh.main.mb1", "REGISTER": "kindling.register.main.s1.mb1",
 		"TIMERS_TOKEN": "kindling.due.refresh.main.mb1.id", "TIMERS_WARMY": "kindling.due.register.main.mb1.id",
 		"AUDIT": "kindling.audit.operator", "KV_campaigns": "$KV.campaigns.c", "KV_mailboxes": "$KV.mailboxes.mb1",
-		"KV_claims": "$KV.claims.mb1", "KV_grants": "$KV.grants.mb1", "KV_registrations": "$KV.registrations.mb1", "KV_control": "$KV.control.leg.x.y",
+		"KV_claims": "$KV.claims.mb1", "KV_grants": "$KV.grants.mb1", "KV_registrations": "$KV.registrations.mb1", "KV_identities": "$KV.identities.main.x", "KV_control": "$KV.control.leg.x.y",
 		"KV_tenants": "$KV.tenants.main.x",
 	}
 	large := strings.Repeat("x", 65<<10)

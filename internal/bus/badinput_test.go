@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -128,8 +130,8 @@ func (o *outside) Refresh(context.Context, string, mailbox.Tokens) (mailbox.Toke
 	return tokens(), nil
 }
 
-func (o *outside) Prove(context.Context, string, mailbox.Tokens, string) (events.Proof, error) {
-	return proof(), nil
+func (o *outside) Prove(_ context.Context, _ string, _ mailbox.Tokens, address string) (events.Proof, error) {
+	return proofOf(address), nil
 }
 
 func (o *outside) Create(ctx context.Context, _ string, m handlers.NewMailbox) (string, error) {
@@ -150,8 +152,14 @@ func tokens() mailbox.Tokens {
 	}
 }
 
-func proof() events.Proof {
-	return events.Proof{TenantID: "11111111-2222-3333-4444-555555555555", ObjectID: "66666666-7777-8888-9999-000000000000"}
+func addressOf(id string) string { return id + "@example.com" }
+
+// proofOf is who consents for a mailbox: somebody else for each.
+func proofOf(address string) events.Proof {
+	return events.Proof{
+		TenantID: "11111111-2222-3333-4444-555555555555",
+		ObjectID: fmt.Sprintf("66666666-7777-8888-9999-%012x", crc32.ChecksumIEEE([]byte(address))),
+	}
 }
 
 // plant is one store with both workers on it, as they run in earnest but for Microsoft and Warmy.
@@ -231,7 +239,7 @@ func (p *plant) run(t *testing.T) {
 			Invitations: invitations, Grants: grants, Codes: p.opener, Microsoft: p, Owner: "w1", Now: time.Now,
 		}),
 		lane(events.Register, handlers.RegisterMailbox{
-			Invitations: invitations, Grants: grants, Registrations: registrations, Apps: p, Warmy: p, Margin: time.Minute,
+			Invitations: invitations, Grants: grants, Registrations: registrations, Identities: p.Identities(), Apps: p, Warmy: p, Margin: time.Minute,
 			ReconcileAfter: time.Minute, Owner: "w1", Now: time.Now,
 		}))
 }
@@ -239,7 +247,7 @@ func (p *plant) run(t *testing.T) {
 // invite stores what the console stores.
 func (p *plant) invite(t *testing.T, id, app string) {
 	t.Helper()
-	inv := mailbox.Invitation{ID: id, Campaign: "campus", App: app, Account: "main", Address: "owner@example.com"}
+	inv := mailbox.Invitation{ID: id, Campaign: "campus", App: app, Account: "main", Address: addressOf(id)}
 	if _, err := p.Invitations(p.people).Save(t.Context(), id, inv, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +279,7 @@ func (p *plant) code(t *testing.T, id, code string, at time.Time) events.Event {
 }
 
 func proven(id string) events.Event {
-	e, who := event(events.RegistrationRequested, id), proof()
+	e, who := event(events.RegistrationRequested, id), proofOf(addressOf(id))
 	e.Proof = &who
 	return e
 }
@@ -371,7 +379,7 @@ func TestWhatIsNoEventIsQuarantined(t *testing.T) { //nolint:tparallel // what i
 		{name: "no attempt id", payload: strings.Replace(codeText, `"attempt":"att",`, "", 1), subject: code.Subject()},
 		{name: "malformed id", payload: with(`"mailbox":"mb1"`, `"mailbox":"m b1"`)},
 		{name: "malformed attempt id", payload: with(`"attempt":"att"`, `"attempt":"../att"`)},
-		{name: "malformed proof", payload: with(proof().TenantID, "")},
+		{name: "malformed proof", payload: with(proofOf("").TenantID, "")},
 		{name: "tenant ≠ subject", payload: strings.Replace(codeText, `"app":"main"`, `"app":"other"`, 1), subject: code.Subject()},
 		{name: "account ≠ subject", payload: with(`"account":"main"`, `"account":"other"`)},
 		{name: "time + 1 h", payload: with(at, good.At.Add(time.Hour).Format(time.RFC3339)), fault: "clock_ahead"},

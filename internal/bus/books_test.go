@@ -262,17 +262,22 @@ func (o thirdParties) Redeem(ctx context.Context, _ string, c mailbox.Consent) (
 		o.spent[attempt] = true
 		return nil
 	})
-	return o.tokens(), err
+	t = o.tokens()
+	t.Whose = ownerOf(id)
+	return t, err
 }
+
+// ownerOf is who consents for a mailbox.
+func ownerOf(id string) events.Proof { return events.Proof{TenantID: "tid", ObjectID: id} }
 
 func (o thirdParties) Refresh(ctx context.Context, _ string, _ mailbox.Tokens) (mailbox.Tokens, error) {
 	err := o.call(ctx, "refresh", fault.Transient, func(context.Context) error { return nil })
 	return o.tokens(), err
 }
 
-func (o thirdParties) Prove(ctx context.Context, _ string, _ mailbox.Tokens, _ string) (events.Proof, error) {
+func (o thirdParties) Prove(ctx context.Context, _ string, _ mailbox.Tokens, address string) (events.Proof, error) {
 	err := o.call(ctx, "prove", fault.Transient, func(context.Context) error { return nil })
-	return events.Proof{TenantID: "tid", ObjectID: "oid"}, err
+	return ownerOf(address[:24]), err
 }
 
 func (thirdParties) Credentials(string) (string, secret.Text, error) {
@@ -284,7 +289,7 @@ func (o thirdParties) Create(ctx context.Context, _ string, m handlers.NewMailbo
 		return "", err
 	}
 	err = o.call(ctx, "create", fault.Unclear, func(ctx context.Context) error {
-		r, _, err := o.posted.Load(ctx, m.Address[:24])
+		r, err := o.intent(ctx, m.Address[:24])
 		if err != nil || r.Work().Phase != mailbox.Posting {
 			o.breach("%s was posted without an intent (%v)", m.Address, err)
 		}
@@ -300,6 +305,18 @@ func (o thirdParties) Create(ctx context.Context, _ string, m handlers.NewMailbo
 		return nil
 	})
 	return id, err
+}
+
+// intent is the mailbox's registration as it stands: before it has a record of its own, its first intent is the claim on the
+// identity.
+func (o thirdParties) intent(ctx context.Context, id string) (mailbox.Registration, error) {
+	r, revision, err := o.posted.Load(ctx, id)
+	if err != nil || revision > 0 {
+		return r, err
+	}
+	held, _, err := o.bus.Identities().Load(ctx, mailbox.IdentityKey("main", mailbox.Who(ownerOf(id))))
+	first, _ := held.Intended(id)
+	return first, err
 }
 
 func (o thirdParties) Look(ctx context.Context, account, address string, since time.Time) (handlers.Listing, error) {

@@ -85,7 +85,7 @@ func postAndSettle(t *testing.T, off time.Duration) {
 	time.Sleep(5 * time.Second)
 	serve(t, posting, bus.ServeConfig{}, bus.Lane{
 		Lane: events.Register, Leg: "main", Window: 8, Policy: quick, Handler: handlers.RegisterMailbox{
-			Invitations: posting.Invitations(markBox{}), Grants: posting.Grants(markBox{}), Registrations: posting.Registrations(), Apps: y, Warmy: y,
+			Invitations: posting.Invitations(markBox{}), Grants: posting.Grants(markBox{}), Registrations: posting.Registrations(), Identities: posting.Identities(), Apps: y, Warmy: y,
 			Margin: time.Minute, ReconcileAfter: reconcileAfter, Owner: "w1", Now: there,
 		},
 	})

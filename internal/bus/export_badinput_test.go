@@ -28,6 +28,8 @@ func Recode(bucket string, box Box, data []byte) ([]byte, error) {
 		return recode(grantCodec(box, box), data)
 	case bucketRegistrations:
 		return recode(plainCodec[mailbox.Registration](), data)
+	case bucketIdentities:
+		return recode(plainCodec[mailbox.Identity](), data)
 	case bucketTenants:
 		return recode(plainCodec[mailbox.AdminConsent](), data)
 	}

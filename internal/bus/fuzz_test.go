@@ -73,7 +73,7 @@ func FuzzDelivery(f *testing.F) {
 
 // FuzzRecords: a record is refused, or what it decodes to encodes to what decodes to the same.
 func FuzzRecords(f *testing.F) {
-	buckets := []string{"campaigns", "mailboxes", "claims", "grants", "registrations", "tenants"}
+	buckets := []string{"campaigns", "mailboxes", "claims", "grants", "registrations", "tenants", "identities"}
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for i, fact := range []any{
 		mailbox.Campaign{ID: "c", Name: "n", CreatedAt: at, Rows: 3},
@@ -82,6 +82,7 @@ func FuzzRecords(f *testing.F) {
 		map[string]any{"v": 1, "phase": "saved", "since": at, "tokens": map[string]any{"sealed": []byte(`{"access":"a","refresh":"r"}`), "expiry": at, "saved_at": at}},
 		mailbox.Registration{Phase: mailbox.Registered, Attempt: "att", WarmyID: "7", Since: at},
 		mailbox.AdminConsent{App: "main", Tenant: "contoso.example", GrantedAt: at, StateHash: "s", Outcome: mailbox.AdminGranted},
+		mailbox.Identity{Mailbox: "mb1", Intent: &mailbox.Registration{Phase: mailbox.Posting, Attempt: "att", Since: at, Lease: at}, At: at},
 	} {
 		data, err := json.Marshal(fact)
 		if err != nil {

@@ -391,7 +391,8 @@ func (p *play) lanes(b *bus.Bus, w *wire, owner string) []bus.Lane {
 			Invitations: invitations, Grants: grants, Microsoft: third, Margin: 10 * time.Minute, Now: time.Now,
 		}),
 		lane(events.Register, work, handlers.RegisterMailbox{
-			Invitations: invitations, Grants: grants, Registrations: registrations, Apps: third, Warmy: third, Listing: third,
+			Invitations: invitations, Grants: grants, Registrations: registrations, Identities: b.Identities(),
+			Apps: third, Warmy: third, Listing: third,
 			Margin: 10 * time.Minute, ReconcileAfter: time.Minute, Owner: owner, Now: time.Now,
 		}),
 		lane(events.Reconcile, work, handlers.ReconcileMailbox{

@@ -134,6 +134,11 @@ func (b *Bus) Registrations() Records[mailbox.Registration] {
 	return Records[mailbox.Registration]{kv: kv{b, bucketRegistrations}, codec: plainCodec[mailbox.Registration]()}
 }
 
+// Identities returns which mailbox holds which identity at Warmy, under mailbox.IdentityKey. warmy-worker alone may save.
+func (b *Bus) Identities() Records[mailbox.Identity] {
+	return Records[mailbox.Identity]{kv: kv{b, bucketIdentities}, codec: plainCodec[mailbox.Identity]()}
+}
+
 // Invitations returns the imported rows; addresses and names are sealed with people. The console alone may save.
 func (b *Bus) Invitations(people Box) Records[mailbox.Invitation] {
 	return Records[mailbox.Invitation]{kv: kv{b, bucketMailboxes}, codec: invitationCodec(people)}

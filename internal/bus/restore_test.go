@@ -10,6 +10,7 @@ import (
 
 	"kindling/internal/bus"
 	"kindling/internal/bus/bustest"
+	"kindling/internal/bus/embed"
 	"kindling/internal/events"
 	"kindling/internal/fault"
 	"kindling/internal/handlers"
@@ -21,14 +22,17 @@ import (
 type fleet struct {
 	bus *bus.Bus
 
-	mu      sync.Mutex
-	sends   map[string]int // codes sent, by mailbox
-	posts   map[string]int // POSTs, by address
-	known   map[string]bool
-	unclear func(address string) bool
-	rescued map[string]int
-	refused *fault.Fault // what Warmy answers instead
-	apart   time.Duration
+	mu       sync.Mutex
+	server   *embed.Server
+	sends    map[string]int // codes sent, by mailbox
+	posts    map[string]int // POSTs, by address
+	known    map[string]bool
+	unclear  func(address string) bool
+	who      func(id string) events.Proof // who consents for a mailbox
+	nameless bool                         // nothing is known of that before it is proven
+	rescued  map[string]int
+	refused  *fault.Fault // what Warmy answers instead
+	apart    time.Duration
 }
 
 // markBox turns every bit around: enough that nothing in a stream is readable.
@@ -56,9 +60,10 @@ func (m markBox) Open(sealed []byte, context string) ([]byte, error) {
 
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
+	s := bustest.Server(t)
 	return &fleet{
-		bus: bustest.New(t), sends: map[string]int{}, posts: map[string]int{}, known: map[string]bool{}, rescued: map[string]int{},
-		unclear: func(string) bool { return false }, apart: time.Hour,
+		server: s, bus: bustest.Connect(t, s), sends: map[string]int{}, posts: map[string]int{}, known: map[string]bool{}, rescued: map[string]int{},
+		unclear: func(string) bool { return false }, who: ownAccount, apart: time.Hour,
 	}
 }
 
@@ -80,16 +85,23 @@ func (f *fleet) Redeem(_ context.Context, _ string, c mailbox.Consent) (mailbox.
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sends[c.Code.Reveal()]++
-	return mailbox.Tokens{Access: secret.New("a"), Refresh: secret.New("r"), Expiry: time.Now().Add(time.Hour), Scope: []string{"Mail.Send"}}, nil
+	t := mailbox.Tokens{Access: secret.New("a"), Refresh: secret.New("r"), Expiry: time.Now().Add(time.Hour), Scope: []string{"Mail.Send"}}
+	if !f.nameless {
+		t.Whose = f.who(strings.TrimPrefix(c.Code.Reveal(), "c-"))
+	}
+	return t, nil
 }
 
 func (f *fleet) Refresh(context.Context, string, mailbox.Tokens) (mailbox.Tokens, error) {
 	return mailbox.Tokens{Access: secret.New("a2"), Expiry: time.Now().Add(time.Hour)}, nil
 }
 
-func (f *fleet) Prove(context.Context, string, mailbox.Tokens, string) (events.Proof, error) {
-	return events.Proof{TenantID: "tid", ObjectID: "oid"}, nil
+func (f *fleet) Prove(_ context.Context, _ string, _ mailbox.Tokens, address string) (events.Proof, error) {
+	return f.who(strings.TrimSuffix(address, "-owner")), nil
 }
+
+// ownAccount is the account of a mailbox that no other one shares.
+func ownAccount(id string) events.Proof { return events.Proof{TenantID: "tid", ObjectID: id} }
 
 // Warmy.
 
@@ -128,26 +140,32 @@ func (f *fleet) Credentials(string) (string, secret.Text, error) {
 
 func (f *fleet) serve(t *testing.T, lanes ...events.Lane) {
 	t.Helper()
+	f.serveAs(t, f.bus, "w1", lanes...)
+}
+
+// serveAs runs the lanes in a process of their own.
+func (f *fleet) serveAs(t *testing.T, b *bus.Bus, owner string, lanes ...events.Lane) {
+	t.Helper()
 	all := map[events.Lane]bus.Handler{
 		events.Code: handlers.RedeemCode{
-			Invitations: f.bus.Invitations(markBox{}), Grants: f.bus.Grants(markBox{}), Codes: markBox{}, Microsoft: f, Owner: "w1", Now: time.Now,
+			Invitations: b.Invitations(markBox{}), Grants: b.Grants(markBox{}), Codes: markBox{}, Microsoft: f, Owner: owner, Now: time.Now,
 		},
 		events.Refresh: handlers.RefreshGrant{
-			Invitations: f.bus.Invitations(markBox{}), Grants: f.bus.Grants(markBox{}), Microsoft: f, Margin: time.Minute, Now: time.Now,
+			Invitations: b.Invitations(markBox{}), Grants: b.Grants(markBox{}), Microsoft: f, Margin: time.Minute, Now: time.Now,
 		},
 		events.Register: handlers.RegisterMailbox{
-			Invitations: f.bus.Invitations(markBox{}), Grants: f.bus.Grants(markBox{}), Registrations: f.bus.Registrations(), Apps: f, Warmy: f, Listing: f,
-			Margin: time.Minute, ReconcileAfter: f.apart, Owner: "w1", Now: time.Now,
+			Invitations: b.Invitations(markBox{}), Grants: b.Grants(markBox{}), Registrations: b.Registrations(), Identities: b.Identities(),
+			Apps: f, Warmy: f, Listing: f, Margin: time.Minute, ReconcileAfter: f.apart, Owner: owner, Now: time.Now,
 		},
 		events.Reconcile: handlers.ReconcileMailbox{
-			Invitations: f.bus.Invitations(markBox{}), Registrations: f.bus.Registrations(), Listing: f, Apart: f.apart, Now: time.Now,
+			Invitations: b.Invitations(markBox{}), Registrations: b.Registrations(), Listing: f, Apart: f.apart, Now: time.Now,
 		},
 	}
 	var served []bus.Lane
 	for _, lane := range lanes {
 		served = append(served, bus.Lane{Lane: lane, Leg: "main", Window: 8, Policy: quick, Handler: all[lane]})
 	}
-	serve(t, f.bus, bus.ServeConfig{Rescuer: f}, served...)
+	serve(t, b, bus.ServeConfig{Rescuer: f}, served...)
 }
 
 func (f *fleet) config(half string, still time.Duration) bus.RestoreConfig {

@@ -44,10 +44,10 @@ func Rights(process string) []string {
 	case ProcessWarmyWorker:
 		rights = slices.Concat(
 			writes("kindling.refresh.>", "kindling.register.>", "kindling.at.register.>", "kindling.at.reconcile.>",
-				"kindling.dead.register.>", "kindling.dead.reconcile.>", "$KV.registrations.>", "$KV.control.pace.>",
+				"kindling.dead.register.>", "kindling.dead.reconcile.>", "$KV.registrations.>", "$KV.identities.>", "$KV.control.pace.>",
 				"$KV.control.restore.registrations", "$KV.control."+sessionPrefix+">", "$KV.control."+plansPrefix+">",
 				"$KV.control."+turnKey(events.Reconcile, ">"), "$KV.control."+listedKey+">"),
-			reads(bucketMailboxes, bucketGrants, bucketRegistrations),
+			reads(bucketMailboxes, bucketGrants, bucketRegistrations, bucketIdentities),
 			asks("STREAM.MSG.GET."+streamDead),
 			rescues(streamRegister, streamWarmyTimers),
 			asks("CONSUMER.CREATE."+streamHints+"."+hintConsumer, "CONSUMER.INFO."+streamHints+"."+hintConsumer, "CONSUMER.MSG.NEXT."+streamHints+"."+hintConsumer),

@@ -38,7 +38,7 @@ var subjects = map[string]string{
 	"$JS.API.CONSUMER.CREATE.HINTS.hints": "w", "$JS.API.CONSUMER.INFO.HINTS.hints": "w", "$JS.API.CONSUMER.MSG.NEXT.HINTS.hints": "w",
 	"kindling.audit.operator": "ca", "kindling.audit.server": "", "kindling.other": "", "other": "",
 
-	"$KV.campaigns.c": "c", "$KV.mailboxes.m": "c", "$KV.claims.m": "e", "$KV.grants.m": "t", "$KV.registrations.m": "w", "$KV.tenants.main.m": "e", "$KV.other.m": "",
+	"$KV.campaigns.c": "c", "$KV.mailboxes.m": "c", "$KV.claims.m": "e", "$KV.grants.m": "t", "$KV.registrations.m": "w", "$KV.identities.main.x": "w", "$KV.tenants.main.m": "e", "$KV.other.m": "",
 	"$KV.control.leg.microsoft.main": "tc", "$KV.control.leg.warmy.main": "wc", "$KV.control.pace.main": "w", "$KV.control.other": "",
 	"$KV.control.restore.grants": "t", "$KV.control.restore.registrations": "w", "$KV.control.discarded.m": "c", "$KV.control.refresh_pace.main": "t",
 	"$KV.control.session.main": "w", "$KV.control.plans.main": "w",
@@ -66,7 +66,7 @@ var questions = map[string]map[string]string{
 	"STREAM.DELETE.%": {}, "STREAM.PURGE.%": {}, "STREAM.SNAPSHOT.%": {}, "STREAM.RESTORE.%": {}, "STREAM.PEER.REMOVE.%": {},
 	"STREAM.LEADER.STEPDOWN.%": {},
 	"STREAM.MSG.GET.%": {
-		"KV_campaigns": "c", "KV_mailboxes": "etwc", "KV_claims": "etc", "KV_grants": "etwc", "KV_registrations": "etwc", "KV_tenants": "e", "KV_control": "twc", "DEAD": "twc",
+		"KV_campaigns": "c", "KV_mailboxes": "etwc", "KV_claims": "etc", "KV_grants": "etwc", "KV_registrations": "etwc", "KV_identities": "w", "KV_tenants": "e", "KV_control": "twc", "DEAD": "twc",
 		"CODE": "tc", "REFRESH": "tc", "TIMERS_TOKEN": "tc", "REGISTER": "wc", "TIMERS_WARMY": "wc",
 	},
 	"STREAM.MSG.DELETE.%": {

@@ -32,6 +32,7 @@ const (
 	bucketClaims        = "claims"
 	bucketGrants        = "grants"
 	bucketRegistrations = "registrations"
+	bucketIdentities    = "identities"
 	bucketControl       = "control"
 	bucketTenants       = "tenants"
 )
@@ -80,7 +81,7 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 		},
 	}
 	all = append(all, advisories(), hints())
-	for _, name := range []string{bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations} {
+	for _, name := range []string{bucketMailboxes, bucketClaims, bucketGrants, bucketRegistrations, bucketIdentities} {
 		all = append(all, bucket(name, 4*gib)) // a million mailboxes at 2 KB each, twice
 	}
 	for i := range all {

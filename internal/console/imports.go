@@ -47,6 +47,7 @@ const (
 	codeStoreFailed = campaign.Code("not_stored")
 	codeDiffers     = campaign.Code("differs")
 	codeElsewhere   = campaign.Code("other_campaign")
+	codeOtherApp    = campaign.Code("other_app")
 )
 
 // importer is one import under way.
@@ -119,6 +120,9 @@ func (m *importer) row(row campaign.Row) error {
 	id := m.c.cfg.Links.Mailbox(row.App, row.Email)
 	if known, ok := m.c.roster.Mailbox(id); ok {
 		return m.known(row, known)
+	}
+	if twin, found := m.twin(row); found {
+		row.Warnings = append(row.Warnings, twin)
 	}
 	m.report.Warned += min(1, len(row.Warnings))
 	m.keep(row.Warnings...)

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"slices"
+
 	"kindling/internal/campaign"
 	"kindling/internal/console/roster"
 	"kindling/internal/mailbox"
@@ -55,6 +57,29 @@ func differences(row campaign.Row, known roster.Item, into string) []campaign.Pr
 		})
 	}
 	return found
+}
+
+// twin warns of a new row whose address is invited under another app for the same account, too: both open one mailbox, and
+// Warmy is told of it once (docs/adr/0027).
+func (m *importer) twin(row campaign.Row) (campaign.Problem, bool) {
+	for _, app := range m.c.cfg.Apps {
+		if app == row.App || !m.invitedAs(m.c.cfg.Links.Mailbox(app, row.Email), row.Account) {
+			continue
+		}
+		return campaign.Problem{
+			Line: row.Line, Column: "app", Code: codeOtherApp, Reason: "the address is invited for the same account under the app " + app + ", too",
+			Remedy: "keep one of the two: only the first one that consents is registered, the other one becomes a dead letter",
+		}, true
+	}
+	return campaign.Problem{}, false
+}
+
+// invitedAs reports whether a mailbox is invited for the account, or about to be.
+func (m *importer) invitedAs(id mailbox.ID, account string) bool {
+	if known, ok := m.c.roster.Mailbox(id); ok {
+		return known.Account == account && known.Status.State != mailbox.StateErased
+	}
+	return slices.ContainsFunc(m.batch, func(inv mailbox.Invitation) bool { return inv.ID == id && inv.Account == account })
 }
 
 // result is a mailbox's line of a result CSV: its link while one is of use, or why it needs attention.

@@ -263,3 +263,20 @@ func TestAHundredThousandRowsAreImported(t *testing.T) {
 		t.Errorf("%d of %d invited", report.Invited, rows)
 	}
 }
+
+func TestAnAddressUnderTwoAppsOfOneAccountIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	w := consoletest.New(t)
+	report := importCSV(t, w, "Spring", "email,app,account\na@a.example,main,\na@a.example,second,\nb@a.example,main,\nb@a.example,second,other\n")
+	if report.Invited != 4 || report.Warned != 1 || report.ByCode["other_app"] != 1 {
+		t.Errorf("in one file: %+v", report)
+	}
+	report = importCSV(t, w, "May", "email,app,account\nb@a.example,main,\nc@a.example,main,\n")
+	if report.ByCode["other_app"] != 0 {
+		t.Errorf("rows that are known, or alone: %+v", report)
+	}
+	report = importCSV(t, w, "June", "email,app,account\nc@a.example,second,\n")
+	if report.Invited != 1 || report.ByCode["other_app"] != 1 || report.Problems[0].Column != "app" {
+		t.Errorf("in two files: %+v", report)
+	}
+}

@@ -17,9 +17,10 @@ func stale(w *world) { w.microsoft.life = 5 * time.Minute }
 // stories are the ways that a mailbox can go without a failure of ours.
 func stories() map[string]func(*world) {
 	return map[string]func(*world){
-		"straight on":                func(*world) {},
-		"the listing lags behind":    func(w *world) { w.warmy.lag = settle / 2 },
-		"tokens that live too short": stale,
+		"straight on":                      func(*world) {},
+		"the listing lags behind":          func(w *world) { w.warmy.lag = settle / 2 },
+		"tokens that live too short":       stale,
+		"an app that asks for no id_token": func(w *world) { w.microsoft.nameless = true },
 	}
 }
 

@@ -49,23 +49,27 @@ func (m *memory[T]) Save(_ context.Context, id mailbox.ID, fact T, revision uint
 		if m.facts[id].revision != revision {
 			return handlers.ErrConflict
 		}
-		next = m.put(fact)
+		next = m.putAt(id, fact)
 		return nil
 	}, errStore, errStore)
 	return next, err
 }
 
 // put stores without a step: what the test or somebody else does.
-func (m *memory[T]) put(fact T) uint64 {
+func (m *memory[T]) put(fact T) uint64 { return m.putAt(mb, fact) }
+
+func (m *memory[T]) putAt(id mailbox.ID, fact T) uint64 {
 	m.revision++
-	m.facts[mb] = stored[T]{fact, m.revision}
+	m.facts[id] = stored[T]{fact, m.revision}
 	if g, ok := any(fact).(mailbox.Grant); ok && g.Tokens != nil {
 		m.world.microsoft.saved[g.Tokens.Attempt] = true
 	}
 	return m.revision
 }
 
-func (m *memory[T]) get() T { return m.facts[mb].fact }
+func (m *memory[T]) get() T { return m.at(mb) }
+
+func (m *memory[T]) at(id mailbox.ID) T { return m.facts[id].fact }
 
 // microsoft is a TokenEndpoint with single-use codes and a ledger.
 type microsoft struct {
@@ -76,12 +80,21 @@ type microsoft struct {
 	life  time.Duration
 	turn  int // makes every access token another
 
-	refuse    error  // what Redeem answers instead
-	dead      error  // what Refresh answers instead
-	proof     error  // what Prove answers instead
-	onRefresh func() // another worker's doings while Refresh is under way
+	who       map[string]events.Proof // by attempt: who consented; {tid, oid} where nothing is said
+	nameless  bool                    // nothing is known of who consented before it is proven
+	refuse    error                   // what Redeem answers instead
+	dead      error                   // what Refresh answers instead
+	proof     error                   // what Prove answers instead
+	onRefresh func()                  // another worker's doings while Refresh is under way
 	refreshes int
 	proofs    int
+}
+
+func (m *microsoft) whose(attempt string) events.Proof {
+	if p, said := m.who[attempt]; said {
+		return p
+	}
+	return events.Proof{TenantID: "tid", ObjectID: "oid"}
 }
 
 func (m *microsoft) tokens() mailbox.Tokens {
@@ -110,6 +123,9 @@ func (m *microsoft) Redeem(_ context.Context, app string, c mailbox.Consent) (t 
 		}
 		m.spent[code] = true
 		t = m.tokens()
+		if !m.nameless {
+			t.Whose = m.whose(strings.TrimPrefix(code, "code-"))
+		}
 		return nil
 	}, passing("microsoft_unreachable"), passing("microsoft_timeout"))
 	if err != nil {
@@ -141,10 +157,10 @@ func (m *microsoft) Refresh(_ context.Context, _ string, old mailbox.Tokens) (t 
 func (m *microsoft) Prove(_ context.Context, _ string, t mailbox.Tokens, whose string) (p events.Proof, err error) {
 	err = m.world.step("prove", func() error {
 		m.proofs++
-		if whose != address || t.Access.Empty() {
+		if m.world.addressOf(t.Attempt) != whose || t.Access.Empty() {
 			m.world.breach("asked to prove %q", whose)
 		}
-		p = events.Proof{TenantID: "tid", ObjectID: "oid"}
+		p = m.whose(t.Attempt)
 		return m.proof
 	}, passing("graph_unreachable"), passing("graph_timeout"))
 	return p, err
@@ -156,6 +172,8 @@ type warmy struct {
 	posts    int
 	made     int // mailboxes
 	ids      []string
+	of       map[string]string // the address of an id, where there are two mailboxes
+	asked    string            // the address of the last POST
 	maybe    bool
 	absences []time.Time
 
@@ -204,8 +222,8 @@ func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbo
 	}()
 	err = y.world.step("create", func() error {
 		y.posts++
-		y.last = m
-		if account != "agency" || m.Address != address {
+		y.last, y.asked = m, m.Address
+		if account != "agency" || !y.world.invites(m.Address) {
 			y.world.breach("posted %q to %q", m.Address, account)
 		}
 		if y.refuse != nil {
@@ -219,6 +237,7 @@ func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbo
 		}
 		y.bornAt = y.world.now
 		id = y.ids[len(y.ids)-1]
+		y.of[id] = m.Address
 		return nil
 	}, passing("warmy_unreachable"), classed(fault.Unclear, "warmy_timeout"))
 	wasFine = err == nil
@@ -234,8 +253,11 @@ func (y *warmy) Create(ctx context.Context, account string, m handlers.NewMailbo
 
 func (y *warmy) Find(_ context.Context, account, whose string) (id string, found bool, err error) {
 	err = y.world.step("find", func() error {
-		if account != "agency" || whose != address {
+		if account != "agency" || !y.world.invites(whose) {
 			y.world.breach("looked for %q at %q", whose, account)
+		}
+		if other := len(y.ids) > 0 && y.of[y.ids[0]] != "" && y.of[y.ids[0]] != whose; other || y.asked != "" && y.asked != whose {
+			return nil // it says nothing about what was posted under the other address
 		}
 		if ids := y.visible(); len(ids) > 0 && !y.world.now.Before(y.bornAt.Add(y.lag)) {
 			id, found, y.maybe = ids[0], true, false

@@ -22,6 +22,7 @@ type RegisterMailbox struct {
 	Invitations    Reader[mailbox.Invitation]
 	Grants         Reader[mailbox.Grant]
 	Registrations  Records[mailbox.Registration]
+	Identities     Records[mailbox.Identity] // under mailbox.IdentityKey
 	Apps           Credentials
 	Warmy          Registrar
 	Listing        Lister        // asked before a POST that follows a restored backup
@@ -49,10 +50,11 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 	if stored == 0 {
 		return nil, grantNotVisible()
 	}
-	reg, revision, err := h.Registrations.Load(ctx, e.Mailbox)
+	stands, err := h.claims().load(ctx, e, grant)
 	if err != nil {
-		return nil, fmt.Errorf("load registration: %w", err)
+		return nil, err
 	}
+	reg, revision := stands.reg, stands.revision
 	if e.Kind == events.ReconnectRequested {
 		e = asked(e, grant, reg)
 	}
@@ -98,11 +100,15 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 		return h.prepare(ctx, e, reg, revision, time.Time{})
 	}
 	if e.Restored && reg.Phase != mailbox.Registered {
-		if adopted, err := h.adopt(ctx, e, inv, claimed, revision); adopted.Phase == mailbox.Registered || err != nil {
+		if adopted, err := h.adopt(ctx, e, inv, claimed, stands); adopted.Phase == mailbox.Registered || err != nil {
 			return activation(h.Activate).due(e, adopted, h.Now()), err
 		}
 	}
-	follow, err := h.post(ctx, e, inv, *grant.Tokens, claimed, revision)
+	hold, err := h.claims().claim(ctx, e, stands)
+	if err != nil {
+		return nil, err
+	}
+	follow, err := h.post(ctx, e, inv, *grant.Tokens, claimed, hold)
 	switch {
 	case errors.Is(err, errUnwanted):
 		return nil, nil
@@ -113,6 +119,10 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 		return h.prepare(ctx, e, reg, revision, grant.Tokens.SavedAt)
 	}
 	return follow, err
+}
+
+func (h RegisterMailbox) claims() claims {
+	return claims{h.Invitations, h.Registrations, h.Identities, h.Now}
 }
 
 // What the wait for a call's turn may have changed. Nothing was posted then, and no intent is left.
@@ -155,7 +165,7 @@ func (h RegisterMailbox) needs(t *mailbox.Tokens) time.Duration {
 // adopt asks Warmy's listing first. An event that was made anew from the facts may follow a restored backup: then the
 // facts know less than Warmy.
 func (h RegisterMailbox) adopt(
-	ctx context.Context, e events.Event, inv mailbox.Invitation, reg mailbox.Registration, revision uint64,
+	ctx context.Context, e events.Event, inv mailbox.Invitation, reg mailbox.Registration, stands standing,
 ) (mailbox.Registration, error) {
 	seen, err := h.Listing.Look(ctx, e.Account, inv.Address, h.Now())
 	if err != nil {
@@ -164,8 +174,11 @@ func (h RegisterMailbox) adopt(
 	if !seen.Found {
 		return reg, nil
 	}
+	if err := h.claims().close(ctx, e, stands); err != nil {
+		return reg, err
+	}
 	reg = reg.Created(seen.ID, true, h.Now())
-	_, err = h.Registrations.Save(ctx, e.Mailbox, reg, revision)
+	_, err = h.Registrations.Save(ctx, e.Mailbox, reg, stands.revision)
 	return reg, saved("adopted registration", err)
 }
 
@@ -225,7 +238,7 @@ func (h RegisterMailbox) fresh(e events.Event, t *mailbox.Tokens) bool {
 
 // post makes the one call; its intent is saved when its turn has come. Before that nothing has happened, whatever fails.
 func (h RegisterMailbox) post(
-	ctx context.Context, e events.Event, inv mailbox.Invitation, t mailbox.Tokens, reg mailbox.Registration, revision uint64,
+	ctx context.Context, e events.Event, inv mailbox.Invitation, t mailbox.Tokens, reg mailbox.Registration, hold *claim,
 ) ([]events.Event, error) {
 	clientID, clientSecret, err := h.Apps.Credentials(e.App)
 	if err != nil {
@@ -240,12 +253,12 @@ func (h RegisterMailbox) post(
 			if err := h.still(ctx, e, &t); err != nil {
 				return err
 			}
-			reg = reg.Leased(h.Now())
-			revision, err = h.Registrations.Save(ctx, e.Mailbox, reg, revision)
+			reg, err = hold.intend(ctx, reg.Leased(h.Now()))
 			intended, begun = err == nil, begun || err == nil
-			return saved("intent to register", err)
+			return err
 		},
 	})
+	revision := hold.revision
 	switch {
 	case err == nil:
 		return h.answered(ctx, e, reg, revision, id, func(r mailbox.Registration) mailbox.Registration { return r.Created(id, false, h.Now()) })
@@ -271,11 +284,11 @@ func (h RegisterMailbox) post(
 // takeBack records that nothing was posted under an intent that is saved: the call was not sent a second time.
 func (h RegisterMailbox) takeBack(ctx context.Context, e events.Event, reg mailbox.Registration, revision uint64) error {
 	mine := reg.Work()
-	_, _, _, err := saveMerged(ctx, h.Registrations, e.Mailbox, reg.NotPosted(notSent(), h.Now()), revision, func(current mailbox.Registration) (mailbox.Registration, bool) {
+	_, _, _, err := saveMerged(ctx, h.Registrations, e.Mailbox, reg.NotPosted(notSent(), h.Now()), revision, upon(reg, func(current mailbox.Registration) (mailbox.Registration, bool) {
 		w := current.Work()
 		ours := w.Phase == mailbox.Posting && w.Owner == mine.Owner && w.Attempt == mine.Attempt && w.Posts == mine.Posts
 		return current.NotPosted(notSent(), h.Now()), ours
-	})
+	}))
 	return saved("intent taken back", err)
 }
 
@@ -315,9 +328,9 @@ func (h RegisterMailbox) answered(
 	if !ours {
 		return nil, mailbox.SecondID(id)
 	}
-	next, _, ours, err := saveMerged(ctx, h.Registrations, e.Mailbox, next, revision, func(current mailbox.Registration) (mailbox.Registration, bool) {
+	next, _, ours, err := saveMerged(ctx, h.Registrations, e.Mailbox, next, revision, upon(reg, func(current mailbox.Registration) (mailbox.Registration, bool) {
 		return current.Answered(e.Attempt, id, record, h.Now())
-	})
+	}))
 	switch {
 	case err != nil:
 		return nil, saved("registration", err)
@@ -368,17 +381,17 @@ func (h RegisterMailbox) Bury(ctx context.Context, e events.Event, f *fault.Faul
 	if err != nil {
 		return fmt.Errorf("load grant: %w", err)
 	}
+	stands, err := h.claims().load(ctx, e, grant)
+	if err != nil {
+		return err
+	}
 	if e.Kind == events.ReconnectRequested {
-		reg, _, err := h.Registrations.Load(ctx, e.Mailbox)
-		if err != nil {
-			return fmt.Errorf("load registration: %w", err)
-		}
-		e = asked(e, grant, reg)
+		e = asked(e, grant, stands.reg)
 	}
 	if grant.Tokens == nil || grant.Tokens.Attempt != e.Attempt || f.Code == codeGivenUp {
 		return nil
 	}
-	return buryRegistration(ctx, h.Registrations, e, f, h.Now())
+	return h.claims().bury(ctx, e, f, stands)
 }
 
 func buryRegistration(

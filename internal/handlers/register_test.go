@@ -257,16 +257,14 @@ func TestASlowWorkersAnswerIsStillTheTruth(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, e := granted(t)
-			w.registrations.onSave = func(mailbox.Registration) { // at the intent; the next save is the answer's
-				w.registrations.onSave = func(mailbox.Registration) {
-					next := test.meanwhile(w.registrations.get())
-					w.registrations.put(next)
-					g := w.grants.get()
-					tokens := *g.Tokens
-					g.Attempt, tokens.Attempt = next.Attempt, next.Attempt
-					g.Tokens = &tokens
-					w.grants.put(g)
-				}
+			w.registrations.onSave = func(mailbox.Registration) { // the answer's: the intent is the claim on the identity
+				next := test.meanwhile(*w.identities.at(theIdentity).Intent)
+				w.registrations.put(next)
+				g := w.grants.get()
+				tokens := *g.Tokens
+				g.Attempt, tokens.Attempt = next.Attempt, next.Attempt
+				g.Tokens = &tokens
+				w.grants.put(g)
 			}
 			o := w.deliver(t.Context(), e)
 			got := w.registrations.get()

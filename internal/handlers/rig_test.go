@@ -53,13 +53,15 @@ type stopped struct{ killed bool }
 // world is everything around the handlers, in memory: records, Microsoft, Warmy, the clock and the steps.
 type world struct {
 	now       time.Time
-	script    map[int]mode // by the number of the step
+	script    map[int]mode    // by the number of the step
+	next      map[string]mode // for the next step of the name
 	steps     []string
 	processes int
 
 	invitations   *memory[mailbox.Invitation]
 	grants        *memory[mailbox.Grant]
 	registrations *memory[mailbox.Registration]
+	identities    *memory[mailbox.Identity]
 
 	microsoft microsoft
 	warmy     warmy
@@ -76,12 +78,13 @@ type world struct {
 }
 
 func newWorld() *world {
-	w := &world{now: at, outcomes: map[string]int{}}
+	w := &world{now: at, next: map[string]mode{}, outcomes: map[string]int{}}
 	w.invitations = &memory[mailbox.Invitation]{world: w, name: "invitation", facts: map[string]stored[mailbox.Invitation]{}}
 	w.grants = &memory[mailbox.Grant]{world: w, name: "grant", facts: map[string]stored[mailbox.Grant]{}}
 	w.registrations = &memory[mailbox.Registration]{world: w, name: "registration", facts: map[string]stored[mailbox.Registration]{}}
+	w.identities = &memory[mailbox.Identity]{world: w, name: "identity", facts: map[string]stored[mailbox.Identity]{}}
 	w.microsoft = microsoft{world: w, sends: map[string]int{}, spent: map[string]bool{}, saved: map[string]bool{}, life: time.Hour}
-	w.warmy = warmy{world: w}
+	w.warmy = warmy{world: w, of: map[string]string{}}
 	w.invitations.put(mailbox.Invitation{
 		ID: mb, Campaign: "camp", App: "main", Account: "agency", Address: address, FromName: "Owner",
 		TariffPlanTypeID: 41, SpeedMode: "fast", InvitedAt: at.Add(-time.Hour), LinkExpiresAt: at.Add(time.Hour),
@@ -108,6 +111,10 @@ func (w *world) breach(format string, args ...any) {
 func (w *world) step(name string, effect func() error, before, after error) error {
 	w.steps = append(w.steps, name)
 	m := w.script[len(w.steps)]
+	if how, said := w.next[name]; said {
+		m = how
+		delete(w.next, name)
+	}
 	switch m {
 	case errBefore:
 		return before
@@ -138,8 +145,30 @@ func classed(class fault.Class, code string) *fault.Fault {
 	return &fault.Fault{Class: class, Code: code, Cause: "a test", Forecast: fault.ByTime}
 }
 
+// invites tells whether any mailbox was invited under the address.
+func (w *world) invites(whose string) bool {
+	for _, inv := range w.invitations.facts {
+		if inv.fact.Address == whose {
+			return true
+		}
+	}
+	return false
+}
+
+// addressOf returns the address of the mailbox that the attempt is of.
+func (w *world) addressOf(attempt string) string {
+	for id, g := range w.grants.facts {
+		if t := g.fact.Tokens; t != nil && t.Attempt == attempt {
+			return w.invitations.facts[id].fact.Address
+		}
+	}
+	return ""
+}
+
 // codeOf is the event of the nth attempt's code, received n minutes after at.
-func codeOf(n int) events.Event {
+func codeOf(n int) events.Event { return codeFor(mb, n) }
+
+func codeFor(mb mailbox.ID, n int) events.Event {
 	attempt := fmt.Sprintf("att%02d", n)
 	received := at.Add(time.Duration(n) * time.Minute)
 	plain, err := mailbox.Consent{
@@ -177,7 +206,8 @@ func (w *world) count(outcome string) { w.outcomes[outcome]++ }
 
 func (w *world) register() handlers.RegisterMailbox {
 	return handlers.RegisterMailbox{
-		Invitations: w.invitations, Grants: w.grants, Registrations: w.registrations, Apps: oneApp{}, Warmy: w.registrar(), Listing: w.registrar(),
+		Invitations: w.invitations, Grants: w.grants, Registrations: w.registrations, Identities: w.identities,
+		Apps: oneApp{}, Warmy: w.registrar(), Listing: w.registrar(),
 		Margin: margin, ReconcileAfter: settle, Activate: w.activated, Owner: w.owner(), Now: w.clock,
 	}
 }
@@ -321,10 +351,12 @@ func (w *world) check(t *testing.T) {
 
 // lost are the ids that Warmy has answered with and still has, and that are in no record and no dead letter.
 func (w *world) lost() []string {
-	reg := w.registrations.get()
-	known := []string{reg.WarmyID, reg.Elsewhere}
-	if reg.Again != nil {
-		known = append(known, reg.Again.OtherID, reg.Again.Former)
+	var known []string
+	for _, stored := range w.registrations.facts {
+		reg := stored.fact
+		if known = append(known, reg.WarmyID, reg.Elsewhere); reg.Again != nil {
+			known = append(known, reg.Again.OtherID, reg.Again.Former)
+		}
 	}
 	return slices.DeleteFunc(slices.Clone(w.answered), func(id string) bool {
 		told := slices.ContainsFunc(w.letters, func(l letter) bool { return slices.Contains(strings.Fields(l.fault.Cause), id) })

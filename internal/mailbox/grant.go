@@ -37,6 +37,10 @@ type Grant struct {
 	Finding *Finding   `json:"finding,omitempty"`
 	Tokens  *Tokens    `json:"-"` // sealed apart
 
+	// First is who the tokens are of that were saved first, as Who has it: the mailbox's first intent may stand under that
+	// identity, and under no other (docs/adr/0027). firstOpen: none were saved yet; "": not known.
+	First string `json:"first,omitempty"`
+
 	// Consented is the account that consented last where another one was invited; nil when none did, or it is not known.
 	// It is kept until tokens are saved, so that an operator can still decide about it. Sealed apart, for the console.
 	Consented *Account `json:"-"`
@@ -53,6 +57,8 @@ type Tokens struct {
 	Attempt  string      // the consent attempt they come from
 	SavedAt  time.Time
 	Rotation int // counts refreshes
+
+	Whose events.Proof // as their id_token says, not verified yet; not stored
 }
 
 // Fresh tells whether the access token lives for at least margin after now.
@@ -139,11 +145,14 @@ func (g Grant) about(e events.Event, now time.Time) Grant {
 	if g.EventID == e.ID {
 		return g
 	}
-	return Grant{Attempt: e.Attempt, EventID: e.ID, CodeAt: e.At, Since: now.UTC(), Tokens: g.Tokens, Consented: g.Consented}
+	return Grant{
+		Attempt: e.Attempt, EventID: e.ID, CodeAt: e.At, Since: now.UTC(), Tokens: g.Tokens, Consented: g.Consented, First: g.first(),
+	}
 }
 
 // Save records the tokens that the code was redeemed for.
 func (g Grant) Save(t Tokens, now time.Time) Grant {
+	g = g.opened(t)
 	t.Attempt, t.SavedAt = g.Attempt, now.UTC()
 	g.Phase, g.Tokens, g.Since, g.Consented = GrantSaved, &t, now.UTC(), nil
 	g.Owner, g.Lease, g.Finding = "", time.Time{}, nil
@@ -162,6 +171,7 @@ func (g Grant) Merge(mine Grant, t Tokens, now time.Time) (merged Grant, ok bool
 	case g.Tokens != nil && (mine.Tokens == nil || g.Tokens.Attempt != mine.Tokens.Attempt):
 		return g, false
 	}
+	g = g.opened(t)
 	t.Attempt, t.SavedAt = mine.Attempt, now.UTC()
 	g.Tokens = &t
 	return g, true

@@ -148,7 +148,7 @@ func (f Facts) LoseCode(attempt string, now time.Time) Grant {
 	g := f.Grant
 	if latest, _ := f.Claim.Latest(); g.Attempt != attempt && latest.ID == attempt {
 		lost := events.New(events.CodeReceived, CodeSeed(f.Invitation.ID, attempt, latest.CodeHash), latest.AnsweredAt)
-		g = Grant{Attempt: attempt, EventID: lost.ID, CodeAt: latest.AnsweredAt, Tokens: g.Tokens}
+		g = Grant{Attempt: attempt, EventID: lost.ID, CodeAt: latest.AnsweredAt, Tokens: g.Tokens, First: g.first()}
 	}
 	return g.needsConsent(ConsentLost, codeLost(), now)
 }

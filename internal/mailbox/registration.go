@@ -45,6 +45,8 @@ type Registration struct {
 	Refused string `json:"refused,omitempty"`
 	// Again goes with Registered: the POST of what Warmy has already, with what it is to use from then on. nil: never asked for.
 	Again *Again `json:"again,omitempty"`
+	// Holds is the identity that was claimed for the POST, as Who has it; "": none, or it is not known (docs/adr/0027).
+	Holds string `json:"holds,omitempty"`
 	// Activated is when the warm-up of WarmyID was started; zero: it was not, or not by us.
 	Activated time.Time `json:"activated,omitzero"`
 }

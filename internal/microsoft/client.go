@@ -138,7 +138,7 @@ func (c *Client) Redeem(ctx context.Context, app string, consent mailbox.Consent
 	if f := reg.incomplete(tokens); f != nil {
 		return mailbox.Tokens{}, f
 	}
-	tokens.Nonce = consent.Nonce
+	tokens.Nonce, tokens.Whose = consent.Nonce, reg.unverified(ctx, tokens.IDToken)
 	return tokens, nil
 }
 

@@ -104,6 +104,9 @@ func TestAnOpenIDProviderStandsInForMicrosoft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if tokens.Whose != proof {
+		t.Errorf("before the proof they are %+v's", tokens.Whose)
+	}
 	if len(proof.TenantID) != 36 || len(proof.ObjectID) != 36 || proof.TenantID == proof.ObjectID {
 		t.Errorf("proof %+v, want two GUIDs", proof)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kindling/internal/events"
 	"kindling/internal/fault"
 	"kindling/internal/leg"
 	"kindling/internal/mailbox"
@@ -43,6 +44,9 @@ func TestACodeIsRedeemedWithOneRequest(t *testing.T) {
 	}
 	if !tokens.Expiry.Equal(clock().Add(75*time.Minute)) || len(tokens.Scope) != 5 || tokens.Nonce.Reveal() != nonce {
 		t.Errorf("tokens = %+v", tokens)
+	}
+	if tokens.Whose != (events.Proof{}) {
+		t.Errorf("an id_token that cannot be read names %+v", tokens.Whose)
 	}
 }
 

@@ -88,6 +88,9 @@ func TestACodeBecomesProvenTokensThatCanBeRenewed(t *testing.T) {
 		if err != nil || proof.TenantID == "" || proof.ObjectID == "" {
 			t.Fatalf("Prove() = %+v, %v", proof, err)
 		}
+		if tokens.Whose != proof {
+			t.Errorf("before the proof they are %+v's, then %+v's", tokens.Whose, proof)
+		}
 		renewed, err := s.client.Refresh(t.Context(), "main", tokens)
 		if err != nil || renewed.Access.Equal(tokens.Access) {
 			t.Fatalf("Refresh() = %+v, %v", renewed, err)
