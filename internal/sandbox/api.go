@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"time"
 
 	"kindling/internal/console"
@@ -60,6 +61,7 @@ func (a *api) do(ctx context.Context, method, path, contentType string, body io.
 		_, err := out.ReadFrom(resp.Body)
 		return err
 	}
+	reflect.ValueOf(out).Elem().SetZero() // an answer leaves out what is empty: nothing of an earlier one may stay
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
 		return fmt.Errorf("read the console's answer to %s: %w", path, err)
 	}
