@@ -12,7 +12,7 @@ import (
 // would mean that nothing has happened yet (docs/adr/0018).
 var errServerAnswer = errors.New("the value is an answer of the NATS server, which another process has sent here")
 
-// serverAnswer tells whether data is what JetStream answers to a question or to a publish.
+// serverAnswer reports whether data is what JetStream answers to a question or to a publish.
 func serverAnswer(data []byte) bool {
 	if !bytes.Contains(data, []byte(`"io.nats.`)) && !bytes.Contains(data, []byte(`"seq"`)) {
 		return false

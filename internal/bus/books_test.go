@@ -182,7 +182,7 @@ func (k *books) audit(t *testing.T, early bool) {
 	}
 }
 
-// reconnected tells whether Warmy was told of the mailbox's latest tokens.
+// reconnected reports whether Warmy was told of the mailbox's latest tokens.
 func reconnected(s mailbox.Status) bool {
 	return s.Reason != mailbox.Reconnecting && s.Reason != mailbox.ReconnectDue
 }

@@ -215,7 +215,7 @@ func credentials(file string) (nats.Option, error) {
 	return option, nil
 }
 
-// Ready tells whether NATS is connected and lets this process do its work: what /readyz asks.
+// Ready reports whether NATS is connected and lets this process do its work: what /readyz asks.
 func (b *Bus) Ready(context.Context) error {
 	if !b.nc.IsConnected() {
 		return fmt.Errorf("nats is %s: %w", b.nc.Status(), ErrUnavailable)

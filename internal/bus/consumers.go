@@ -81,7 +81,7 @@ func (b *Bus) ensureConsumer(ctx context.Context, stream string, want jetstream.
 	return nil
 }
 
-// isWhole tells whether a consumer is the one for all slots that older versions had.
+// isWhole reports whether a consumer is the one for all slots that older versions had.
 func isWhole(want, have jetstream.ConsumerConfig) bool {
 	whole, cut := strings.CutSuffix(want.FilterSubject, ".s0.>")
 	return cut && have.FilterSubject == whole+".>"
@@ -129,7 +129,7 @@ func outlast(ctx context.Context, ask func(ctx context.Context) error) error {
 	}
 }
 
-// electing tells whether the store answered that it cannot at the moment, or the connection is on its way to another server.
+// electing reports whether the store answered that it cannot at the moment, or the connection is on its way to another server.
 func electing(err error) bool {
 	if errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrConnectionReconnecting) {
 		return true

@@ -121,7 +121,7 @@ func (d DeadLetters) remove(ctx context.Context, seq uint64) error {
 	return nil
 }
 
-// isNoMessage tells whether the server refused a deletion because the message is not there. The client wraps nothing of
+// isNoMessage reports whether the server refused a deletion because the message is not there. The client wraps nothing of
 // that answer, and its code is the same as that of a deletion that is not permitted: only the words tell.
 func isNoMessage(err error) bool {
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -175,7 +175,7 @@ func (b *Bus) buryRemains(ctx context.Context, r remains, f *fault.Fault, now ti
 	return err
 }
 
-// storeLetter stores a dead letter unless the same event has one in the same lane, and tells whether it did. The dedupe
+// storeLetter stores a dead letter unless the same event has one in the same lane, and reports whether it did. The dedupe
 // window ends ten minutes after a crash between the letter and the acknowledgement; the letter itself does not. The
 // server compares what was read with what is there, so that two processes that bury one event at once leave one letter.
 func (b *Bus) storeLetter(ctx context.Context, r remains, letter events.DeadLetter) (stored bool, err error) {
@@ -203,7 +203,7 @@ func (b *Bus) storeLetter(ctx context.Context, r remains, letter events.DeadLett
 	return false, fmt.Errorf("store dead letter: %w", ErrUnavailable)
 }
 
-// hasLetter tells whether the event of r has a dead letter under filter, and the last sequence there.
+// hasLetter reports whether the event of r has a dead letter under filter, and the last sequence there.
 func (b *Bus) hasLetter(ctx context.Context, filter string, r remains) (last uint64, known bool, err error) {
 	stream, err := b.stream(ctx, streamDead)
 	if err != nil {

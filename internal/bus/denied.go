@@ -236,7 +236,7 @@ func (d *denials) current() error {
 	return d.met[slices.Min(slices.Collect(maps.Keys(d.met)))].denial
 }
 
-// matches tells whether pattern, with NATS's wildcards, holds subject.
+// matches reports whether pattern, with NATS's wildcards, holds subject.
 func matches(pattern, subject string) bool {
 	for {
 		p, restP, moreP := strings.Cut(pattern, ".")

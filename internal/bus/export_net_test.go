@@ -88,7 +88,7 @@ func SweepOnce(ctx context.Context, b *Bus, cfg ServeConfig, lane Lane) error {
 	return nil
 }
 
-// HasConsumer tells whether a consumer exists.
+// HasConsumer reports whether a consumer exists.
 func HasConsumer(ctx context.Context, b *Bus, stream, consumer string) bool {
 	_, err := b.js.Consumer(ctx, stream, consumer)
 	return err == nil

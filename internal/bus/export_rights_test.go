@@ -51,5 +51,5 @@ func (d Denied) Report(said string) {
 // Current is what readiness says.
 func (d Denied) Current() error { return d.d.current() }
 
-// Matches tells whether a right holds a subject.
+// Matches reports whether a right holds a subject.
 func Matches(right, subject string) bool { return matches(right, subject) }

@@ -120,7 +120,7 @@ func ShortMemory(ctx context.Context, b *Bus, name string) error {
 	return nil
 }
 
-// Forgotten publishes a message of this id and tells whether the stream took it for a new one.
+// Forgotten publishes a message of this id and reports whether the stream took it for a new one.
 func Forgotten(ctx context.Context, b *Bus, subject, id string) (bool, error) {
 	ack, err := b.js.Publish(ctx, subject, []byte("{}"), jetstream.WithMsgID(id))
 	return err == nil && !ack.Duplicate, err

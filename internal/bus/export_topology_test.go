@@ -42,7 +42,7 @@ func MakeConsumerAs(ctx context.Context, b *Bus, stream string, cfg jetstream.Co
 	return err
 }
 
-// IsPaused tells whether the server delivers nothing of a consumer.
+// IsPaused reports whether the server delivers nothing of a consumer.
 func IsPaused(ctx context.Context, b *Bus, stream, consumer string) (bool, error) {
 	c, err := b.js.Consumer(ctx, stream, consumer)
 	if err != nil {

@@ -49,7 +49,7 @@ func (f *fill) ratio() float64 {
 	return float64(int64(f.used)+f.written) / float64(f.limit) //nolint:gosec // no stream has 2⁶³ bytes
 }
 
-// known tells whether the level may still be trusted.
+// known reports whether the level may still be trusted.
 func (f *fill) known(now time.Time) bool {
 	return now.Sub(f.asked) < fillLife && float64(f.written) <= fillShare*float64(max(f.limit, 0))
 }

@@ -135,7 +135,7 @@ func (g *gate) enter(ctx context.Context, patience time.Duration) (probe bool, e
 	}
 }
 
-// look tells whether the gate is open, and if not, how long it is shut for certain.
+// look reports whether the gate is open, and if not, how long it is shut for certain.
 func (g *gate) look(patience time.Duration) (wait time.Duration, changed <-chan struct{}, open bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -241,7 +241,7 @@ func (g *gate) recovering() bool {
 	return g.current.Recovering(g.legs.now())
 }
 
-// shut tells whether the leg is known to be down, so that a failure of the dependency is no news.
+// shut reports whether the leg is known to be down, so that a failure of the dependency is no news.
 func (g *gate) shut() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -52,7 +52,7 @@ func (s InvitationStore) Create(ctx context.Context, batch []mailbox.Invitation)
 	return results, err
 }
 
-// mine tells whether what exists is what this call stored: its sealed bytes are like no others.
+// mine reports whether what exists is what this call stored: its sealed bytes are like no others.
 func (s InvitationStore) mine(ctx context.Context, id mailbox.ID, stored []byte) error {
 	data, _, err := s.kv.get(ctx, id)
 	if err != nil {

@@ -29,7 +29,7 @@ const headerWrite = "Kindling-Write"
 // errNoKey means that a key could mean another place, or several: it comes from an address that somebody typed.
 var errNoKey = errors.New("this cannot be a key")
 
-// isKey tells whether key is tokens with dots between them. A wildcard would read some other mailbox's record.
+// isKey reports whether key is tokens with dots between them. A wildcard would read some other mailbox's record.
 func isKey(key string) bool {
 	for token := range strings.SplitSeq(key, ".") {
 		if !events.IsToken(token) {

@@ -167,7 +167,7 @@ func (p *Pacer) await(ctx context.Context, account string, b *budget, w *waiter,
 	}
 }
 
-// shut tells whether the leg of the call is held, and what tells of a change.
+// shut reports whether the leg of the call is held, and what tells of a change.
 func (s calling) shut() (shut bool, changed <-chan struct{}) {
 	if s.gate == nil || s.class == probes {
 		return false, nil
@@ -216,7 +216,7 @@ func (p *Pacer) handOut(b *budget, s slot) {
 	}
 }
 
-// late tells whether a slot can be used no more.
+// late reports whether a slot can be used no more.
 func (s slot) late(now time.Time) bool { return now.Sub(s.at) > usableFor }
 
 // giveBack keeps a slot for whoever leads next.

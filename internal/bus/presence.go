@@ -36,7 +36,7 @@ func places(id mailbox.ID) []place {
 	}
 }
 
-// Waiting tells whether any event of the mailbox waits for its handler or for its time. The timer of an idle grant is
+// Waiting reports whether any event of the mailbox waits for its handler or for its time. The timer of an idle grant is
 // none: it moves no mailbox, and would hide that the event which does is lost.
 func (p Presence) Waiting(ctx context.Context, id mailbox.ID) (bool, error) {
 	for _, at := range places(id) {
@@ -47,7 +47,7 @@ func (p Presence) Waiting(ctx context.Context, id mailbox.ID) (bool, error) {
 	return false, nil
 }
 
-// Buried tells whether the mailbox has a dead letter, or an operator has discarded one since then.
+// Buried reports whether the mailbox has a dead letter, or an operator has discarded one since then.
 func (p Presence) Buried(ctx context.Context, id mailbox.ID, since time.Time) (bool, error) {
 	found, err := p.holds(ctx, place{streamDead, "kindling.dead.*.*." + id})
 	if err != nil || found {

@@ -80,7 +80,7 @@ func exposed(subject string, headers nats.Header, payload []byte) error {
 	return nil
 }
 
-// secretHeader tells whether a header's name says that its value is a secret.
+// secretHeader reports whether a header's name says that its value is a secret.
 func secretHeader(name string) bool {
 	switch name { // on every message of ours
 	case headerUUID, headerTraceparent, jetstream.MsgIDHeader:

@@ -158,7 +158,7 @@ func (q *queue) choose(now time.Time) (c class, found bool) {
 
 func (q *queue) waits(c class) bool { return len(q.waiting[c]) > 0 }
 
-// gives tells whether a class gives this turn to those who yield to it: one of so many, if any of them waits.
+// gives reports whether a class gives this turn to those who yield to it: one of so many, if any of them waits.
 func (q *queue) gives(c class, behind ...class) bool {
 	if !slices.ContainsFunc(behind, q.waits) {
 		return false

@@ -113,7 +113,7 @@ func (s *stage) arm(at point, how grief) {
 	s.at, s.how = at, how
 }
 
-// take tells whether it is this point's turn, once.
+// take reports whether it is this point's turn, once.
 func (s *stage) take(at point) (grief, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"kindling/internal/handlers"
 )
 
-// reissue publishes e and tells whether the stream took it for a new one. Timers have no message ids else: here they do,
+// reissue publishes e and reports whether the stream took it for a new one. Timers have no message ids else: here they do,
 // so that two walks leave one.
 func (b *Bus) reissue(ctx context.Context, e events.Event) (fresh bool, err error) {
 	msg, err := eventMsg(ctx, e)

@@ -123,7 +123,7 @@ func (p *Pacer) read(ctx context.Context, account string, b *budget) (timeline, 
 	return line, revision, nil
 }
 
-// contradicts tells whether the server's clock cannot be what we take it for, by the time at which it stored this line: it
+// contradicts reports whether the server's clock cannot be what we take it for, by the time at which it stored this line: it
 // was set, or this machine slept. Whoever went on by an old idea of it would reserve what others have.
 func (b *budget) contradicts(stored *jetstream.RawStreamMsg, now time.Time) bool {
 	b.mu.Lock()

@@ -200,7 +200,7 @@ func (b *Bus) CheckRights(ctx context.Context) error {
 	return errors.Join(missing...)
 }
 
-// probe tells whether the server denies one of the rights. Its denials come before its answer to the flush.
+// probe reports whether the server denies one of the rights. Its denials come before its answer to the flush.
 func (b *Bus) probe(ctx context.Context, rights ...string) (denied bool, err error) {
 	before := b.nc.LastError()
 	for _, right := range rights {

@@ -134,7 +134,7 @@ func raw(t *testing.T, g *bustest.Guarded, process string) *nats.Conn {
 	return nc
 }
 
-// denied tells whether the server denies what do does. Its denial comes before its answer to the flush.
+// denied reports whether the server denies what do does. Its denial comes before its answer to the flush.
 func denied(t *testing.T, nc *nats.Conn, do func() error) bool {
 	t.Helper()
 	before := nc.LastError()

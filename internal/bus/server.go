@@ -34,7 +34,7 @@ func checkVersion(seen string, level int) error {
 		"update the servers, all of a cluster")
 }
 
-// olderThan compares two versions by their three numbers; a pre-release comes before its release. It also tells whether
+// olderThan compares two versions by their three numbers; a pre-release comes before its release. It also reports whether
 // both could be read.
 func olderThan(seen, least string) (older, known bool) {
 	a, aPre, ok := numbers(seen)

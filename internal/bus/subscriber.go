@@ -101,7 +101,7 @@ func (d *delivery) settle(acked bool) {
 	d.release(d.msg.NakWithDelay(max(time.Duration(d.delay.Load()), 100*time.Millisecond)))
 }
 
-// claim tells whether d is the only delivery in this process of what is named: its message or its event. A message comes
+// claim reports whether d is the only delivery in this process of what is named: its message or its event. A message comes
 // a second time when the server thinks the first one lost: its ack wait ended unseen, or its consumer was made anew. An
 // event is in two messages when it was published again after the dedupe window. A lease in a fact holds off other
 // processes only, so both at work here could send one code twice.

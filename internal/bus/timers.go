@@ -80,7 +80,7 @@ type idleTimer struct {
 	event events.Event // zero if it is of a newer version
 }
 
-// late tells whether the timer goes off later than it should. One that waits after a failure goes off when it must.
+// late reports whether the timer goes off later than it should. One that waits after a failure goes off when it must.
 func (t idleTimer) late(due, now time.Time) bool {
 	if t.due || t.event.NotBefore.IsZero() || len(t.event.Tries) > 0 {
 		return false

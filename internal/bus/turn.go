@@ -28,7 +28,7 @@ func (w *worker) turn() *turn {
 	return &turn{lease: lease{kv: kv{w.bus, bucketControl}, key: turnKey(w.lane.Lane, w.lane.Leg), owner: w.cfg.Owner, life: w.cfg.Turn}}
 }
 
-// begins tells whether it is this process's turn from now on. A nil turn never ends.
+// begins reports whether it is this process's turn from now on. A nil turn never ends.
 func (t *turn) begins(ctx context.Context) bool {
 	if t == nil || t.mine {
 		return t.lasts(ctx)
@@ -40,7 +40,7 @@ func (t *turn) begins(ctx context.Context) bool {
 	return t.mine
 }
 
-// lasts tells whether it still is this process's turn, and prolongs it. What NATS does not answer ends no turn before
+// lasts reports whether it still is this process's turn, and prolongs it. What NATS does not answer ends no turn before
 // its time: the others cannot take it either.
 func (t *turn) lasts(ctx context.Context) bool {
 	if t == nil {

@@ -109,7 +109,7 @@ func idText(value any) string {
 	return ""
 }
 
-// concerns tells whether the webhook may say that Warmy cannot use the mailbox's tokens any more.
+// concerns reports whether the webhook may say that Warmy cannot use the mailbox's tokens any more.
 func (w webhook) concerns() bool {
 	return w.Action == "connection_failed" || slices.Contains([]string{"reconnect", "credentials", "less_secure"}, w.Data.State)
 }

@@ -165,7 +165,7 @@ func genuine(link string, inv mailbox.Invitation) bool {
 	return subtle.ConstantTimeCompare([]byte(mailbox.Hash(link)), []byte(inv.LinkHash)) == 1
 }
 
-// connected tells whether a consent is already stored that came from the newest link, or a newer attempt than it. The given
+// connected reports whether a consent is already stored that came from the newest link, or a newer attempt than it. The given
 // attempt does not count: it may well come twice. Nor do tokens that Microsoft withholds until the owner comes again.
 func (e *edge) connected(ctx context.Context, inv mailbox.Invitation, except string) (bool, error) {
 	grant, err := e.grant(ctx, inv.ID)

@@ -52,7 +52,7 @@ func parsePair(pair string) (name, value string, ok bool) {
 	return name, value, ok
 }
 
-// shapedCode tells whether the code could be one: printable ASCII without blanks (RFC 6749, appendix A.11, less the blank,
+// shapedCode reports whether the code could be one: printable ASCII without blanks (RFC 6749, appendix A.11, less the blank,
 // which no server sends and every mail client breaks at).
 func shapedCode(code string) bool {
 	if code == "" || len(code) > maxCode {
@@ -61,7 +61,7 @@ func shapedCode(code string) bool {
 	return strings.IndexFunc(code, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 }
 
-// issuerFits tells whether iss (RFC 9207) can be that of the app's authority: <origin>/<tenant>/v2.0 at Microsoft.
+// issuerFits reports whether iss (RFC 9207) can be that of the app's authority: <origin>/<tenant>/v2.0 at Microsoft.
 func (a App) issuerFits(iss string) bool {
 	if a.Issuer != "" {
 		return iss == a.Issuer

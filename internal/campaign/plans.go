@@ -20,7 +20,7 @@ type Plans struct {
 	List     []Plan    `json:"plans,omitempty"`
 }
 
-// Known tells whether Warmy was asked.
+// Known reports whether Warmy was asked.
 func (p Plans) Known() bool { return !p.LookedUp.IsZero() }
 
 // named returns the ids of the plans with a name, whatever its case and blanks.
@@ -35,7 +35,7 @@ func (p Plans) named(name string) (ids []int) {
 
 func folded(name string) string { return strings.Join(strings.Fields(name), " ") }
 
-// Offers tells whether a plan with this id is among them.
+// Offers reports whether a plan with this id is among them.
 func (p Plans) Offers(id int) bool {
 	return slices.ContainsFunc(p.List, func(plan Plan) bool { return plan.ID == id })
 }
@@ -62,7 +62,7 @@ func (p Plans) String() string {
 	return strings.Join(shown, ", ")
 }
 
-// harmless tells whether a third party's text may be shown: a few plain words.
+// harmless reports whether a third party's text may be shown: a few plain words.
 func harmless(name string) bool {
 	return name != "" && len(name) <= longestName && !strings.ContainsFunc(name, func(c rune) bool {
 		return !letterOrDigit(c) && !strings.ContainsRune(" -_+.", c)
@@ -109,7 +109,7 @@ func resolvePlan(given string, plans Plans) (int, note) {
 	return id, note{"tariff_unknown", "the Warmy account does not offer this tariff plan", "the account offers " + plans.String()}
 }
 
-// planID tells whether a text is meant as a number, and reads it; what no id can be is 0.
+// planID reports whether a text is meant as a number, and reads it; what no id can be is 0.
 func planID(given string) (id int, isNumber bool) {
 	if _, err := strconv.ParseFloat(given, 64); err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, false

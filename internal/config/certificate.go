@@ -31,7 +31,7 @@ func (p KeyPair) Leaf() *x509.Certificate { return p.leaf }
 // Key returns the private key, nil if there is none. It must not be printed.
 func (p KeyPair) Key() *rsa.PrivateKey { return p.key }
 
-// Equal tells whether two pairs are the same. Pairs without a certificate are.
+// Equal reports whether two pairs are the same. Pairs without a certificate are.
 func (p KeyPair) Equal(other KeyPair) bool {
 	if p.leaf == nil || other.leaf == nil {
 		return p.leaf == other.leaf
@@ -39,7 +39,7 @@ func (p KeyPair) Equal(other KeyPair) bool {
 	return p.leaf.Equal(other.leaf) && p.key.Equal(other.key)
 }
 
-// Given tells whether there is anything to read.
+// Given reports whether there is anything to read.
 func (c Certificate) Given() bool { return c.certFile != "" && c.keyFile != "" }
 
 // Read returns the pair if it is complete, belongs together and is valid now; the zero value if none was given. Its error is

@@ -123,7 +123,7 @@ func (v *variables) resolveItem(s section, name string) (string, field, bool) {
 	return item, best, true
 }
 
-// misspelt tells whether a new item is rather a wrong name of one that the file has: where a file lists items, a
+// misspelt reports whether a new item is rather a wrong name of one that the file has: where a file lists items, a
 // variable may not add another one, or a typing error would make an app of its own.
 func (v *variables) misspelt(s section, item string) bool {
 	known := v.names[s.key]

@@ -79,7 +79,7 @@ func (p *problems) add(found Problem) {
 	p.list = append(p.list, found)
 }
 
-// bad tells whether key has been reported.
+// bad reports whether key has been reported.
 func (p *problems) bad(keys ...string) bool {
 	for _, key := range keys {
 		if p.seen[key] {

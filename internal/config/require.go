@@ -40,7 +40,7 @@ func (r Role) has(one Role) bool { return r&one != 0 }
 // exampleClientID stands in the example file and is nobody's app.
 const exampleClientID = "00000000-0000-0000-0000-000000000000"
 
-// Require tells whether a process in these roles can work with c. It reads the files that the roles need, and no
+// Require reports whether a process in these roles can work with c. It reads the files that the roles need, and no
 // others: the edge and the console never open a client secret or a Warmy credential. Its error is an *Invalid.
 func (c Config) Require(roles Role) error {
 	var wrong problems

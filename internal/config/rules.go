@@ -278,7 +278,7 @@ func validPort(u *url.URL) bool {
 	return err == nil && n >= 1 && n <= math.MaxUint16
 }
 
-// loopback tells whether host is this machine and nothing else.
+// loopback reports whether host is this machine and nothing else.
 func loopback(host string) bool {
 	if host == "localhost" {
 		return true

@@ -26,7 +26,7 @@ type Secret struct {
 // Inline makes a Secret of texts at hand, for configurations that are built and not loaded.
 func Inline(texts ...secret.Text) Secret { return Secret{inline: texts} }
 
-// Given tells whether there is anything to read.
+// Given reports whether there is anything to read.
 func (s Secret) Given() bool { return len(s.files)+len(s.inline) > 0 }
 
 // Files are the files to watch for a rotation.

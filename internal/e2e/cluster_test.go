@@ -123,7 +123,7 @@ func (c *cluster) start(t *testing.T, n *node) {
 	}
 }
 
-// healthy tells whether every node says that it has caught up with the others: when the next may go.
+// healthy reports whether every node says that it has caught up with the others: when the next may go.
 func (c *cluster) healthy() bool {
 	client := &http.Client{Timeout: 2 * time.Second}
 	defer client.CloseIdleConnections()

@@ -111,7 +111,7 @@ func (w *wire) forget(c io.Closer) {
 	}
 }
 
-// used tells whether somebody is connected.
+// used reports whether somebody is connected.
 func (w *wire) used() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

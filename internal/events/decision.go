@@ -23,5 +23,5 @@ func (e Event) checkDecision() error {
 	return nil
 }
 
-// IsWarmyID tells whether s may be an id of Warmy's.
+// IsWarmyID reports whether s may be an id of Warmy's.
 func IsWarmyID(s string) bool { return isID(s) }

@@ -142,7 +142,7 @@ func endOfString(data []byte, start int) int {
 	return len(data)
 }
 
-// isName tells whether the string that ends at end is a field's name: a colon follows it.
+// isName reports whether the string that ends at end is a field's name: a colon follows it.
 func isName(data []byte, end int) bool {
 	for i := end + 1; i < len(data); i++ {
 		switch data[i] {

@@ -63,7 +63,7 @@ func IdleFilter(mailbox string) string {
 	return fmt.Sprintf("kindling.*.%s.*.%s.%s", Refresh, mailbox, idleToken)
 }
 
-// IsIdleTimer tells whether a message under subject is the timer of an idle grant, and whether it came due.
+// IsIdleTimer reports whether a message under subject is the timer of an idle grant, and whether it came due.
 func IsIdleTimer(subject string) (idle, due bool) {
 	return strings.HasSuffix(subject, "."+idleToken), strings.HasPrefix(subject, "kindling.due.")
 }
@@ -91,7 +91,7 @@ func DeadSubject(lane Lane, class, mailbox string) string {
 	return fmt.Sprintf("kindling.dead.%s.%s.%s", lane, class, mailbox)
 }
 
-// Agrees tells whether e may have been published under subject: a mismatch means a broken or a hostile producer.
+// Agrees reports whether e may have been published under subject: a mismatch means a broken or a hostile producer.
 func (e Event) Agrees(subject string) bool {
 	_, due := e.TimerSubjects()
 	return subject == e.Subject() || subject == due

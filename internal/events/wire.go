@@ -95,7 +95,7 @@ func (e Event) checkIDs() error {
 // ClockSkew is how far two machines' clocks may differ.
 const ClockSkew = 15 * time.Minute
 
-// Ahead tells whether e claims to have happened later than now, by more than clocks may differ.
+// Ahead reports whether e claims to have happened later than now, by more than clocks may differ.
 func (e Event) Ahead(now time.Time) bool {
 	latest := now.Add(ClockSkew)
 	return e.At.After(latest) || e.Renewed.After(latest)
@@ -104,7 +104,7 @@ func (e Event) Ahead(now time.Time) bool {
 // maxToken bounds ids and names, so that a subject stays far below the server's limit.
 const maxToken = 64
 
-// IsToken tells whether s may stand as one token of a subject: lower-case letters, digits, "-" and "_".
+// IsToken reports whether s may stand as one token of a subject: lower-case letters, digits, "-" and "_".
 // Wildcards, dots, blanks and every non-ASCII letter are refused, because a subject is an address.
 func IsToken(s string) bool {
 	if s == "" || len(s) > maxToken {

@@ -79,5 +79,5 @@ func Of(err error) *Fault {
 	}
 }
 
-// Is tells whether err is of class c.
+// Is reports whether err is of class c.
 func Is(err error, c Class) bool { return err != nil && Of(err).Class == c }

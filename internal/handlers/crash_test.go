@@ -73,7 +73,7 @@ func TestOneFailureAnywhere(t *testing.T) {
 	}
 }
 
-// losesAnswer tells whether a failure at step n of a clean run takes the only copy of the tokens along: there is none
+// losesAnswer reports whether a failure at step n of a clean run takes the only copy of the tokens along: there is none
 // but in the worker's memory between the answer and the save.
 func losesAnswer(steps []string, n int, m mode) bool {
 	redeem := slices.Index(steps, "redeem")

@@ -90,7 +90,7 @@ type Listing struct {
 
 // Lister answers from Warmy's listing. Every error is a classified fault.
 type Lister interface {
-	// Look tells whether the listing of account shows the whole address. It answers from one that began at since or later,
+	// Look reports whether the listing of account shows the whole address. It answers from one that began at since or later,
 	// and never from one that is not to be trusted.
 	Look(ctx context.Context, account, address string, since time.Time) (Listing, error)
 }

@@ -27,7 +27,7 @@ type Looked struct {
 	Status  string
 }
 
-// broken tells whether Warmy cannot use the mailbox's tokens: by its state, or because it is blocked, for which no other
+// broken reports whether Warmy cannot use the mailbox's tokens: by its state, or because it is blocked, for which no other
 // reason is given.
 func (l Looked) broken() bool {
 	return slices.Contains([]string{"reconnect", "credentials", "less_secure"}, l.State) || l.Status == "blocked" && !slices.Contains(otherMatters(), l.State)

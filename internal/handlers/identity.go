@@ -56,7 +56,7 @@ func (i identity) pass(
 	return []events.Event{next}, nil
 }
 
-// passing tells whether err is Microsoft's word that later may work.
+// passing reports whether err is Microsoft's word that later may work.
 func passing(err error) bool {
 	f, ok := errors.AsType[*fault.Fault](err)
 	return ok && (f.Class == fault.Transient || f.Class == fault.RetryAfter)

@@ -337,7 +337,7 @@ func (h RegisterMailbox) answered(
 	case !ours:
 		return nil, mailbox.SecondID(id)
 	case next.Work().Phase == mailbox.Uncertain:
-		return h.reconcile(e, h.ReconcileAfter), nil // another id, or address, than it had: the listing tells whether Warmy has it twice
+		return h.reconcile(e, h.ReconcileAfter), nil // another id, or address, than it had: the listing reports whether Warmy has it twice
 	}
 	return activation(h.Activate).due(e, next, h.Now()), nil
 }

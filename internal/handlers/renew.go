@@ -126,7 +126,7 @@ func (r renewal) believe(
 	return mailbox.Grant{}, 0, saved(outcome+" grant", ErrConflict)
 }
 
-// still tells whether the stored tokens are mine.
+// still reports whether the stored tokens are mine.
 func still(stored *mailbox.Tokens, mine mailbox.Tokens) bool {
 	return stored != nil && stored.Attempt == mine.Attempt && stored.Rotation == mine.Rotation
 }

@@ -11,9 +11,9 @@ import (
 
 // Stored tells what the streams hold of a mailbox.
 type Stored interface {
-	// Waiting tells whether any event of the mailbox waits for its handler or for its time.
+	// Waiting reports whether any event of the mailbox waits for its handler or for its time.
 	Waiting(ctx context.Context, id mailbox.ID) (bool, error)
-	// Buried tells whether the mailbox has a dead letter, or an operator has discarded one since the given time.
+	// Buried reports whether the mailbox has a dead letter, or an operator has discarded one since the given time.
 	Buried(ctx context.Context, id mailbox.ID, since time.Time) (bool, error)
 }
 
@@ -24,7 +24,7 @@ type Loss struct {
 	Asked bool         // whether the streams were asked, which is what a look costs most for
 }
 
-// Missing tells whether anything is.
+// Missing reports whether anything is.
 func (l Loss) Missing() bool { return l.Due.Remedy != mailbox.NothingDue }
 
 // search finds out whether the event that a mailbox's facts ask for is anywhere.

@@ -145,7 +145,7 @@ func classed(class fault.Class, code string) *fault.Fault {
 	return &fault.Fault{Class: class, Code: code, Cause: "a test", Forecast: fault.ByTime}
 }
 
-// invites tells whether any mailbox was invited under the address.
+// invites reports whether any mailbox was invited under the address.
 func (w *world) invites(whose string) bool {
 	for _, inv := range w.invitations.facts {
 		if inv.fact.Address == whose {

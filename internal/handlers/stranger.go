@@ -39,7 +39,7 @@ func invited(ctx context.Context, invitations Reader[mailbox.Invitation], e even
 	return inv, inv.ErasedAt.IsZero(), nil
 }
 
-// strange tells whether f is about an event that no fact may be changed for.
+// strange reports whether f is about an event that no fact may be changed for.
 func strange(f *fault.Fault) bool {
 	return f.Code == codeUnknown || f.Code == codeForeign || f.Code == codeNotClaimed
 }

@@ -27,7 +27,7 @@ func (l Load) Estimated(state State) Load {
 	return l
 }
 
-// Busy tells whether there is anything to be done.
+// Busy reports whether there is anything to be done.
 func (l Load) Busy() bool { return l.Waiting > 0 || l.Coming > 0 }
 
 // Estimate tells when calls will be made that begin at from, at so many a minute, on a leg in this state; the zero time when

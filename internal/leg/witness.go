@@ -30,10 +30,10 @@ func Asked(ctx context.Context, outage bool) {
 	}
 }
 
-// Answered tells whether the dependency was asked, and answered every time.
+// Answered reports whether the dependency was asked, and answered every time.
 func (w *Witness) Answered() bool { return w.answered.Load() > 0 && w.failed.Load() == 0 }
 
-// Failed tells whether the dependency was asked and failed.
+// Failed reports whether the dependency was asked and failed.
 func (w *Witness) Failed() bool { return w.failed.Load() > 0 }
 
 type probeKey struct{}
@@ -41,7 +41,7 @@ type probeKey struct{}
 // Probe returns a context that says that what is done in it finds out whether the leg's dependency is back.
 func Probe(ctx context.Context) context.Context { return context.WithValue(ctx, probeKey{}, true) }
 
-// IsProbe tells whether ctx says so. An adaptor asks first in a way that has no effect then.
+// IsProbe reports whether ctx says so. An adaptor asks first in a way that has no effect then.
 func IsProbe(ctx context.Context) bool {
 	probe, _ := ctx.Value(probeKey{}).(bool)
 	return probe
@@ -53,7 +53,7 @@ type begunKey struct{}
 // must not wait long.
 func Begun(ctx context.Context) context.Context { return context.WithValue(ctx, begunKey{}, true) }
 
-// IsBegun tells whether ctx says so.
+// IsBegun reports whether ctx says so.
 func IsBegun(ctx context.Context) bool {
 	begun, _ := ctx.Value(begunKey{}).(bool)
 	return begun

@@ -27,7 +27,7 @@ type Acceptance struct {
 	At    time.Time `json:"at"`
 }
 
-// Accepts tells whether an operator has accepted that a consents for this mailbox. An account without an object id
+// Accepts reports whether an operator has accepted that a consents for this mailbox. An account without an object id
 // proves nothing, and an alias counts only in the tenant that it was accepted in: elsewhere anybody could claim it.
 func (i Invitation) Accepts(a Account) bool {
 	k := i.Accepted
@@ -40,7 +40,7 @@ func (i Invitation) Accepts(a Account) bool {
 	return k.Alias && a.Alias && k.TenantID != ""
 }
 
-// acceptedSince tells whether an operator's acceptance is newer than t.
+// acceptedSince reports whether an operator's acceptance is newer than t.
 func (i Invitation) acceptedSince(t time.Time) bool {
 	return i.Accepted != nil && i.Accepted.At.After(t)
 }

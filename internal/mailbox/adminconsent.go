@@ -37,7 +37,7 @@ func AdminStates() []AdminState {
 	return []AdminState{AdminNeeded, AdminRefused, AdminNotAsked, AdminGranted, AdminProven}
 }
 
-// Settled tells whether the owners of the tenant may be sent their links: as far as is known nobody stops them.
+// Settled reports whether the owners of the tenant may be sent their links: as far as is known nobody stops them.
 func (s AdminState) Settled() bool { return s == AdminGranted || s == AdminProven }
 
 // NotAdmin is the reason of a refusal that only an administrator can turn into a consent; the others are Declined and
@@ -107,7 +107,7 @@ type AdminLink struct {
 	Expires time.Time
 }
 
-// Expired tells whether the link no longer opens at now.
+// Expired reports whether the link no longer opens at now.
 func (l AdminLink) Expired(now time.Time) bool { return now.After(l.Expires.Add(linkLeeway)) }
 
 // AdminLinkContext binds a sealed AdminLink to its purpose.

@@ -72,12 +72,12 @@ func (r Registration) Blocks(e events.Event) bool {
 	return due && !listed
 }
 
-// another tells whether e is an operator's request that the POST under way, or made last, was not made for.
+// another reports whether e is an operator's request that the POST under way, or made last, was not made for.
 func (a Again) another(e events.Event) bool {
 	return e.Kind == events.ReconnectRequested && a.Request != e.ID
 }
 
-// Asks tells whether e asks for a POST of its own that the one that is unsettled now cannot stand for: e must come again.
+// Asks reports whether e asks for a POST of its own that the one that is unsettled now cannot stand for: e must come again.
 func (r Registration) Asks(e events.Event) bool {
 	return r.Phase == Registered && r.Again != nil && r.Unresolved() && r.Again.another(e)
 }
@@ -88,7 +88,7 @@ func (r Registration) GivenUpSince(t time.Time) bool {
 	return w.open() && w.Since.After(t)
 }
 
-// dueAgain tells whether e asks for a POST that was not made yet, and returns the work as e finds it:
+// dueAgain reports whether e asks for a POST that was not made yet, and returns the work as e finds it:
 //
 //	the POST made again is        an operator's request                 any other event
 //	never asked for, or done      begins anew, unless it was answered   begins anew for another consent alone
@@ -110,7 +110,7 @@ func (r Registration) dueAgain(e events.Event) (Again, bool) {
 	return a, true
 }
 
-// begins tells whether e asks for a POST of what was told Warmy last for the given consent, and nothing is left to do for.
+// begins reports whether e asks for a POST of what was told Warmy last for the given consent, and nothing is left to do for.
 func (a Again) begins(e events.Event, told string) bool {
 	if e.Kind != events.ReconnectRequested {
 		return e.Attempt != told
@@ -241,7 +241,7 @@ func (r Registration) two(id string, now time.Time) Registration {
 	return r.with(a)
 }
 
-// Two tells whether Warmy has answered with a second id and nothing has settled which one counts.
+// Two reports whether Warmy has answered with a second id and nothing has settled which one counts.
 func (r Registration) Two() bool {
 	return r.Phase == Registered && r.Again != nil && r.Again.OtherID != ""
 }

@@ -61,12 +61,12 @@ type Tokens struct {
 	Whose events.Proof // as their id_token says, not verified yet; not stored
 }
 
-// Fresh tells whether the access token lives for at least margin after now.
+// Fresh reports whether the access token lives for at least margin after now.
 func (t *Tokens) Fresh(now time.Time, margin time.Duration) bool {
 	return t != nil && t.Expiry.After(now.Add(margin))
 }
 
-// from tells whether the tokens come from the given consent attempt.
+// from reports whether the tokens come from the given consent attempt.
 func (t *Tokens) from(attempt string) bool { return t != nil && t.Attempt == attempt }
 
 // RedeemLease is how long a worker may hold a code: the deadline of the call, the save, and a margin
@@ -128,13 +128,13 @@ func (g Grant) settled() bool {
 	return g.Phase == GrantNeedsConsent || g.Phase == GrantMismatch || g.Phase == GrantDead
 }
 
-// destroyed tells whether tokens of the attempt that the phase is about were saved once and are gone. That must not be
+// destroyed reports whether tokens of the attempt that the phase is about were saved once and are gone. That must not be
 // forgotten: their code may never be sent again.
 func (g Grant) destroyed() bool {
 	return g.Phase == GrantMismatch || g.Phase == GrantNeedsConsent && g.Reason == Revoked
 }
 
-// newerThan tells whether the grant is about a later attempt than e. Two codes of one instant have an order, too:
+// newerThan reports whether the grant is about a later attempt than e. Two codes of one instant have an order, too:
 // without it they would take turns for ever.
 func (g Grant) newerThan(e events.Event) bool {
 	return g.CodeAt.After(e.At) || g.CodeAt.Equal(e.At) && g.Attempt > e.Attempt
@@ -177,12 +177,12 @@ func (g Grant) Merge(mine Grant, t Tokens, now time.Time) (merged Grant, ok bool
 	return g, true
 }
 
-// deadWithTokens tells whether the work on the stored tokens was given up. The death of a newer code is none of theirs.
+// deadWithTokens reports whether the work on the stored tokens was given up. The death of a newer code is none of theirs.
 func (g Grant) deadWithTokens() bool {
 	return g.Phase == GrantDead && g.Tokens != nil && (g.Tokens.Attempt == g.Attempt || g.Stage == string(events.Refresh))
 }
 
-// Revive ends the death of a grant whose stored tokens turned out good, and tells whether it did.
+// Revive ends the death of a grant whose stored tokens turned out good, and reports whether it did.
 func (g Grant) Revive(now time.Time) (Grant, bool) {
 	if !g.deadWithTokens() {
 		return g, false
@@ -293,7 +293,7 @@ func (g Grant) Withhold(f *fault.Fault, now time.Time) Grant {
 	return g
 }
 
-// Withheld tells whether the stored tokens wait for somebody to act at Microsoft.
+// Withheld reports whether the stored tokens wait for somebody to act at Microsoft.
 func (g Grant) Withheld() bool {
 	return g.Phase == GrantNeedsConsent && g.Tokens != nil && g.Stage == string(events.Refresh)
 }

@@ -25,7 +25,7 @@ type KeepAlive struct {
 	Margin time.Duration // with RefreshAlways: the least life that an access token should have
 }
 
-// On tells whether any grant is refreshed by policy.
+// On reports whether any grant is refreshed by policy.
 func (k KeepAlive) On() bool { return k.Mode == RefreshKeepAlive || k.Mode == RefreshAlways }
 
 // Due returns when tokens of the mailbox must be refreshed; the zero time when never. The instants of a fleet are
@@ -43,7 +43,7 @@ func (k KeepAlive) Due(id ID, t Tokens) time.Time {
 	return time.Time{}
 }
 
-// Idle tells whether tokens are due at now. Clocks differ: a worker whose clock is a little behind the server's must not
+// Idle reports whether tokens are due at now. Clocks differ: a worker whose clock is a little behind the server's must not
 // ask for the same instant again and again.
 func (k KeepAlive) Idle(id ID, t Tokens, now time.Time) bool {
 	due := k.Due(id, t)
@@ -75,13 +75,13 @@ func IdleEvent(inv Invitation, t Tokens, at time.Time) events.Event {
 	return e
 }
 
-// Refreshable tells whether there are tokens to refresh. A phase that only a newer version knows is not to be touched.
+// Refreshable reports whether there are tokens to refresh. A phase that only a newer version knows is not to be touched.
 func (g Grant) Refreshable() bool { return g.Tokens != nil && g.Phase.known() }
 
-// Dead tells whether the work on the stored tokens was given up. A refresh that succeeds ends that.
+// Dead reports whether the work on the stored tokens was given up. A refresh that succeeds ends that.
 func (g Grant) Dead() bool { return g.deadWithTokens() }
 
-// IdleDue tells whether the grant must have a timer for its next refresh. It has none while its work was given up: its
+// IdleDue reports whether the grant must have a timer for its next refresh. It has none while its work was given up: its
 // dead letter must be replayed first.
 func (f Facts) IdleDue() bool {
 	return !f.ended() && f.Grant.Refreshable() && !f.Grant.Dead()

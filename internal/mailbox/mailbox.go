@@ -44,7 +44,7 @@ type Invitation struct {
 // linkLeeway forgives a clock that is a little ahead of the owner's e-mail.
 const linkLeeway = time.Minute
 
-// LinkExpired tells whether the consent link no longer opens at now.
+// LinkExpired reports whether the consent link no longer opens at now.
 func (i Invitation) LinkExpired(now time.Time) bool {
 	return now.After(i.LinkExpiresAt.Add(linkLeeway))
 }

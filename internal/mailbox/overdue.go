@@ -49,10 +49,10 @@ func (f Facts) GrantDue(now time.Time) Due {
 	return Due{}
 }
 
-// over tells whether nothing is left to do for the registration of the mailbox.
+// over reports whether nothing is left to do for the registration of the mailbox.
 func (f Facts) over() bool { return f.ended() || f.Registration.Phase == Registered }
 
-// ended tells whether the mailbox was never invited, or erased.
+// ended reports whether the mailbox was never invited, or erased.
 func (f Facts) ended() bool { return f.Invitation.ID == "" || !f.Invitation.ErasedAt.IsZero() }
 
 // tokensDue is what must exist while tokens are stored and no registration was begun with them: the refresh lane proves
@@ -92,7 +92,7 @@ func (g Grant) againDue(due Due, now time.Time) Due {
 	return due
 }
 
-// known tells whether this build knows the phase: what a newer one is at is not to be mended.
+// known reports whether this build knows the phase: what a newer one is at is not to be mended.
 func (p GrantPhase) known() bool {
 	switch p {
 	case GrantNone, GrantRedeeming, GrantSaved, GrantNeedsConsent, GrantMismatch, GrantDead:
@@ -135,7 +135,7 @@ func (r Registration) letterDue(due Due) Due {
 	return due
 }
 
-// Abandoned makes an intent Uncertain whose owner is gone, and tells whether it was one: the POST may have reached Warmy.
+// Abandoned makes an intent Uncertain whose owner is gone, and reports whether it was one: the POST may have reached Warmy.
 func (r Registration) Abandoned(now time.Time) (Registration, bool) {
 	if w := r.Work(); w.Phase != Posting || now.Before(w.Lease) {
 		return r, false

@@ -49,7 +49,7 @@ func restorable(r *rapid.T) mailbox.Facts {
 	return f
 }
 
-// goesOn tells whether the handler of the event that is due has anything to do for these facts: one that has not would
+// goesOn reports whether the handler of the event that is due has anything to do for these facts: one that has not would
 // be issued again for ever.
 func goesOn(f mailbox.Facts, due mailbox.Due, now time.Time) bool {
 	e := events.New(due.Kind, "restored", now)
@@ -69,7 +69,7 @@ func goesOn(f mailbox.Facts, due mailbox.Due, now time.Time) bool {
 	return false // a code is never issued again; an idle grant has a timer, which the walk looks for in its own way
 }
 
-// stands tells whether a mailbox in this state is done with, or has somebody who will move it.
+// stands reports whether a mailbox in this state is done with, or has somebody who will move it.
 func stands(f mailbox.Facts, s mailbox.Status) bool {
 	switch s.State {
 	case mailbox.StateGranted, mailbox.StateRegistering, mailbox.StateUnclear:

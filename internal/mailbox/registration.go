@@ -171,7 +171,7 @@ func (r Registration) Unusable(event string) (next Registration, ok bool) {
 	return next, true
 }
 
-// Inactive tells whether Warmy has made the mailbox for us and its warm-up was not started since. A mailbox that was only told
+// Inactive reports whether Warmy has made the mailbox for us and its warm-up was not started since. A mailbox that was only told
 // again what to use, or that Warmy had before we came, is left as its operator wants it.
 func (r Registration) Inactive() bool {
 	made := r.Again == nil || r.Again.Former != "" && r.Again.Work.Phase == Registered
@@ -189,10 +189,10 @@ func (r Registration) Activate(now time.Time) Registration {
 	return r
 }
 
-// open tells whether the work was given up before a listing had settled a POST.
+// open reports whether the work was given up before a listing had settled a POST.
 func (r Registration) open() bool { return r.Phase == RegistrationDead && r.Unsettled }
 
-// Unresolved tells whether a POST may have taken effect that nothing has settled yet.
+// Unresolved reports whether a POST may have taken effect that nothing has settled yet.
 func (r Registration) Unresolved() bool {
 	w := r.Work()
 	return w.Phase == Uncertain || w.open()
@@ -236,7 +236,7 @@ func (r Registration) Reopen(now time.Time) Registration {
 	return r
 }
 
-// ProvenAbsent tells whether two clean absences have allowed a new POST, and nobody has begun it yet.
+// ProvenAbsent reports whether two clean absences have allowed a new POST, and nobody has begun it yet.
 func (r Registration) ProvenAbsent() bool {
 	r = r.Work()
 	return r.Phase == RegistrationNone && !r.AbsentAt.IsZero()

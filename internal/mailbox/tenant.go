@@ -32,7 +32,7 @@ func TenantOf(row, app, address string) string {
 	return domain
 }
 
-// NamesTenant tells whether a name stands for one directory: it is its id (a GUID) or a domain, in small letters. The
+// NamesTenant reports whether a name stands for one directory: it is its id (a GUID) or a domain, in small letters. The
 // names that stand for many (organizations, common, consumers) do not.
 func NamesTenant(name string) bool {
 	if isGUID(name) {
@@ -65,7 +65,7 @@ func isGUID(name string) bool {
 	return true
 }
 
-// personalDomain tells whether the addresses of a domain are Microsoft's personal accounts. The ones under outlook, hotmail
+// personalDomain reports whether the addresses of a domain are Microsoft's personal accounts. The ones under outlook, hotmail
 // and live end in com or in a country's letters; live.acme.com is a company's.
 func personalDomain(domain string) bool {
 	switch domain {

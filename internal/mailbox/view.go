@@ -61,7 +61,7 @@ func View(f Facts, now time.Time) Status {
 	return s
 }
 
-// tokensGone tells whether Warmy has the mailbox and its tokens were destroyed since: Warmy's access ends, and only the
+// tokensGone reports whether Warmy has the mailbox and its tokens were destroyed since: Warmy's access ends, and only the
 // owner can renew it. His next consent decides what is seen until it has brought tokens. A grant of which nothing is
 // known says nothing.
 func (f Facts) tokensGone() bool {
@@ -87,7 +87,7 @@ func (f Facts) view(now time.Time) Status {
 	return s
 }
 
-// grantSpeaks tells whether token-worker's news is of the attempt that was answered last.
+// grantSpeaks reports whether token-worker's news is of the attempt that was answered last.
 func (f Facts) grantSpeaks(latest Attempt, answered bool) bool {
 	return f.Grant.Phase != GrantNone && (!answered || f.Grant.Attempt == latest.ID || f.Grant.Since.After(latest.AnsweredAt))
 }
@@ -154,5 +154,5 @@ func (a Attempt) view(now time.Time) Status {
 	return Status{State: StateCodeReceived, Since: a.AnsweredAt}
 }
 
-// codeDead tells whether a code received at t can no longer become a grant, even by a worker that holds it now.
+// codeDead reports whether a code received at t can no longer become a grant, even by a worker that holds it now.
 func codeDead(t, now time.Time) bool { return now.After(t.Add(CodeLife + RedeemLease)) }

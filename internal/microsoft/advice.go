@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// AsksEnough tells whether the app asks by name for all that Warmy needs. The configuration says what is missing.
+// AsksEnough reports whether the app asks by name for all that Warmy needs. The configuration says what is missing.
 func (a App) AsksEnough() bool {
 	asked := a.scopes()
 	return !slices.ContainsFunc(asked, isDefault) && len(a.missing(asked)) == 0
 }
 
-// SpellsOfflineAccess tells whether offline_access is configured with a resource, as Warmy's guide has it. Microsoft
+// SpellsOfflineAccess reports whether offline_access is configured with a resource, as Warmy's guide has it. Microsoft
 // documents it without, and Kindling sends it so.
 func (a App) SpellsOfflineAccess() bool {
 	return slices.ContainsFunc(a.Scopes, func(scope string) bool {
@@ -21,10 +21,10 @@ func (a App) SpellsOfflineAccess() bool {
 	})
 }
 
-// Shared tells whether owners of many tenants can consent where the app asks.
+// Shared reports whether owners of many tenants can consent where the app asks.
 func (a App) Shared() bool { return isAlias(a.Tenant) }
 
-// OwnCloud tells whether the app's login address is Microsoft's own in the app's cloud.
+// OwnCloud reports whether the app's login address is Microsoft's own in the app's cloud.
 func (a App) OwnCloud() bool {
 	login, _, err := Cloud(a.Cloud)
 	return err == nil && login == strings.TrimRight(a.LoginURL, "/")

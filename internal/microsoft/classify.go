@@ -243,7 +243,7 @@ func (r refusal) bySuberror() row {
 	}
 }
 
-// neverAgain tells whether the suberror says that this refresh token is dead. invalid_grant alone does not: it also stands
+// neverAgain reports whether the suberror says that this refresh token is dead. invalid_grant alone does not: it also stands
 // for policies, which pass.
 func (r refusal) neverAgain() bool { return r.sub == "bad_token" || r.sub == "token_expired" }
 

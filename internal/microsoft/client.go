@@ -53,7 +53,7 @@ type registration struct {
 // afterwards is about the tenant of another mailbox. Short: when the app itself breaks, what fails meanwhile is buried.
 const provenFor = time.Minute
 
-// proven tells whether Microsoft gave tokens to the app a moment ago, at its own address.
+// proven reports whether Microsoft gave tokens to the app a moment ago, at its own address.
 func (r *registration) proven(now time.Time) bool {
 	at := r.granted.Load()
 	return at != 0 && now.Sub(time.Unix(0, at)) < provenFor
@@ -231,7 +231,7 @@ func (c *Client) path(reg *registration, held *credentials, got *answer) http.Ro
 	return asserting{base: end, certificate: held.Certificate, clientID: reg.ClientID, now: c.now}
 }
 
-// clientRefused tells whether other credentials may do better.
+// clientRefused reports whether other credentials may do better.
 func clientRefused(a *answer) bool {
 	if !a.failed() || a.status >= http.StatusInternalServerError {
 		return false

@@ -64,7 +64,7 @@ func (c *Client) Replace(app string, with Credentials) error {
 	return nil
 }
 
-// RefusedCredentials tells whether a fault's code means that what an app proved itself with was refused. Other credentials
+// RefusedCredentials reports whether a fault's code means that what an app proved itself with was refused. Other credentials
 // may do better.
 func RefusedCredentials(code string) bool {
 	if code == "invalid_client" {

@@ -140,11 +140,11 @@ func (p profile) address() string {
 	return p.UPN
 }
 
-// guest tells whether the account is at home in another tenant. Its mail is then that of its home, which its tokens do
+// guest reports whether the account is at home in another tenant. Its mail is then that of its home, which its tokens do
 // not open.
 func (p profile) guest() bool { return strings.Contains(foldASCII(p.UPN), "#ext#") }
 
-// alias tells whether invited is one of the account's further addresses.
+// alias reports whether invited is one of the account's further addresses.
 func (p profile) alias(invited string) bool {
 	return !p.guest() && invited != "" && slices.ContainsFunc(p.Proxies, func(proxy string) bool { return foldASCII(proxy) == "smtp:"+invited })
 }

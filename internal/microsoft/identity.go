@@ -212,7 +212,7 @@ func mismatch(cause, remedy string) *fault.Fault {
 // personalTenant is the tid of all personal accounts.
 const personalTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
 
-// admitsPersonal tells whether the app is meant for personal accounts at all. A personal account can bear the address of
+// admitsPersonal reports whether the app is meant for personal accounts at all. A personal account can bear the address of
 // a mailbox at work; its tokens do not open that.
 func (a App) admitsPersonal() bool { return a.Tenant == "common" || a.Tenant == "consumers" }
 

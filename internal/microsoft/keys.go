@@ -106,7 +106,7 @@ func (k *keyring) find(id string) *jose.JSONWebKey {
 	return nil
 }
 
-// old tells whether it is time to see whether a key was taken back.
+// old reports whether it is time to see whether a key was taken back.
 func (k *keyring) old() bool {
 	n := len(k.fetched)
 	return n == 0 || k.now().Sub(k.fetched[n-1]) > keysLife

@@ -131,7 +131,7 @@ func (a App) authority(tenant string) string {
 	return strings.TrimRight(a.LoginURL, "/") + "/" + url.PathEscape(tenant)
 }
 
-// isTenant tells whether s may stand in an authority's path: an alias, a GUID or a domain.
+// isTenant reports whether s may stand in an authority's path: an alias, a GUID or a domain.
 func isTenant(s string) bool {
 	if s == "" || len(s) > 253 || strings.Trim(s, ".") == "" {
 		return false
@@ -141,7 +141,7 @@ func isTenant(s string) bool {
 	}) < 0
 }
 
-// isAlias tells whether tenant stands for many directories.
+// isAlias reports whether tenant stands for many directories.
 func isAlias(tenant string) bool {
 	return tenant == "organizations" || tenant == "common" || tenant == "consumers"
 }

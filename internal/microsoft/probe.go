@@ -46,7 +46,7 @@ type Verdict struct {
 	Clock   Clock
 }
 
-// Unreachable tells whether nothing was learned because nobody answered, or not now.
+// Unreachable reports whether nothing was learned because nobody answered, or not now.
 func (v Verdict) Unreachable() bool {
 	f := v.Fault
 	if f == nil || v.Foreign || f.Code == "microsoft_unknown_error" {
@@ -61,7 +61,7 @@ type Clock struct {
 	Sent, Heard time.Time // by this machine's clock
 }
 
-// Known tells whether the answer told the time.
+// Known reports whether the answer told the time.
 func (c Clock) Known() bool { return !c.Server.IsZero() }
 
 // Offset is by how much this machine's clock is certainly ahead (or, below zero, behind). A slow answer and the
@@ -79,7 +79,7 @@ func (c Clock) Offset() time.Duration {
 
 // Secret asks the app's token endpoint, at a tenant, for the tokens of a made-up code. The refusal of the code alone
 // means that app, tenant and client secret are right; so a Verdict without a Fault says that they are, if Microsoft
-// looks at the client before the code (RFC 6749 § 4.1.3). Control tells whether it does.
+// looks at the client before the code (RFC 6749 § 4.1.3). Control reports whether it does.
 func (p Prober) Secret(ctx context.Context, app App, tenant string, clientSecret secret.Text) Verdict {
 	tenant = app.tenant(tenant)
 	if !isTenant(tenant) {
@@ -223,7 +223,7 @@ func (p Prober) judgeTransport(ctx context.Context, got *answer) (v Verdict, don
 	return Verdict{}, false
 }
 
-// vouched tells whether a refusal has what every refusal of Microsoft's token endpoint has.
+// vouched reports whether a refusal has what every refusal of Microsoft's token endpoint has.
 func (r refusal) vouched() bool {
 	return !r.unreadable && r.name != "" && len(r.codes) > 0 && (r.trace != "" || r.correlation != "")
 }

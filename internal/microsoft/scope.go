@@ -39,7 +39,7 @@ func (a App) bare(scope string) string {
 	return scope
 }
 
-// isOIDC tells whether a scope is one of OpenID Connect's, whatever resource was written before it: they belong to none, and
+// isOIDC reports whether a scope is one of OpenID Connect's, whatever resource was written before it: they belong to none, and
 // Microsoft refuses them under another than Graph (AADSTS65005).
 func isOIDC(scope string) bool {
 	scope = scope[strings.LastIndex(scope, "/")+1:]
@@ -95,7 +95,7 @@ func isDefault(scope string) bool {
 	return scope == ".default" || strings.HasSuffix(strings.ToLower(scope), "/.default")
 }
 
-// asksIdentity tells whether the app asks for an id_token.
+// asksIdentity reports whether the app asks for an id_token.
 func (a App) asksIdentity() bool { return slices.Contains(a.scopes(), "openid") }
 
 // missing names what Warmy needs and granted lacks.

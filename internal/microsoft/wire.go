@@ -60,7 +60,7 @@ type answer struct {
 	large  bool  // the body was cut at maxAnswer
 }
 
-// failed tells whether a status came that is not a success. Such an answer is judged even if its body did not come whole.
+// failed reports whether a status came that is not a success. Such an answer is judged even if its body did not come whole.
 func (a *answer) failed() bool { return a.status != 0 && (a.status < 200 || a.status > 299) }
 
 // recorder is a RoundTripper that keeps the answer of the one request that passes through it.

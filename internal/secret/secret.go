@@ -34,7 +34,7 @@ func (t Text) Reveal() string {
 	return *t.value
 }
 
-// Empty tells whether there is no secret.
+// Empty reports whether there is no secret.
 func (t Text) Empty() bool { return t.value == nil }
 
 // Equal compares two secrets in constant time.

@@ -18,7 +18,7 @@ const probeSize = 1 << 20
 // ErrDisk means that the store's file system does not take what is written. Its text names the remedy.
 var ErrDisk = errors.New("the disk of the message store does not take writes; free space on its volume")
 
-// room tells whether dir's file system has reserve bytes free and takes a synced write; ErrDisk with the cause if not.
+// room reports whether dir's file system has reserve bytes free and takes a synced write; ErrDisk with the cause if not.
 func room(dir string, reserve int64) error {
 	free, err := freeBytes(dir)
 	if err != nil {

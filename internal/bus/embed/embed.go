@@ -141,7 +141,7 @@ func (s *Server) Restart() error {
 	return s.run()
 }
 
-// SyncAlways tells whether every write is on disk before it is acknowledged.
+// SyncAlways reports whether every write is on disk before it is acknowledged.
 func (s *Server) SyncAlways() bool { return !s.opts.LazySync }
 
 // Stop ends the server after its clients: what was acknowledged is on disk.

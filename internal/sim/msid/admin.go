@@ -9,7 +9,7 @@ import (
 	"kindling/internal/sim/trouble"
 )
 
-// adminNeeded tells whether the owners of a tenant may not consent by themselves.
+// adminNeeded reports whether the owners of a tenant may not consent by themselves.
 func (s *Switches) adminNeeded(tid string) bool {
 	return s.AdminConsentNeeded || slices.ContainsFunc(s.AdminConsentTenants, func(tenant string) bool {
 		a, ok := parseAuthority(tenant)

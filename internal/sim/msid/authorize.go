@@ -75,7 +75,7 @@ func (s *Server) backError(req request, q url.Values) int {
 	return number
 }
 
-// serves tells whether the app may be used at this authority.
+// serves reports whether the app may be used at this authority.
 func (a authority) serves(app *App) int {
 	switch {
 	case app.Disabled:

@@ -28,7 +28,7 @@ type Proofs struct {
 }
 
 // SetProofs replaces what an app may prove itself with, as an administrator
-// does in the portal. It tells whether there is such an app.
+// does in the portal. It reports whether there is such an app.
 func (s *Server) SetProofs(clientID string, p Proofs) bool {
 	s.proofsMu.Lock()
 	defer s.proofsMu.Unlock()

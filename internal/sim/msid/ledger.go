@@ -14,7 +14,7 @@ type Send struct {
 	At time.Time `json:"at"`
 	// Outcome is "tokens", "AADSTS…", or the kind of the trouble played.
 	Outcome string `json:"outcome"`
-	// Delivered tells whether the client could read the true answer.
+	// Delivered reports whether the client could read the true answer.
 	Delivered bool `json:"delivered"`
 }
 
