@@ -27,10 +27,12 @@ type standing struct {
 	reg      mailbox.Registration
 	revision uint64 // of its own record
 	open     string // where a first intent may still be created; "": nowhere
+	looked   time.Time
 }
 
 // load returns the registration of e's mailbox as it stands.
 func (c claims) load(ctx context.Context, e events.Event, grant mailbox.Grant) (s standing, err error) {
+	s.looked = c.now()
 	if s.reg, s.revision, err = c.registrations.Load(ctx, e.Mailbox); err != nil {
 		return s, loaded("registration", err)
 	}

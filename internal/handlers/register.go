@@ -131,9 +131,15 @@ var (
 	errStale    = errors.New("the access token does not live long enough any more, or was replaced by a refresh")
 )
 
+// lookAgain is how old the facts may be when a call's turn has come. The POST itself may take longer.
+const lookAgain = time.Second
+
 // still tells, when the call's turn has come, whether it is still to be made: at a low pace, or when Warmy had everybody
 // wait, that can be many minutes after it was decided.
-func (h RegisterMailbox) still(ctx context.Context, e events.Event, t *mailbox.Tokens) error {
+func (h RegisterMailbox) still(ctx context.Context, e events.Event, t *mailbox.Tokens, looked time.Time) error {
+	if now := h.Now(); now.Sub(looked).Abs() < lookAgain && t.Fresh(now, h.needs(t)) {
+		return nil
+	}
 	_, live, err := invited(ctx, h.Invitations, e)
 	if err != nil {
 		return err
@@ -250,7 +256,7 @@ func (h RegisterMailbox) post(
 		Access: t.Access, Refresh: t.Refresh, TariffPlanTypeID: inv.TariffPlanTypeID, SpeedMode: inv.SpeedMode,
 		Intend: func(ctx context.Context) (err error) {
 			intended = false // what was sent before certainly had no effect
-			if err := h.still(ctx, e, &t); err != nil {
+			if err := h.still(ctx, e, &t, hold.looked); err != nil {
 				return err
 			}
 			reg, err = hold.intend(ctx, reg.Leased(h.Now()))

@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -320,14 +321,13 @@ func TestTokensThatWereReplacedDuringTheWaitAreNotPosted(t *testing.T) {
 			w.grants.put(g)
 		}},
 		"a refresh replaced them": {meanwhile: func(w *world) {
-			w.now = w.now.Add(time.Second)
 			w.grants.put(w.grants.get().Rotate(w.microsoft.tokens(), w.now))
 		}, follow: 1, posts: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, e := granted(t)
-			w.warmy.turn = func() { test.meanwhile(w) }
+			w.warmy.turn = func() { w.now = w.now.Add(time.Second); test.meanwhile(w) }
 			before := w.registrations.get()
 			o := w.deliver(t.Context(), e)
 			w.warmy.turn = nil
@@ -345,6 +345,22 @@ func TestTokensThatWereReplacedDuringTheWaitAreNotPosted(t *testing.T) {
 			}
 			w.check(t)
 		})
+	}
+}
+
+// TestFactsOfAMomentAgoAreNotReadAgain: at full pace these reads would be a tenth of the way's.
+func TestFactsOfAMomentAgoAreNotReadAgain(t *testing.T) {
+	t.Parallel()
+	for wait, reads := range map[time.Duration]int{0: 1, 999 * time.Millisecond: 1, time.Second: 2} {
+		w, e := granted(t)
+		w.warmy.turn = func() { w.now = w.now.Add(wait) }
+		begun := len(w.steps)
+		w.deliver(t.Context(), e)
+		for _, step := range []string{"load invitation", "load grant"} {
+			if n := len(w.steps[begun:]) - len(slices.DeleteFunc(slices.Clone(w.steps[begun:]), func(s string) bool { return s == step })); n != reads {
+				t.Errorf("after %v: %d times %s", wait, n, step)
+			}
+		}
 	}
 }
 
@@ -382,6 +398,7 @@ func TestWhatWasCertainlyNotSentIsNotUnclear(t *testing.T) {
 				}
 				w.warmy.anew = func() {
 					w.warmy.anew = nil
+					w.now = w.now.Add(time.Second)
 					test.meanwhile(w)
 				}
 				o := w.deliver(t.Context(), e)
