@@ -21,7 +21,9 @@ type gate struct {
 	changed  chan struct{} // closed and replaced at every change
 	probing  bool          // a delivery of this process is the probe
 	breaker  *breaker
-	trial    bool // released after a relapse, by a probe that proves little: no call with an effect has been answered here since
+	// trial: released after a relapse, by a probe that proves little, and no call with an effect has been answered here since.
+	// It does not end with time: a process that had nothing to post knows no more than before.
+	trial bool
 }
 
 // askAgain is how long a delivery waits that wanted to probe when the control bucket did not answer.
@@ -171,7 +173,7 @@ func (g *gate) claim(ctx context.Context) bool {
 // probeEnd is what a probe has found out.
 type probeEnd struct {
 	answered bool // the dependency was asked, and answered
-	posted   bool // by a call with an effect, so that nothing speaks against it any more
+	posted   bool // in the lane whose calls have an effect, so that nothing speaks against it any more
 	failed   bool // the leg is held because of it
 }
 

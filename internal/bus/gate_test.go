@@ -93,3 +93,17 @@ func TestAnOldAnswerDoesNotOpenAHeldGate(t *testing.T) {
 		t.Errorf("the bucket says %q, the gate is shut: %v: deliveries pass a held leg until the next look in %v", stored.State, g.shut(), renewEvery)
 	}
 }
+
+// TestOneRelapseCountsOnce has two processes hear of the same failure: the second one's hold ends a moment later, and is no relapse
+// of its own.
+func TestOneRelapseCountsOnce(t *testing.T) {
+	t.Parallel()
+	l := insideBus(t).Legs()
+	f := &fault.Fault{Class: fault.LegDown, Code: "breaker_open", Cause: "c"}
+	for n := range 2 {
+		got, _, err := l.holdFor(t.Context(), "warmy/main", outage{fault: f, rest: time.Minute, relapse: true})
+		if err != nil || got.Relapses != 1 {
+			t.Errorf("process %d: %+v, %v", n+1, got, err)
+		}
+	}
+}

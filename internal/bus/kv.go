@@ -58,7 +58,7 @@ func (k kv) last(ctx context.Context, key string) (*jetstream.RawStreamMsg, erro
 	}
 	msg, err := stream.GetLastMsgForSubject(ctx, k.subject(key))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil
+		return nil, nil // no value is no error
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w: %w", k.bucket, ErrUnavailable, err)

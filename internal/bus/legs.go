@@ -182,7 +182,7 @@ type outage struct {
 // holds is current, held because of o from now on.
 func (o outage) holds(current leg.Leg, now time.Time) leg.Leg {
 	relapses := current.RelapsesAt(now)
-	if o.relapse {
+	if o.relapse && current.State != leg.Held { // else another process has counted this one
 		relapses++
 	}
 	return leg.Leg{

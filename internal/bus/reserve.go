@@ -93,6 +93,8 @@ func (p *Pacer) reserve(ctx context.Context, account string, b *budget) (wait ti
 // lookAgain bounds how long a process goes by a time line that others may have moved.
 const lookAgain = 5 * time.Second
 
+// read returns the account's time line as it is meant now, and stores it so when the server's clock was set since it was
+// written. handlers.ErrConflict says that somebody else has written meanwhile.
 func (p *Pacer) read(ctx context.Context, account string, b *budget) (timeline, uint64, error) {
 	if err := p.kv.bus.lookAtClock(ctx); err != nil {
 		return timeline{}, 0, err

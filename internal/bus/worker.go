@@ -140,7 +140,8 @@ func (w *worker) judge(ctx context.Context, d *delivery, e events.Event, err err
 	return decision
 }
 
-// posts reports whether the lane's calls have an effect, so that each one that fails costs its event a look at Warmy's listing.
+// posts reports whether the lane makes calls with an effect: a POST that fails costs its event a look at Warmy's listing. It also
+// makes GETs, a probe's ping for one, and an answer to those counts as one of its calls: the worst that it costs is one POST more.
 func (w *worker) posts() bool { return w.lane.Lane == events.Register }
 
 // rest leaves a leg alone on which a handler has concluded a failure by itself; the next ones need not have it, too. After a

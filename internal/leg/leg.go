@@ -49,11 +49,11 @@ type Leg struct {
 	Load // of a listed leg
 }
 
-// clockSlack is by how much the clocks of those who write and read a leg may differ.
+// clockSlack is by how much the ideas that two processes have of the server's clock may differ.
 const clockSlack = time.Second
 
 // Over reports whether a hold, or a probe, that ends by itself has ended. It has, too, when now is before the time at which it
-// was written: the clock that both go by was set back, and the wait would last so much longer.
+// was written: the server's clock was set back, and the wait would last so much longer.
 func (l Leg) Over(now time.Time) bool { return !l.Until.IsZero() && l.Left(now) <= 0 }
 
 // Left is how long a hold, or a probe, that ends by itself still lasts; not above zero when it is over.
