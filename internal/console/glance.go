@@ -21,7 +21,7 @@ type glances struct {
 type glance struct {
 	leg.Leg
 
-	at time.Time // when it was asked for
+	at time.Time // when the answer came, or none
 }
 
 // glance is a leg as it was some seconds ago at most; if it cannot be read it stays as it was, which must not stop a job. It is
@@ -33,10 +33,10 @@ func (c *Console) glance(ctx context.Context, name string) leg.Leg {
 	if ok && time.Since(last.at) < c.glanceEvery() {
 		return last.Leg
 	}
-	last.at = time.Now()
 	if legs, err := c.cfg.Legs.Of(ctx, name); err == nil {
 		last.Leg = c.loaded(legs[0], ways(c.roster.Ways("")))
 	}
+	last.at = time.Now() // after the question: what a silent store makes last long must not be asked again at once
 	c.glances.known[name] = last
 	return last.Leg
 }

@@ -56,6 +56,7 @@ type importer struct {
 	report  ImportReport
 	created mailbox.Campaign
 	batch   []mailbox.Invitation
+	fresh   map[mailbox.ID]string       // the accounts of all new mailboxes, where there is more than one app
 	plans   map[string]campaign.Plans   // as far as known
 	invited map[string]int              // new mailboxes, by their accounts; as many accounts as are told
 	changed []campaign.Row              // known mailboxes' rows whose values are to be taken
@@ -66,7 +67,7 @@ type importer struct {
 // are invited: importing the mended file finds them known.
 func (c *Console) importFile(ctx context.Context, file io.Reader, rules campaign.Rules, m *importer) error {
 	started := c.cfg.Now()
-	m.c, m.plans, m.report.ByCode, m.invited = c, rules.Plans, map[campaign.Code]int{}, map[string]int{}
+	m.c, m.plans, m.report.ByCode, m.invited, m.fresh = c, rules.Plans, map[campaign.Code]int{}, map[string]int{}, map[mailbox.ID]string{}
 	m.report.Campaign, m.report.Name = m.created.ID, m.created.Name
 	reader := campaign.Read(file, rules)
 	err := m.run(ctx, reader)
@@ -127,6 +128,9 @@ func (m *importer) row(row campaign.Row) error {
 	m.report.Warned += min(1, len(row.Warnings))
 	m.keep(row.Warnings...)
 	m.batch = append(m.batch, m.invitation(id, row))
+	if len(m.c.cfg.Apps) > 1 {
+		m.fresh[id] = row.Account
+	}
 	return nil
 }
 

@@ -1,8 +1,6 @@
 package console
 
 import (
-	"slices"
-
 	"kindling/internal/campaign"
 	"kindling/internal/console/roster"
 	"kindling/internal/mailbox"
@@ -79,7 +77,8 @@ func (m *importer) invitedAs(id mailbox.ID, account string) bool {
 	if known, ok := m.c.roster.Mailbox(id); ok {
 		return known.Account == account && known.Status.State != mailbox.StateErased
 	}
-	return slices.ContainsFunc(m.batch, func(inv mailbox.Invitation) bool { return inv.ID == id && inv.Account == account })
+	at, ok := m.fresh[id]
+	return ok && at == account
 }
 
 // result is a mailbox's line of a result CSV: its link while one is of use, or why it needs attention.

@@ -271,6 +271,17 @@ func TestAnAddressUnderTwoAppsOfOneAccountIsWarnedOf(t *testing.T) {
 	if report.Invited != 4 || report.Warned != 1 || report.ByCode["other_app"] != 1 {
 		t.Errorf("in one file: %+v", report)
 	}
+	var far strings.Builder // the two are more than a batch apart, of which a dry run stores none
+	far.WriteString("email,app,account\nfar@a.example,main,\n")
+	for i := range 600 {
+		fmt.Fprintf(&far, "between%d@a.example,main,\n", i)
+	}
+	far.WriteString("far@a.example,second,\n")
+	var dry console.ImportReport
+	call(t, w, console.Worker, "POST", "/api/v1/campaigns?name=Far&dry_run=true", far.String(), "Content-Type", "text/csv").decode(t, &dry)
+	if dry.Invited != 602 || dry.ByCode["other_app"] != 1 {
+		t.Errorf("in a dry run: %+v", dry)
+	}
 	report = importCSV(t, w, "May", "email,app,account\nb@a.example,main,\nc@a.example,main,\n")
 	if report.ByCode["other_app"] != 0 {
 		t.Errorf("rows that are known, or alone: %+v", report)

@@ -61,6 +61,9 @@ func (c *Console) work(ctx context.Context, j *Job) error {
 			j.underWay = map[string]int{}
 		}
 	})
+	if c.isCancelled(j) {
+		return errCancelled
+	}
 	pace := time.NewTicker(time.Duration(float64(time.Second) / j.Rate))
 	defer pace.Stop()
 	for i := j.Done + j.Skipped; i < j.Total; i++ {

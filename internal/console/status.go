@@ -61,8 +61,9 @@ func (c *Console) status(ctx context.Context) (Status, error) {
 	if s.Legs, err = c.legs(ctx); err != nil {
 		return s, err
 	}
+	s.At = c.seen(s.Legs) // by the clock that the legs' times go by
 	if s.DoneAt = outlook(s.Legs, c.roster.Ways("")); !s.DoneAt.IsZero() {
-		s.ETASeconds = s.DoneAt.Sub(c.seen(s.Legs)).Seconds()
+		s.ETASeconds = s.DoneAt.Sub(s.At).Seconds()
 	}
 	s.Dead, err = c.dead.read(ctx)
 	return s, err
