@@ -50,7 +50,7 @@ func (d Doctor) account(ctx context.Context, cfg config.Config, a config.Account
 	x.open(ctx)
 	if x.store != nil {
 		defer func() { _ = x.store.Close() }()
-		x.hold(ctx)
+		x.readLeg(ctx)
 		x.budget(ctx)
 	}
 	if x.leg.Code == leg.HeldByOperator {
@@ -87,13 +87,14 @@ func (x *workspace) open(ctx context.Context) {
 	x.store = store
 }
 
-// hold reports whether the account's leg is open. One that a fault holds does not keep the doctor from asking: whether that is
-// mended is what its call shows.
-func (x *workspace) hold(ctx context.Context) {
+// readLeg reads the account's leg, and warns when it is not open. One that a fault holds does not keep the doctor from asking:
+// whether that is mended is what its call shows.
+func (x *workspace) readLeg(ctx context.Context) {
 	name := leg.Name("warmy", x.Name)
 	legs, err := x.store.Legs().Of(ctx, name)
 	if err != nil {
-		return // the area nats says so
+		x.skip(x.Name+" leg", "it cannot be read, so whether somebody holds it is not known")
+		return
 	}
 	x.leg = legs[0]
 	subject, by := x.Name+" leg", "by the "+x.leg.By
@@ -144,7 +145,13 @@ func (x *workspace) remaining() string {
 	if minute <= 0 {
 		return "not paced"
 	}
-	text := fmt.Sprintf("of the next minute's %d work that waits takes %d, and %d are left", minute, min(x.leg.Waiting, minute), max(0, minute-x.leg.Waiting))
+	var text string
+	if x.leg.Name == "" {
+		text = "what waits could not be read"
+	} else {
+		text = fmt.Sprintf("of the next minute's %d calls %d are left beside the %d mailboxes that wait, if each takes one",
+			minute, max(0, minute-x.leg.Waiting), x.leg.Waiting)
+	}
 	if x.pace.End.IsZero() {
 		return text + "; none has been made yet"
 	}

@@ -83,7 +83,7 @@ func TestAnOperatorsHoldIsToldAndKept(t *testing.T) {
 	found := r.examine()
 	found.want(t, doctor.Warn, "account", "main leg", "warmy/main is held by the operator ada", "plan change tonight")
 	found.want(t, doctor.Skipped, "account", "main", "an operator holds the leg", "nothing was learned of the credentials")
-	found.want(t, doctor.OK, "account", "main budget", "of the next minute's 55", "takes 3, and 52 are left")
+	found.want(t, doctor.OK, "account", "main budget", "of the next minute's 55 calls 52 are left beside the 3 mailboxes that wait")
 	if calls := r.warmy.Summary().Calls[warmyapi.OpPlans]; len(calls) != 0 {
 		t.Errorf("Warmy was called: %v", calls)
 	}
