@@ -112,7 +112,7 @@ func (h Host) examine(ctx context.Context, b *bus.Bus) error {
 	return bus.Unfit(bus.Findings(drifts))
 }
 
-// withExit gives an error of the store the exit code that reports whether waiting can help, and who else can.
+// withExit gives an error of the store the exit code that tells whether waiting can help, and who else can.
 func withExit(err error) error {
 	switch {
 	case errors.Is(err, bus.ErrDenied):

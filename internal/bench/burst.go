@@ -71,7 +71,7 @@ func (b burstBench) run(ctx context.Context) (figures []figure, err error) {
 	return b.measure(ctx, p, s, base)
 }
 
-// unusedAddress is one on which nothing listens: the simulator must know where the edge will be.
+// unusedAddress is one on which nothing listens.
 func unusedAddress(ctx context.Context) (string, error) {
 	listener, err := service.Listen(ctx, "127.0.0.1:0")
 	if err != nil {

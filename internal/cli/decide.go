@@ -17,10 +17,10 @@ const decideLong = "A POST to Warmy may have taken effect although no answer cam
 
 func (s *shell) adoptCommand() *cobra.Command {
 	var body console.Decision
-	cmd := s.settling("adopt", "Say under which id Warmy has a mailbox whose POST is unclear", &body, func(ctx context.Context, api *API, id mailbox.ID) error {
+	cmd := s.settling("adopt", "Say under which id Warmy has a mailbox whose POST is unclear, or was given up unsettled", &body, func(ctx context.Context, api *API, id mailbox.ID) error {
 		return s.decide(ctx, api, id, "/adopt", "take Warmy's id "+plain(body.WarmyID)+" for", body)
 	})
-	cmd.Long = decideLong + "It also says which of two ids counts that Warmy has answered with.\nAfter this the mailbox counts as connected."
+	cmd.Long = decideLong + "It also says which of two ids counts that Warmy has answered with, and adopts a mailbox that Warmy has under another address.\nAfter this the mailbox counts as connected."
 	cmd.Example = "  kindling mailbox adopt sales@acme.example --warmy-id 4711 --reason 'seen on its page at Warmy, ticket 12'"
 	cmd.Flags().StringVar(&body.WarmyID, "warmy-id", "", "the id that Warmy shows")
 	return cmd

@@ -94,7 +94,7 @@ type Event struct {
 	Renewed   time.Time `json:"renewed,omitzero"`    // when an operator gave it a new life; zero: never
 	Decision  *Decision `json:"decision,omitempty"`  // with RegistrationDecided
 	Restored  bool      `json:"restored,omitempty"`  // made anew from the facts, which may be older than what Warmy knows
-	Refused   time.Time `json:"refused,omitzero"`    // Warmy could not use the tokens saved then: refresh them, however long they live
+	Refused   time.Time `json:"refused,omitzero"`    // the tokens saved then could not be used: they are to be refreshed, or were, however long they live
 }
 
 // Proof is the stable identity of an account at Microsoft, as verified by token-worker: tid and oid claims,

@@ -25,14 +25,13 @@ type claims struct {
 // standing is a mailbox's registration as it stands, in its own record or as a first intent.
 type standing struct {
 	reg      mailbox.Registration
-	revision uint64 // of its own record
-	open     string // where a first intent may still be created; "": nowhere
-	looked   time.Time
+	revision uint64    // of its own record
+	open     string    // where a first intent may still be created; "": nowhere
+	looked   time.Time // when the first of the facts was about to be read
 }
 
 // load returns the registration of e's mailbox as it stands.
 func (c claims) load(ctx context.Context, e events.Event, grant mailbox.Grant) (s standing, err error) {
-	s.looked = c.now()
 	if s.reg, s.revision, err = c.registrations.Load(ctx, e.Mailbox); err != nil {
 		return s, loaded("registration", err)
 	}
@@ -192,6 +191,6 @@ func sameMailbox(other mailbox.ID) error {
 		Cause: "one Microsoft mailbox was invited twice: mailbox " + other + " of the same Warmy account was proven to be the same, " +
 			"and is at Warmy or may be",
 		Remedy: "compare the two (kindling mailbox explain) and keep one. To keep the other one, discard this dead letter; this one is " +
-			"posted by a replay once the other one is dead without a POST in effect, declared absent, or erased",
+			"posted by kindling dead replay --id ID --forecast by_person once the other one is dead without a POST in effect, or declared absent",
 	}
 }

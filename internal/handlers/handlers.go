@@ -1,4 +1,4 @@
-// Package handlers holds what Kindling does about each event, one file per event: claim, one effect, conclude.
+// Package handlers holds what Kindling does about each event: claim, one effect, conclude, and what follows from it.
 //
 // A handler is a value: its dependencies and one method that returns what follows and a classified error. It never
 // acknowledges, sleeps, retries or logs; the bus does what follows from the class (docs/design.md, "Delivery policy").

@@ -39,6 +39,7 @@ const justRotated = time.Minute
 
 // Handle registers e's mailbox.
 func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.Event, error) {
+	looked := h.Now()
 	inv, live, err := invited(ctx, h.Invitations, e)
 	if err != nil || !live {
 		return nil, err
@@ -54,6 +55,7 @@ func (h RegisterMailbox) Handle(ctx context.Context, e events.Event) ([]events.E
 	if err != nil {
 		return nil, err
 	}
+	stands.looked = looked
 	reg, revision := stands.reg, stands.revision
 	if e.Kind == events.ReconnectRequested {
 		e = asked(e, grant, reg)
@@ -343,7 +345,7 @@ func (h RegisterMailbox) answered(
 	case !ours:
 		return nil, mailbox.SecondID(id)
 	case next.Work().Phase == mailbox.Uncertain:
-		return h.reconcile(e, h.ReconcileAfter), nil // another id, or address, than it had: the listing reports whether Warmy has it twice
+		return h.reconcile(e, h.ReconcileAfter), nil // another id, or address, than it had: the listing shows whether Warmy has it twice
 	}
 	return activation(h.Activate).due(e, next, h.Now()), nil
 }

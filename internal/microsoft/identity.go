@@ -105,7 +105,7 @@ func (c *Client) identity(ctx context.Context, app App, t mailbox.Tokens) (event
 	return proof, nil
 }
 
-// proof is who an id_token names. Signature, audience and life were verified.
+// proof is who an id_token names. Whether its signature, audience and life hold is the caller's to verify.
 func (a App) proof(token *oidc.IDToken) (events.Proof, *fault.Fault) {
 	if a.OpenID != nil {
 		return a.OpenID.proof(token)

@@ -106,7 +106,7 @@ func (p *Provider) object(subject string) string {
 
 func (p *Provider) guid() uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byte(p.Issuer)) }
 
-// proof is who an id_token of the provider names. Signature, audience and life were verified.
+// proof is who an id_token of the provider names. Whether its signature, audience and life hold is the caller's to verify.
 func (p *Provider) proof(token *oidc.IDToken) (events.Proof, *fault.Fault) {
 	switch {
 	case token.Issuer != p.Issuer:
